@@ -1,0 +1,1 @@
+"""Plain dataclasses, value objects and errors. Imports nothing else of ragstone."""

@@ -1,0 +1,125 @@
+"""Jobs: accepted requests for change, and how far they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ragstone.domain.commits import CommitStats
+from ragstone.domain.documents import Metadata
+
+JobState = Literal["queued", "running", "published", "unchanged", "superseded", "failed"]
+TERMINAL: frozenset[JobState] = frozenset({"published", "unchanged", "superseded", "failed"})
+Phase = Literal["queued", "parsing", "staging", "embedding", "publishing", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Bytes for a path. `staged` is their SHA-256, by which the staging area keeps them; `size` in bytes."""
+
+    path: str
+    media_type: str
+    staged: str
+    size: int
+    metadata: Metadata = field(default_factory=dict)
+    kind: Literal["put"] = "put"
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Removes the document at `path`; with `prefix`, every document whose path begins with it."""
+
+    path: str
+    prefix: bool = False
+    kind: Literal["delete"] = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Gives the document at `source` the path `target`; nothing is embedded."""
+
+    source: str
+    target: str
+    kind: Literal["move"] = "move"
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Makes the collection equal to an earlier commit (rollback)."""
+
+    commit_id: str
+    kind: Literal["restore"] = "restore"
+
+
+Change = Put | Delete | Move | Restore
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRequest:
+    """One ingestion, to become one commit.
+
+    `mirror`: after the changes, documents not named by a Put are removed (those under `mirror_prefix` only, when given).
+    `strict`: one unreadable document fails the whole. `expected_head`: commit id that must be the head (If-Match), else 412.
+    """
+
+    changes: tuple[Change, ...]
+    mirror: bool = False
+    mirror_prefix: str = ""
+    strict: bool = False
+    expected_head: str | None = None
+    author: str = "anonymous"
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFailure:
+    """A document that was left out, and why."""
+
+    path: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What became of a job. `commit_id`, `seq` and `position` are the published commit's, or the head's when nothing changed."""
+
+    outcome: JobState
+    commit_id: str | None
+    seq: int | None
+    position: int | None
+    stats: CommitStats = field(default_factory=CommitStats)
+    failures: tuple[DocumentFailure, ...] = ()
+    error_code: str | None = None
+    error: str | None = None
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running job is. `rate` in chunks per second; `seconds_left` None when unknown."""
+
+    phase: Phase = "queued"
+    documents: int = 0
+    documents_total: int = 0
+    chunks: int = 0
+    chunks_total: int = 0
+    embedded: int = 0
+    reused: int = 0
+    rate: float = 0.0
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An accepted request. `number` rises with each accepted job of the collection. Times are Unix seconds."""
+
+    id: str
+    collection: str
+    number: int
+    request: ChangeRequest
+    principal: str
+    state: JobState
+    created_at: float
+    finished_at: float | None = None
+    result: JobResult | None = None

@@ -1,0 +1,29 @@
+"""Releases: immutable bundles of everything that shapes an answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from ragstone.domain.generation import GeneratorIdentity
+from ragstone.domain.retrieval import RetrievalSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """`commit_id` None means `follow: head`. `id` is derived from every other field."""
+
+    collection: str
+    commit_id: str | None
+    space_id: str
+    retrieval: RetrievalSettings
+    prompt: str  # name/version
+    generator: GeneratorIdentity
+    abstain_below: float
+
+    @property
+    def id(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON of all fields."""
+        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,0 +1,28 @@
+"""A prompt with passages to a stream of text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from ragstone.domain.generation import GenerationEvent, GenerationRequest, GeneratorIdentity
+
+
+class Generator(Protocol):
+    """Contract:
+
+    - `stream` yields `GeneratedText` pieces, then exactly one `GenerationFinished`. Closing the iterator early stops the work behind it.
+    - Raises `Unavailable` when the generator does not answer within `request.timeout` seconds or answers with an error.
+    - `count_tokens` counts in the generator's own tokens (an upper estimate where its tokeniser is not to be had).
+    - `context_window`: tokens of prompt and answer together.
+    """
+
+    @property
+    def identity(self) -> GeneratorIdentity: ...
+
+    @property
+    def context_window(self) -> int: ...
+
+    def count_tokens(self, text: str) -> int: ...
+
+    def stream(self, request: GenerationRequest) -> AsyncIterator[GenerationEvent]: ...

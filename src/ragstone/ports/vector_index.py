@@ -1,0 +1,62 @@
+"""Points with their validity, and hybrid search inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
+
+from ragstone.domain.filters import Filter
+from ragstone.domain.retrieval import Candidate, IndexedChunk, Point, Vector
+from ragstone.domain.spaces import EmbeddingSpace
+
+
+class VectorIndex(Protocol):
+    """Contract (`index` is `Collection.index_name(space_id)`; a snapshot is `seq` with `gaps`, its meaning `domain.commits.visible`):
+
+    - `create` is idempotent. Every other call on an index that was not created raises `NotFound` and creates nothing. `drop` is idempotent.
+    - `insert` is insert-only: a point whose id exists stays as it is. Before anything is written every vector is checked: dimension and
+      finiteness, else `InternalError`. When it returns, the points are found by every later call and survive the process being killed.
+    - `close_points` sets `seq_to = attempt` where id is in `ids` and (`seq_to` is OPEN or in `gaps`).
+    - `opened(a)` / `closed(a)`: exact numbers of points with `seq_from == a` / `seq_to == a`.
+    - `visible(seq, gaps, paths)`: all chunks of these documents in the snapshot, in order of (path, start, end, id). `count_visible`: of all documents.
+    - `vectors(hashes)`: dense vectors by content hash, of points of any validity; unknown hashes are left out.
+    - `search`: two lists of at most `limit`, by dense cosine and by BM25, both under filter and snapshot; the union, with the exact cosine for every
+      candidate. Candidates' BM25 statistics are those of the snapshot (all its points, the metadata filter not applied). `exact`: dense list by full scan, and then
+      ids, scores and order are a function of the snapshot alone, whatever was written since. Equal scores are ordered by chunk id, also at the cut.
+      Candidates come in order of chunk id.
+    - `erase_attempts(attempts)`: deletes points with `seq_from` in attempts, then sets `seq_to = OPEN` where it is in attempts.
+    - `flush`: everything acknowledged survives power loss. `optimise`: builds what speeds up search (HNSW); may take long; results stay the same
+      for exact search.
+    """
+
+    async def create(self, index: str, space: EmbeddingSpace) -> None: ...
+
+    async def drop(self, index: str) -> None: ...
+
+    async def exists(self, index: str) -> bool: ...
+
+    async def insert(self, index: str, points: Sequence[Point]) -> None: ...
+
+    async def close_points(self, index: str, ids: Sequence[str], attempt: int, gaps: Collection[int]) -> None: ...
+
+    async def opened(self, index: str, attempt: int) -> int: ...
+
+    async def closed(self, index: str, attempt: int) -> int: ...
+
+    async def visible(self, index: str, seq: int, gaps: Collection[int], paths: Iterable[str]) -> list[IndexedChunk]: ...
+
+    async def count_visible(self, index: str, seq: int, gaps: Collection[int]) -> int: ...
+
+    async def vectors(self, index: str, hashes: Iterable[str]) -> dict[str, Vector]: ...
+
+    async def search(
+        self, index: str, seq: int, gaps: Collection[int], *, vector: Vector, text: str, filter: Filter, limit: int, exact: bool
+    ) -> list[Candidate]: ...
+
+    async def erase_attempts(self, index: str, attempts: Collection[int]) -> None: ...
+
+    async def flush(self, index: str) -> None: ...
+
+    async def optimise(self, index: str) -> None: ...
+
+    async def aclose(self) -> None: ...

@@ -1,0 +1,1 @@
+"""What runs: thin routes and handlers over use cases."""

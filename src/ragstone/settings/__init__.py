@@ -1,0 +1,1 @@
+"""Settings, read only by bootstrap and entry points."""

@@ -1,0 +1,1 @@
+"""One module an action. Knows ports and domain, never a technology."""
