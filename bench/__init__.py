@@ -1,0 +1,1 @@
+"""Benchmarks: each module has `async def rows(data: Path) -> list[Row]`."""
