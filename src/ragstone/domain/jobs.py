@@ -55,11 +55,21 @@ Change = Put | Delete | Move | Restore
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentFailure:
+    """A document that was left out, and why."""
+
+    path: str
+    code: str
+    message: str
+    status: int = 422
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeRequest:
     """One ingestion, to become one commit.
 
     `mirror`: after the changes, documents not named by a Put are removed (those under `mirror_prefix` only, when given).
-    `strict`: one unreadable document fails the whole. `expected_head`: commit id that must be the head (If-Match), else 412.
+    `rejected`: documents that were refused before the job was accepted. `strict`: one unreadable document fails the whole. `expected_head`: commit id that must be the head (If-Match), else 412.
     """
 
     changes: tuple[Change, ...]
@@ -69,15 +79,7 @@ class ChangeRequest:
     expected_head: str | None = None
     author: str = "anonymous"
     message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentFailure:
-    """A document that was left out, and why."""
-
-    path: str
-    code: str
-    message: str
+    rejected: tuple[DocumentFailure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 
 class Staging(Protocol):
-    """Contract:
+    """Contract (`job` is the id of the job that the bytes are for; no other job's bytes are touched):
 
     - `put` returns the SHA-256 in hexadecimal once the bytes are durable (fsynced); putting the same bytes again is cheap and harmless.
-    - `get` raises `NotFound` for bytes that are not there. `discard` of absent bytes does nothing.
+    - `get` raises `NotFound` for bytes that are not there. `discard` removes all of a job's bytes; none there is fine. `jobs` lists whose bytes are kept.
     - Raises `StorageFull` when there is no space; nothing half-written is ever readable.
     """
 
-    async def put(self, content: bytes) -> str: ...
+    async def put(self, job: str, content: bytes) -> str: ...
 
-    async def get(self, digest: str) -> bytes: ...
+    async def get(self, job: str, digest: str) -> bytes: ...
 
-    async def discard(self, digests: Iterable[str]) -> None: ...
+    async def discard(self, job: str) -> None: ...
+
+    async def jobs(self) -> list[str]: ...
