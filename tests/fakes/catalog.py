@@ -1,0 +1,276 @@
+"""A catalog in plain dicts: the model that the SQLite one must agree with."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ragstone.domain.collections import Collection, Lease
+from ragstone.domain.commits import Commit, Tag
+from ragstone.domain.errors import Busy, Conflict, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound
+from ragstone.domain.jobs import TERMINAL, Job, JobResult, JobState
+from ragstone.domain.spaces import EmbeddingSpace
+from ragstone.ports.catalog import AttemptState
+
+
+@dataclass
+class _Attempt:
+    state: AttemptState
+    job_id: str
+    retired: bool = False
+
+
+@dataclass
+class _State:
+    """Everything of one collection."""
+
+    collection: Collection
+    jobs: dict[str, Job] = field(default_factory=dict)
+    job_count: int = 0
+    keys: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)  # (principal, key) -> (body digest, job id)
+    attempts: dict[int, _Attempt] = field(default_factory=dict)
+    holder: str | None = None
+    expires_at: float = 0.0
+    commits: list[Commit] = field(default_factory=list)
+    path_numbers: dict[str, int] = field(default_factory=dict)
+    tags: dict[str, Tag] = field(default_factory=dict)
+
+    def active(self) -> int | None:
+        return next((number for number, attempt in self.attempts.items() if attempt.state == "active"), None)
+
+    def gaps(self) -> frozenset[int]:
+        return frozenset(number for number, attempt in self.attempts.items() if attempt.state == "aborted" and not attempt.retired)
+
+
+class InMemoryCatalog:
+    """Implements `Catalog`. Nothing here awaits, so each call is atomic on one event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._states: dict[str, _State] = {}
+        self._order: list[str] = []  # job ids in the order accepted
+
+    async def create_collection(self, name: str, language: str, description: str, space: EmbeddingSpace) -> Collection:
+        if name in self._states:
+            raise Conflict(f"collection {name!r} exists already; choose another name.", field="name")
+        collection = Collection(name, secrets.token_hex(6), language, description, self._clock(), (space,), 1, space.id)
+        self._states[name] = _State(collection)
+        return collection
+
+    async def collection(self, name: str) -> Collection:
+        return self._state(name).collection
+
+    async def collections(self) -> list[Collection]:
+        return [self._states[name].collection for name in sorted(self._states)]
+
+    async def delete_collection(self, name: str) -> Collection:
+        state = self._state(name)
+        del self._states[name]
+        self._order = [job_id for job_id in self._order if job_id not in state.jobs]
+        return state.collection
+
+    async def add_space(self, collection: str, space: EmbeddingSpace) -> Collection:
+        state = self._state(collection)
+        if space not in state.collection.spaces:
+            spaces = (*state.collection.spaces, space)
+            state.collection = replace(state.collection, spaces=spaces, spaces_version=state.collection.spaces_version + 1)
+        return state.collection
+
+    async def accept(self, job: Job, *, idempotency_key: str | None = None, body_digest: str = "") -> Job:
+        state = self._state(job.collection)
+        if idempotency_key is not None and (known := state.keys.get((job.principal, idempotency_key))):
+            if known[0] != body_digest:
+                raise IdempotencyMismatch("this Idempotency-Key came with another body before; use a new key.", field="Idempotency-Key")
+            return state.jobs[known[1]]
+        if job.id in self._order:
+            raise Conflict(f"job {job.id} exists already.")
+        state.job_count += 1
+        written = replace(job, number=state.job_count, state="queued", finished_at=None, result=None)
+        state.jobs[job.id] = written
+        self._order.append(job.id)
+        if idempotency_key is not None:
+            state.keys[job.principal, idempotency_key] = (body_digest, job.id)
+        return written
+
+    async def job(self, job_id: str) -> Job:
+        return self._state_of_job(job_id).jobs[job_id]
+
+    async def jobs(self, collection: str | None = None, *, before: str | None = None, limit: int = 50) -> list[Job]:
+        states = [self._state(collection)] if collection is not None else list(self._states.values())
+        found = sorted((job for state in states for job in state.jobs.values()), key=lambda job: job.id, reverse=True)
+        return [job for job in found if before is None or job.id < before][:limit]
+
+    async def pending(self, collection: str) -> int:
+        return sum(job.state not in TERMINAL for job in self._state(collection).jobs.values())
+
+    async def release(self, job_id: str) -> None:
+        state = self._state_of_job(job_id)
+        active = state.active()
+        held = active is not None and state.attempts[active].job_id == job_id
+        if state.jobs[job_id].state == "running" and not held:
+            state.jobs[job_id] = replace(state.jobs[job_id], state="queued")
+
+    async def requeue_orphans(self) -> list[Job]:
+        for state in self._states.values():
+            self._abort_active(state)
+            for job in list(state.jobs.values()):
+                if job.state == "running":
+                    state.jobs[job.id] = replace(job, state="queued")
+        everything = {job.id: job for state in self._states.values() for job in state.jobs.values()}
+        return [everything[job_id] for job_id in self._order if everything[job_id].state == "queued"]
+
+    async def acquire(self, job_id: str, holder: str, ttl: float) -> Lease:
+        state = self._state_of_job(job_id)
+        if state.jobs[job_id].state in TERMINAL:
+            raise Conflict(f"job {job_id} is done.")
+        now = self._clock()
+        if state.holder is not None and state.holder != holder and state.expires_at > now:
+            raise Busy("another writer holds the collection; try again later.", retry_after=state.expires_at - now)
+        self._abort_active(state)
+        number = len(state.attempts) + 1
+        gaps = state.gaps()
+        state.attempts[number] = _Attempt("active", job_id)
+        state.holder, state.expires_at = holder, now + ttl
+        state.jobs[job_id] = replace(state.jobs[job_id], state="running")
+        head = state.commits[-1] if state.commits else None
+        head_id, head_seq = (head.id, head.seq) if head else (None, 0)
+        return Lease(state.collection, job_id, number, holder, head_id, head_seq, gaps, now + ttl, ttl)
+
+    async def renew(self, lease: Lease) -> Lease:
+        state = self._leased(lease)
+        state.expires_at = self._clock() + lease.ttl
+        return replace(lease, expires_at=state.expires_at)
+
+    async def abort(self, lease: Lease) -> None:
+        state = self._states.get(lease.collection.name)
+        if state and state.collection.uid == lease.collection.uid and state.active() == lease.attempt:
+            self._abort_active(state)
+
+    async def attempt(self, collection: str, attempt: int) -> AttemptState:
+        attempts = self._state(collection).attempts
+        if attempt not in attempts:
+            raise NotFound(f"collection {collection!r} has no attempt {attempt}.")
+        return attempts[attempt].state
+
+    async def aborted(self, collection: str) -> list[int]:
+        state = self._state(collection)
+        return sorted(number for number in state.gaps() if state.jobs[state.attempts[number].job_id].state in TERMINAL)
+
+    async def retire(self, collection: str, attempts: Sequence[int]) -> None:
+        state = self._state(collection)
+        for number in state.gaps() & set(attempts):
+            state.attempts[number].retired = True
+
+    async def finish_unchanged(self, lease: Lease, result: JobResult) -> None:
+        state = self._leased(lease)
+        self._finish(state, lease, "unchanged", result.outcome, result)
+
+    async def fail(self, lease: Lease, result: JobResult) -> None:
+        state = self._leased(lease)
+        self._finish(state, lease, "aborted", "failed", result)
+
+    async def publish(self, lease: Lease, commit: Commit, result: JobResult, paths: Sequence[str]) -> Commit:
+        state = self._leased(lease)
+        head = state.commits[-1] if state.commits else None
+        if ((head.id, head.seq) if head else (None, 0)) != (lease.head_id, lease.head_seq):
+            raise LeaseLost("the head moved; the attempt cannot be published.")
+        if state.collection.spaces_version != lease.collection.spaces_version:
+            raise LeaseLost("the collection's embedding spaces changed; the attempt cannot be published.")
+        if (commit.seq, commit.collection, commit.job_id) != (lease.attempt, lease.collection.name, lease.job_id):
+            raise InternalError("the commit record does not belong to the lease.")
+        created_at = max(self._clock(), head.created_at if head else 0.0)
+        position = len(state.commits) + 1
+        gaps = frozenset(gap for gap in state.gaps() if gap < lease.attempt)
+        stored = replace(commit, gaps=gaps, position=position, created_at=created_at)
+        state.commits.append(stored)
+        number = state.jobs[lease.job_id].number
+        for path in paths:
+            state.path_numbers[path] = max(number, state.path_numbers.get(path, 0))
+        self._finish(state, lease, "published", "published", replace(result, position=position))
+        return stored
+
+    async def newer_paths(self, collection: str, number: int, paths: Sequence[str]) -> frozenset[str]:
+        numbers = self._state(collection).path_numbers
+        return frozenset(path for path in paths if numbers.get(path, 0) > number)
+
+    async def head(self, collection: str) -> Commit | None:
+        commits = self._state(collection).commits
+        return commits[-1] if commits else None
+
+    async def commit(self, collection: str, commit_id: str) -> Commit:
+        commits = self._state(collection).commits
+        if len(commit_id) < 7:
+            raise InvalidInput("commit: give at least 7 digits of the commit id.", field="commit")
+        matches = [commit for commit in commits if commit.id.startswith(commit_id)]
+        exact = [commit for commit in matches if commit.id == commit_id]
+        if len({commit.id for commit in matches}) > 1 and not exact:
+            raise InvalidInput(f"commit: {commit_id!r} fits more than one commit; give more digits.", field="commit")
+        if not matches:
+            raise NotFound(f"collection {collection!r} has no commit {commit_id[:64]!r}.", field="commit")
+        return (exact or matches)[-1]
+
+    async def commit_at_position(self, collection: str, position: int) -> Commit:
+        commits = self._state(collection).commits
+        if not 1 <= position <= len(commits):
+            raise NotFound(f"collection {collection!r} has no commit at position {position}.", field="position")
+        return commits[position - 1]
+
+    async def commit_at_time(self, collection: str, time: float) -> Commit:
+        found = [commit for commit in self._state(collection).commits if commit.created_at <= time]
+        if not found:
+            raise NotFound(f"collection {collection!r} had no commit at that time.", field="as_of")
+        return found[-1]
+
+    async def commits(self, collection: str, *, before: int | None = None, limit: int = 50) -> list[Commit]:
+        return [commit for commit in reversed(self._state(collection).commits) if before is None or commit.seq < before][:limit]
+
+    async def tag(self, collection: str, name: str, commit_id: str) -> Tag:
+        state = self._state(collection)
+        commit = await self.commit(collection, commit_id)
+        if known := state.tags.get(name):
+            if known.commit_id != commit.id:
+                raise Conflict(f"tag {name!r} is taken by another commit; remove it first or choose another name.", field="tag")
+            return known
+        state.tags[name] = Tag(collection, name, commit.id, commit.seq, self._clock())
+        return state.tags[name]
+
+    async def untag(self, collection: str, name: str) -> None:
+        if self._state(collection).tags.pop(name, None) is None:
+            raise NotFound(f"collection {collection!r} has no tag {name!r}.", field="tag")
+
+    async def tags(self, collection: str) -> list[Tag]:
+        return list(reversed(self._state(collection).tags.values()))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def _state(self, name: str) -> _State:
+        if name not in self._states:
+            raise NotFound(f"there is no collection {name[:80]!r}.", field="collection")
+        return self._states[name]
+
+    def _state_of_job(self, job_id: str) -> _State:
+        for state in self._states.values():
+            if job_id in state.jobs:
+                return state
+        raise NotFound(f"there is no job {job_id[:80]!r}.", field="job")
+
+    def _leased(self, lease: Lease) -> _State:
+        state = self._states.get(lease.collection.name)
+        if state is None or state.collection.uid != lease.collection.uid or state.active() != lease.attempt:
+            raise LeaseLost("the attempt is no longer the active one; another writer took over.")
+        return state
+
+    @staticmethod
+    def _abort_active(state: _State) -> None:
+        active = state.active()
+        if active is not None:
+            state.attempts[active].state = "aborted"
+        state.holder = None
+
+    def _finish(self, state: _State, lease: Lease, attempt: AttemptState, job: JobState, result: JobResult) -> None:
+        state.attempts[lease.attempt].state = attempt
+        state.holder = None
+        state.jobs[lease.job_id] = replace(state.jobs[lease.job_id], state=job, finished_at=self._clock(), result=result)
