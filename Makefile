@@ -1,0 +1,72 @@
+# Every task of the project. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export PYTHON
+RUN_LOCKS := requirements/embedded.txt requirements/build.txt
+DEV_LOCKS := requirements/dev.txt requirements/build.txt
+DEMO := .venv-demo
+DEV := .venv
+UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock"
+# Runs $(2) as a step named $(1) and says how long it took.
+step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
+
+.PHONY: help demo up test test-fast lint typecheck format bench bench-core readme-figures lock env-demo env-dev clean
+
+help: ## list the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: ## first look: set up, ingest two versions of a handbook, ask, and travel in time
+	@started=$$SECONDS; $(MAKE) env-demo; $(DEMO)/bin/ragstone demo --examples examples/handbook; echo "make demo took $$((SECONDS - started)) s"
+
+up: env-demo ## run ragstone here (API, worker, docs page) on 127.0.0.1
+	@exec $(DEMO)/bin/ragstone up
+
+test: ## everything that has to hold: lint, types, contracts, tests with coverage
+	@started=$$SECONDS; $(MAKE) env-dev; ready=$$SECONDS; $(MAKE) lint test-cov; \
+	echo "make test took $$((SECONDS - ready)) s, after $$((ready - started)) s of set-up"
+
+test-cov: env-dev
+	$(call step,pytest,$(DEV)/bin/pytest -n auto --dist loadgroup --cov --cov-report=term --durations=10)
+
+test-fast: env-dev ## the unit and contract tests alone, without coverage
+	$(call step,pytest (unit and contracts),$(DEV)/bin/pytest -q -n auto --dist loadgroup tests/unit tests/contracts)
+
+lint: env-dev ## ruff, format, mypy --strict, import contracts, dependencies
+	$(call step,ruff,$(DEV)/bin/ruff check .)
+	$(call step,ruff format,$(DEV)/bin/ruff format --check .)
+	@$(MAKE) typecheck
+	$(call step,import-linter,$(DEV)/bin/lint-imports)
+	$(call step,deptry,$(DEV)/bin/deptry src)
+
+typecheck: env-dev ## mypy --strict alone
+	$(call step,mypy,$(DEV)/bin/mypy $(wildcard src tests bench))
+
+format: env-dev ## format the code and fix what ruff can fix
+	@$(DEV)/bin/ruff check --fix . ; $(DEV)/bin/ruff format .
+
+bench: bench-core ## every group of benchmarks (needs RAGSTONE_BENCH_DATA)
+
+bench-core: env-dev ## the core's figures into bench/results/core.json; fails when one falls short
+	@$(DEV)/bin/python -m bench.core
+
+readme-figures: ## write the measured figures into the README's table
+	@$(DEV)/bin/python scripts/readme_figures.py
+
+lock: env-dev ## resolve the dependencies anew and write requirements/*.txt (UPGRADE=1 takes newer versions)
+	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra dev --output-file requirements/dev.txt
+	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --constraints requirements/dev.txt --output-file requirements/embedded.txt
+	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in --output-file requirements/build.txt
+
+env-demo:
+	@scripts/environment.sh $(DEMO) $(RUN_LOCKS)
+
+env-dev:
+	@scripts/environment.sh $(DEV) $(DEV_LOCKS)
+
+clean: ## remove environments, caches and reports (no data directory)
+	@rm -rf $(DEMO) $(DEV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist
+	@find src tests bench scripts -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
