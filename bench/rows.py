@@ -31,5 +31,5 @@ def row(name: str, value: float, unit: str, op: Op = "report", bar: float | None
         raise ValueError(f"unknown op {op!r}")
     if (op == "report") is not (bar is None):
         raise ValueError(f"row {name!r}: a bar goes with >=, <= or ==, and with nothing else")
-    holds = value == value if bar is None else _HOLDS[op](value, bar)  # noqa: PLR0124 - NaN is the only value unequal to itself
+    holds = value == value if bar is None else _HOLDS[op](value, bar)
     return Row(name, value, unit, op, bar, holds, n, note)
