@@ -24,15 +24,13 @@ a secret or a server's path.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class RagstoneError(Exception):
     """Base of every error that ragstone raises on purpose."""
 
-    code: ClassVar[str] = "internal-error"
-    status: ClassVar[int] = 500
-    title: ClassVar[str] = "Internal error"
+    code: str = "internal-error"
+    status: int = 500
+    title: str = "Internal error"
 
     def __init__(self, message: str, *, field: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)

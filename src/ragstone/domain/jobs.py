@@ -54,6 +54,19 @@ class Restore:
 Change = Put | Delete | Move | Restore
 
 
+def paths_of(change: Change) -> tuple[str, ...]:
+    """The document paths that a change names one by one."""
+    match change:
+        case Move(source, target):
+            return (source, target)
+        case Put(path=path):
+            return (path,)
+        case Delete(path=path, prefix=False):
+            return (path,)
+        case _:
+            return ()
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentFailure:
     """A document that was left out, and why."""

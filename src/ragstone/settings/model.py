@@ -1,0 +1,86 @@
+"""Every setting of the embedded mode, with its default. Sources: defaults < ragstone.toml < environment (RAGSTONE_...) < flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExtractiveGenerator(_Section):
+    """Answers with verbatim sentences of the passages."""
+
+    kind: Literal["extractive"] = "extractive"
+    max_sentences: int = Field(2, ge=1, le=10)
+
+
+class OpenAIGenerator(_Section):
+    """Any endpoint that speaks OpenAI's `/v1/chat/completions`. The key comes from the environment or from a file."""
+
+    kind: Literal["openai"]
+    base_url: str = Field(description="for example http://127.0.0.1:8080/v1")
+    model: str
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    context_window: int = Field(8192, ge=512)
+    timeout: float = Field(120.0, gt=0, description="seconds")
+
+
+class LimitSettings(_Section):
+    """Bounds on requests; sizes in bytes."""
+
+    document_bytes: int = Field(50 * 2**20, ge=1)
+    request_bytes: int = Field(256 * 2**20, ge=1)
+    documents: int = Field(10_000, ge=1)
+    question_characters: int = Field(8_000, ge=1)
+    top_k: int = Field(100, ge=1)
+    pending_jobs: int = Field(1_000, ge=1)
+    concurrent_queries: int = Field(128, ge=1)
+
+
+class Settings(BaseSettings):
+    """Built in `main()`, read by bootstrap and entry points only."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RAGSTONE_", env_nested_delimiter="__", extra="forbid", frozen=True, toml_file="ragstone.toml"
+    )
+
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("ragstone"), description="one owner process at a time")
+    models_dir: Path = Field(
+        default_factory=lambda: platformdirs.user_cache_path("ragstone") / "models", description="shared by data directories"
+    )
+    host: str = "127.0.0.1"
+    port: int = Field(8642, ge=0, le=65535)
+    allowed_hosts: tuple[str, ...] = Field((), description="names beside loopback's that the Host header may carry")
+    model: str = Field("all-minilm-l6-v2", description="a preset (ragstone models list), a directory, or an .onnx file")
+    threads: int = Field(0, ge=0, description="of the embedding model; 0: as many as cores")
+    generator: Annotated[ExtractiveGenerator | OpenAIGenerator, Field(discriminator="kind")] = ExtractiveGenerator()
+    limits: LimitSettings = LimitSettings()
+
+    @model_validator(mode="after")
+    def _loopback_only(self) -> Settings:
+        if self.host not in LOOPBACK:
+            raise ValueError(
+                f"host: {self.host} is not a loopback address; listening beyond loopback needs API keys, which this version has not. Use 127.0.0.1."
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

@@ -1,0 +1,80 @@
+"""The door of ingestion: what is refused before anything is stored."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from ragstone.domain.documents import Metadata
+from ragstone.domain.errors import InvalidInput, RagstoneError, TooLarge, UnreadableDocument
+from ragstone.domain.jobs import DocumentFailure
+from ragstone.domain.jsonl import expand_json_lines
+from ragstone.domain.names import check_document_path
+from ragstone.domain.uploads import Upload
+from ragstone.ports.document_parser import DocumentParser
+from ragstone.use_cases.limits import Limits
+
+JSON_LINES = frozenset({"application/jsonl", "application/x-ndjson", "application/x-jsonlines"})
+
+
+class Admission:
+    """Checks uploads one by one; a bad one is reported and does not stop the others."""
+
+    def __init__(self, parser: DocumentParser, limits: Limits) -> None:
+        self._parser = parser
+        self._limits = limits
+
+    def admit(self, uploads: Iterable[Upload]) -> tuple[list[Upload], list[DocumentFailure]]:
+        """Uploads with checked paths and known media types, JSON Lines expanded; and those refused. Raises `TooLarge` for too many."""
+        admitted: dict[str, Upload] = {}
+        refused: list[DocumentFailure] = []
+        for upload in uploads:
+            try:
+                for document in self._expand(self._check(upload), refused):
+                    if document.path in admitted:
+                        raise InvalidInput(f"{document.path}: named twice in one request; send it once.", field=document.path)
+                    admitted[document.path] = document
+            except RagstoneError as error:
+                refused.append(DocumentFailure(upload.path[:200], error.code, error.message, error.status))
+            if len(admitted) > self._limits.documents:
+                raise TooLarge(f"documents: at most {self._limits.documents:,} in one request; split it into several.", field="documents")
+        return list(admitted.values()), refused
+
+    def _check(self, upload: Upload) -> Upload:
+        path = check_document_path(upload.path)
+        if not upload.content:
+            raise UnreadableDocument(f"{path}: the file is empty; leave it out.", field=path)
+        if len(upload.content) > self._limits.document_bytes:
+            raise TooLarge(
+                f"{path}: it has {len(upload.content):,} bytes; at most {self._limits.document_bytes:,} are taken. Split it.", field=path
+            )
+        check_metadata(path, upload.metadata, self._limits.metadata_bytes)
+        kind = upload.media_type or ("application/jsonl" if path.endswith((".jsonl", ".ndjson")) else None)
+        return replace(upload, path=path, media_type=kind or self._parser.media_type(path, upload.content))
+
+    def _expand(self, upload: Upload, refused: list[DocumentFailure]) -> Iterator[Upload]:
+        if upload.media_type not in JSON_LINES:
+            yield upload
+            return
+        records, errors = expand_json_lines(upload.path, upload.content)
+        for line, message in errors:
+            refused.append(DocumentFailure(f"{upload.path}:{line}", UnreadableDocument.code, message))
+        for path, content, media_type, metadata in records:
+            yield Upload(path, content, media_type, {**metadata, **upload.metadata})
+
+
+def check_metadata(path: str, metadata: Metadata, limit: int) -> None:
+    """Raises `InvalidInput` naming the key that is wrong, `TooLarge` beyond `limit` bytes of JSON."""
+    for key, value in metadata.items():
+        if not key or len(key) > 64 or not key.replace("_", "").replace("-", "").isalnum() or not key.isascii():
+            raise InvalidInput(
+                f"{path}: metadata key {key[:80]!r} is not usable; use 1 to 64 letters, digits, '_' and '-'.", field=f"metadata.{key[:80]}"
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidInput(f"{path}: metadata {key!r} is not a finite number.", field=f"metadata.{key}")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise InvalidInput(f"{path}: metadata {key!r} is beyond 64 bits; store it as text.", field=f"metadata.{key}")
+    if len(json.dumps(dict(metadata)).encode()) > limit:
+        raise TooLarge(f"{path}: its metadata has more than {limit:,} bytes; shorten it.", field="metadata")

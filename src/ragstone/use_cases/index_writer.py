@@ -1,0 +1,134 @@
+"""Brings one index from the head's state to a staged commit's: chunk, embed once, write, close, verify (DESIGN.md section 4, steps 5 to 7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from ragstone.domain.chunking import chunk_document
+from ragstone.domain.collections import Collection
+from ragstone.domain.documents import Chunk, DocumentInfo, ExtractedText
+from ragstone.domain.errors import InternalError, Unavailable
+from ragstone.domain.retrieval import IndexedChunk, Point, Vector, Vectors
+from ragstone.domain.spaces import EmbeddingSpace
+from ragstone.ports.embedding_model import EmbeddingModel
+from ragstone.ports.vector_index import VectorIndex
+from ragstone.use_cases.chunk_plan import plan_chunks
+from ragstone.use_cases.lease_guard import LeaseGuard
+from ragstone.use_cases.progress import ProgressBoard
+
+_BATCH = 256  # points a write
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedDocument:
+    """A document of the staged commit that the head has not, or has otherwise."""
+
+    info: DocumentInfo
+    extracted: ExtractedText
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStats:
+    """What was written to one index. `embedded` chunks went through the model, `reused` ones had a vector."""
+
+    added: int
+    removed: int
+    kept: int
+    opened: int
+    closed: int
+    embedded: int
+    reused: int
+
+
+class IndexWriter:
+    """Writes one attempt into one index."""
+
+    def __init__(self, index: VectorIndex, embedder: EmbeddingModel, progress: ProgressBoard) -> None:
+        self._index = index
+        self._embedder = embedder
+        self._progress = progress
+
+    async def write(
+        self,
+        collection: Collection,
+        space: EmbeddingSpace,
+        guard: LeaseGuard,
+        commit_id: str,
+        changed: Sequence[ChangedDocument],
+        paths: Sequence[str],
+    ) -> WriteStats:
+        """`paths`: all that differ from the head, removed ones included. Raises `Unavailable` when the index does not hold what was written."""
+        lease, name = guard.lease, collection.index_name(space.id)
+        job = lease.job_id
+        new = await chunk_all(changed, self._embedder, space)
+        await guard.check()
+        old = await self._index.visible(name, lease.head_seq, lease.gaps, paths) if lease.head_id else []
+        plan = plan_chunks(old, new, attempt=lease.attempt, commit_id=commit_id)
+        self._progress.phase(job, "embedding", chunks_total=self._progress.get(job).chunks_total + len(plan.opens))
+        embedded = 0
+        for batch in batches(plan.opens, _BATCH):
+            vectors, fresh = await self._vectors(name, batch)
+            await guard.check()
+            await self._index.insert(name, [Point(chunk, vectors[chunk.content_hash]) for chunk in batch])
+            embedded += fresh
+            self._progress.advance(job, embedded=fresh, reused=len(batch) - fresh)
+        for ids in batches(plan.closes, _BATCH):
+            await guard.check()
+            await self._index.close_points(name, ids, lease.attempt, lease.gaps)
+        await self._verify(name, lease.attempt, len(plan.opens), len(plan.closes))
+        return WriteStats(plan.added, plan.removed, plan.kept, len(plan.opens), len(plan.closes), embedded, len(plan.opens) - embedded)
+
+    async def _vectors(self, name: str, batch: Sequence[IndexedChunk]) -> tuple[dict[str, Vector], int]:
+        """Vectors by content hash, and how many of them had to be embedded."""
+        vectors = await self._index.vectors(name, {chunk.content_hash for chunk in batch})
+        missing = {chunk.content_hash: chunk.embedded_text for chunk in batch if chunk.content_hash not in vectors}
+        if missing:
+            rows = await self._embedder.embed_passages(list(missing.values()))
+            check_vectors(rows, len(missing), self._embedder.identity.dimension)
+            vectors |= dict(zip(missing, rows, strict=True))
+        return vectors, len(missing)
+
+    async def _verify(self, name: str, attempt: int, opened: int, closed: int) -> None:
+        found = (await self._index.opened(name, attempt), await self._index.closed(name, attempt))
+        if found != (opened, closed):
+            raise Unavailable(
+                f"The index holds {found[0]} opened and {found[1]} closed points of this attempt instead of {opened} and {closed}; "
+                "nothing was published, and the job will be tried again."
+            )
+
+
+async def chunk_all(
+    changed: Sequence[ChangedDocument], embedder: EmbeddingModel, space: EmbeddingSpace
+) -> list[tuple[DocumentInfo, tuple[Chunk, ...]]]:
+    """The chunks of each document, cut off the event loop."""
+
+    def cut(part: Sequence[ChangedDocument]) -> list[tuple[DocumentInfo, tuple[Chunk, ...]]]:
+        return [
+            (document.info, chunk_document(document.extracted, document.info.title, embedder.count_tokens, space.chunker))
+            for document in part
+        ]
+
+    chunks: list[tuple[DocumentInfo, tuple[Chunk, ...]]] = []
+    for part in batches(changed, 64):
+        chunks += await asyncio.to_thread(cut, part)
+    return chunks
+
+
+def check_vectors(rows: Vectors, count: int, dimension: int) -> None:
+    """Raises `InternalError` for anything but `count` finite rows of `dimension`."""
+    if rows.shape != (count, dimension):
+        raise InternalError(f"embedding model: it gave vectors of shape {rows.shape} instead of {(count, dimension)}; check the model.")
+    if not np.isfinite(rows).all():
+        raise InternalError("embedding model: it gave a vector with NaN or infinity; check the model.")
+
+
+def batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """`items` in runs of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,219 @@
+"""Accepting changes: nothing is acknowledged before it is durable (DESIGN.md section 4, step 1)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import asdict, replace
+
+from ragstone.domain.collections import Collection
+from ragstone.domain.documents import checksum
+from ragstone.domain.errors import Busy, InvalidInput, PreconditionFailed, TooLarge
+from ragstone.domain.ids import new_id
+from ragstone.domain.jobs import TERMINAL, Change, ChangeRequest, DocumentFailure, Job, Put
+from ragstone.domain.names import check_document_path
+from ragstone.domain.uploads import IngestPlan, IngestRequest, JobProgress, Upload
+from ragstone.ports.catalog import Catalog
+from ragstone.ports.document_parser import DocumentParser
+from ragstone.ports.job_queue import JobQueue
+from ragstone.ports.staging import Staging
+from ragstone.ports.vector_index import VectorIndex
+from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.admission import Admission
+from ragstone.use_cases.chunk_plan import plan_chunks
+from ragstone.use_cases.index_writer import ChangedDocument, batches, chunk_all
+from ragstone.use_cases.limits import Limits
+from ragstone.use_cases.preparation import Preparation
+from ragstone.use_cases.progress import ProgressBoard
+from ragstone.use_cases.spaces import Spaces
+
+
+class Ingest:
+    """Accepts requests for change, plans them (dry run), and tells how far they are."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        versions: VersionStore,
+        index: VectorIndex,
+        staging: Staging,
+        queue: JobQueue,
+        parser: DocumentParser,
+        spaces: Spaces,
+        progress: ProgressBoard,
+        limits: Limits,
+    ) -> None:
+        self._catalog = catalog
+        self._versions = versions
+        self._index = index
+        self._staging = staging
+        self._queue = queue
+        self._parser = parser
+        self._spaces = spaces
+        self._progress = progress
+        self._limits = limits
+        self._admission = Admission(parser, limits)
+
+    async def submit(self, name: str, request: IngestRequest, *, principal: str = "local", idempotency_key: str | None = None) -> Job:
+        """Stores the bytes and the job, durably, and queues it.
+
+        Raises `NotFound` for the collection, `InvalidInput` when nothing acceptable is left or `strict` and one document is refused, `TooLarge`,
+        `IdempotencyMismatch`, `PreconditionFailed`, `Busy` when too many jobs wait, `StorageFull`.
+        """
+        collection = await self._catalog.collection(name)
+        await self._check_head(collection, request.expected_head)
+        if await self._catalog.pending(name) >= self._limits.pending_jobs:
+            raise Busy("Too many jobs wait for this collection; try again later.", retry_after=5.0)
+        uploads, refused = await self._admit(request)
+        job_id = new_id()
+        try:
+            puts = await self._stage(job_id, uploads)
+            changes: tuple[Change, ...] = (*request.moves, *request.deletes, *puts)
+            return await self._accept(name, job_id, _change_request(request, changes, refused), principal, idempotency_key)
+        except BaseException:
+            await asyncio.shield(self._staging.discard(job_id))
+            raise
+
+    async def submit_change(self, name: str, change: Change, message: str, *, principal: str = "local", author: str = "local") -> Job:
+        """Queues one change that brings no bytes (rollback)."""
+        return await self._accept(name, new_id(), ChangeRequest((change,), author=author, message=message), principal, None)
+
+    async def plan(self, name: str, request: IngestRequest) -> IngestPlan:
+        """What `submit` would do now; changes nothing."""
+        collection = await self._catalog.collection(name)
+        await self._check_head(collection, request.expected_head)
+        uploads, refused = await self._admit(request)
+        head = await self._catalog.head(name)
+        contents = {upload.path: upload.content for upload in uploads}
+
+        async def load(put: Put) -> bytes:
+            return contents[put.path]
+
+        documents = Preparation(self._versions, self._parser, load)
+        puts = [_put(upload, checksum(upload.content)) for upload in uploads]
+        change = _change_request(request, (*request.moves, *request.deletes, *puts), refused)
+        await documents.parse(collection.uid, head.id if head else None, change)
+        resolved = await documents.resolve(collection.uid, head.id if head else None, change)
+        paths = sorted({*resolved.puts, *resolved.removes})
+        known = await self._versions.infos(collection.uid, head.id, paths) if head else {}
+        space = collection.spaces[0]
+        index = collection.index_name(space.id)
+        changed = [ChangedDocument(document.info, document.extracted) for document in resolved.puts.values()]
+        chunks = await chunk_all(changed, self._spaces.embedder(space), space)
+        old = await self._index.visible(index, head.seq, head.gaps, paths) if head else []
+        plan = plan_chunks(old, chunks, attempt=0, commit_id="")
+        return IngestPlan(
+            head.id if head else None,
+            tuple(path for path in paths if path in resolved.puts and path not in known),
+            tuple(path for path in paths if path in resolved.puts and path in known),
+            tuple(path for path in paths if path in resolved.removes and path in known),
+            plan.added,
+            plan.removed,
+            plan.kept,
+            await self._unknown(index, sorted({chunk.content_hash for chunk in plan.opens})),
+            resolved.failures,
+        )
+
+    async def job(self, job_id: str) -> Job:
+        """Raises `NotFound`."""
+        return await self._catalog.job(job_id)
+
+    async def jobs(self, name: str | None = None, *, before: str | None = None, limit: int = 50) -> list[Job]:
+        """Newest first."""
+        return await self._catalog.jobs(name, before=before, limit=limit)
+
+    async def wait(self, job_id: str, within: float) -> Job:
+        """The job when it is terminal, or as it is after `within` seconds."""
+        deadline = time.monotonic() + within
+        while (job := await self._catalog.job(job_id)).state not in TERMINAL and (left := deadline - time.monotonic()) > 0:
+            await self._progress.changed(job_id, min(left, 1.0))
+        return job
+
+    async def watch(self, job_id: str) -> AsyncIterator[JobProgress]:
+        """Progress whenever it changes (at least every 5 s) until the job is terminal."""
+        while True:
+            finished = (await self._catalog.job(job_id)).state in TERMINAL
+            yield JobProgress(job_id, self._progress.get(job_id), finished)
+            if finished:
+                return
+            await self._progress.changed(job_id, 5.0)
+
+    async def _check_head(self, collection: Collection, expected: str | None) -> None:
+        if expected is None:
+            return
+        head = await self._catalog.head(collection.name)
+        if expected != (head.id if head else ""):
+            raise PreconditionFailed(
+                f"If-Match: the head is {head.id if head else 'empty'}, not {expected[:64]}; read it again and decide.", field="If-Match"
+            )
+
+    async def _admit(self, request: IngestRequest) -> tuple[list[Upload], list[DocumentFailure]]:
+        for delete in request.deletes:
+            if not delete.prefix:
+                check_document_path(delete.path, "deletes.path")
+        for move in request.moves:
+            check_document_path(move.source, "moves.source")
+            check_document_path(move.target, "moves.target")
+        if sum(len(upload.content) for upload in request.uploads) > self._limits.request_bytes:
+            raise TooLarge(
+                f"documents: at most {self._limits.request_bytes:,} bytes in one request; split it into several.", field="documents"
+            )
+        uploads, refused = await asyncio.to_thread(self._admission.admit, request.uploads)
+        if refused and (request.strict or not (uploads or request.deletes or request.moves)):
+            raise Refused(refused)
+        if not (uploads or request.deletes or request.moves or request.mirror):
+            raise InvalidInput("documents: nothing to do; give documents, deletes or moves.", field="documents")
+        return uploads, refused
+
+    async def _stage(self, job_id: str, uploads: list[Upload]) -> list[Put]:
+        puts: list[Put] = []
+        for batch in batches(uploads, 32):
+            digests = await asyncio.gather(*(self._staging.put(job_id, upload.content) for upload in batch))
+            puts += [_put(upload, digest) for upload, digest in zip(batch, digests, strict=True)]
+        return puts
+
+    async def _accept(self, name: str, job_id: str, request: ChangeRequest, principal: str, key: str | None) -> Job:
+        digest = hashlib.sha256(json.dumps(asdict(request), sort_keys=True).encode()).hexdigest()
+        job = Job(job_id, name, 0, request, principal, "queued", 0.0)
+        accepted = await self._catalog.accept(job, idempotency_key=key, body_digest=digest)
+        if accepted.id != job_id:  # sent before: that job has the bytes
+            await self._staging.discard(job_id)
+        if accepted.state not in TERMINAL:
+            await self._queue.enqueue(name, accepted.id)
+        return accepted
+
+    async def _unknown(self, index: str, hashes: list[str]) -> int:
+        known = 0
+        for batch in batches(hashes, 256):
+            known += len(await self._index.vectors(index, batch))
+        return len(hashes) - known
+
+
+class Refused(InvalidInput):
+    """Every document of a request was refused, or one of a strict request; tells the first one's reason."""
+
+    def __init__(self, failures: list[DocumentFailure]) -> None:
+        super().__init__(failures[0].message, field=failures[0].path)
+        self.code, self.status, self.failures = failures[0].code, failures[0].status, tuple(failures)
+
+
+def _put(upload: Upload, digest: str) -> Put:
+    if upload.media_type is None:
+        raise AssertionError("admission sets the media type")
+    return Put(upload.path, upload.media_type, digest, len(upload.content), upload.metadata)
+
+
+def _change_request(request: IngestRequest, changes: tuple[Change, ...], refused: list[DocumentFailure]) -> ChangeRequest:
+    return replace(
+        ChangeRequest(changes),
+        mirror=request.mirror,
+        mirror_prefix=request.mirror_prefix,
+        strict=request.strict,
+        expected_head=request.expected_head,
+        author=request.author,
+        message=request.message,
+        rejected=tuple(refused),
+    )

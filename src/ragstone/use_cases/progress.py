@@ -1,0 +1,72 @@
+"""How far the jobs that run in this process are, for whoever watches."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from ragstone.domain.jobs import Phase, Progress
+
+_KEPT = 1000  # finished jobs whose last progress is still told
+
+
+class ProgressBoard:
+    """Progress by job id. Writers change it on the event loop; watchers wait for changes."""
+
+    def __init__(self) -> None:
+        self._progress: dict[str, Progress] = {}
+        self._began: dict[str, float] = {}
+        self._changed: dict[str, asyncio.Event] = {}
+
+    def get(self, job_id: str) -> Progress:
+        """The latest; phase `queued` for a job that nobody reported on."""
+        return self._progress.get(job_id, Progress())
+
+    def phase(self, job_id: str, phase: Phase, **counts: int) -> None:
+        """Sets the phase and any counts (fields of `Progress`); entering `embedding` starts the clock of `rate`."""
+        if phase == "embedding":
+            self._began[job_id] = time.monotonic()
+        self._set(job_id, replace(self.get(job_id), phase=phase, **counts))
+
+    def advance(self, job_id: str, *, documents: int = 0, embedded: int = 0, reused: int = 0) -> None:
+        """Adds to the counts and works out rate and time left."""
+        now = self.get(job_id)
+        done = now.chunks + embedded + reused
+        seconds = time.monotonic() - self._began.get(job_id, time.monotonic())
+        rate = done / seconds if seconds > 0 else 0.0
+        left = (now.chunks_total - done) / rate if rate > 0 and now.chunks_total else None
+        self._set(
+            job_id,
+            replace(
+                now,
+                documents=now.documents + documents,
+                chunks=done,
+                embedded=now.embedded + embedded,
+                reused=now.reused + reused,
+                rate=rate,
+                seconds_left=left,
+            ),
+        )
+
+    def done(self, job_id: str) -> None:
+        """The job is terminal."""
+        self._began.pop(job_id, None)
+        self._set(job_id, replace(self.get(job_id), phase="done", seconds_left=0.0))
+
+    async def changed(self, job_id: str, within: float) -> None:
+        """Returns at the next change, or after `within` seconds."""
+        event = self._changed.setdefault(job_id, asyncio.Event())
+        try:
+            async with asyncio.timeout(within):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    def _set(self, job_id: str, progress: Progress) -> None:
+        self._progress.pop(job_id, None)  # so that the oldest come first
+        self._progress[job_id] = progress
+        while len(self._progress) > _KEPT:
+            del self._progress[next(iter(self._progress))]
+        if event := self._changed.pop(job_id, None):
+            event.set()

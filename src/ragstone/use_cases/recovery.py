@@ -1,0 +1,46 @@
+"""What an owner does at start, and what it cleans up after attempts that came to nothing (DESIGN.md section 4, Recovery)."""
+
+from __future__ import annotations
+
+from ragstone.domain.jobs import Job
+from ragstone.ports.catalog import Catalog
+from ragstone.ports.staging import Staging
+from ragstone.ports.vector_index import VectorIndex
+from ragstone.ports.version_store import VersionStore
+
+
+class Recovery:
+    """For a process that is the only writer of its stores: a holder of an aborted attempt is surely gone once its call has returned."""
+
+    def __init__(self, catalog: Catalog, versions: VersionStore, index: VectorIndex, staging: Staging) -> None:
+        self._catalog = catalog
+        self._versions = versions
+        self._index = index
+        self._staging = staging
+
+    async def start(self) -> list[Job]:
+        """Ends what an earlier process left half done; returns the jobs to be queued, oldest first."""
+        jobs = await self._catalog.requeue_orphans()
+        for owner in set(await self._staging.jobs()) - {job.id for job in jobs}:
+            await self._staging.discard(owner)
+        for collection in await self._catalog.collections():
+            await self._versions.create(collection.uid)
+            for space in collection.spaces:
+                await self._index.create(collection.index_name(space.id), space)
+            head = await self._catalog.head(collection.name)
+            if head is not None:
+                await self._versions.advance(collection.uid, head.id, head.seq)
+            await self.clean(collection.name)
+        return jobs
+
+    async def clean(self, name: str) -> None:
+        """Erases what aborted attempts of finished jobs wrote, then retires their numbers. Never compares with the head."""
+        attempts = await self._catalog.aborted(name)
+        if not attempts:
+            return
+        collection = await self._catalog.collection(name)
+        for space in collection.spaces:
+            await self._index.erase_attempts(collection.index_name(space.id), attempts)
+            await self._index.flush(collection.index_name(space.id))
+        await self._versions.drop_attempts(collection.uid, attempts)
+        await self._catalog.retire(name, attempts)

@@ -1,0 +1,111 @@
+"""Which commit a read is answered from (DESIGN.md section 5, steps 1 and 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from ragstone.domain.collections import Collection
+from ragstone.domain.commits import Commit, Snapshot
+from ragstone.domain.errors import Gone, InvalidInput, NotFound, Unavailable
+from ragstone.ports.catalog import Catalog
+
+HEAD_TTL = 1.0  # seconds; an answer is never older than this
+_POSITION = re.compile(r"#([0-9]{1,12})")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+
+
+class Snapshots:
+    """Resolves `as_of` and `min_commit`. Heads are kept in memory for `HEAD_TTL` seconds and only ever move forward."""
+
+    def __init__(self, catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._heads: dict[str, tuple[float, Collection, Commit]] = {}
+
+    async def resolve(self, name: str, as_of: str | None = None, min_commit: str | None = None) -> tuple[Collection, Snapshot]:
+        """The collection and the one snapshot that a read uses.
+
+        `as_of`: None or `head`, a commit id (or 7 or more of its digits), `#position`, a tag, or an ISO 8601 time. `min_commit`: a commit that the
+        head must have reached. Raises `NotFound`, `InvalidInput`, `Gone`, `Unavailable`.
+        """
+        if as_of is None or as_of == "head":
+            collection, head = await self._head(name, min_commit)
+            return collection, Snapshot.of(head, was_head=True)
+        collection = await self._catalog.collection(name)
+        commit = await self.commit(name, as_of)
+        if min_commit is not None and (await self._catalog.commit(name, min_commit)).seq > commit.seq:
+            raise InvalidInput("min_commit: it is newer than as_of; leave one of them out.", field="min_commit")
+        return collection, Snapshot.of(commit, was_head=False)
+
+    async def commit(self, name: str, reference: str) -> Commit:
+        """The commit that `reference` (as for `as_of`) names."""
+        if reference == "head":
+            return (await self._head(name, None))[1]
+        if position := _POSITION.fullmatch(reference):
+            return await self._catalog.commit_at_position(name, int(position[1]))
+        if _COMMIT.fullmatch(reference):
+            return await self._catalog.commit(name, reference)
+        for tag in await self._catalog.tags(name):
+            if tag.name == reference:
+                return await self._catalog.commit(name, tag.commit_id)
+        moment = _time(reference)
+        if moment is None:
+            raise NotFound(f"as_of: there is no commit, tag or time {reference[:100]!r} in collection {name!r}.", field="as_of")
+        return await self._catalog.commit_at_time(name, moment)
+
+    def published(self, collection: Collection, commit: Commit) -> None:
+        """Tells that `commit` became a head; readers see it from now on."""
+        known = self._heads.get(commit.collection)
+        if known is None or known[1].uid != collection.uid or known[2].seq < commit.seq:
+            self._heads[commit.collection] = (self._clock(), collection, commit)
+
+    def forget(self, name: str) -> None:
+        """Tells that the collection was deleted."""
+        self._heads.pop(name, None)
+
+    async def ensure_readable(self, collection: Collection, snapshot: Snapshot) -> None:
+        """After the last read of the index: what was read is still kept. Raises `Gone` if it was deleted meanwhile."""
+        if snapshot.was_head:
+            return
+        try:
+            current = await self._catalog.collection(collection.name)
+            await self._catalog.commit(collection.name, snapshot.commit_id)
+        except NotFound:
+            current = None
+        if current is None or current.uid != collection.uid:
+            raise Gone(f"Commit {snapshot.commit_id} of collection {collection.name!r} was removed while it was read.")
+
+    async def _head(self, name: str, min_commit: str | None) -> tuple[Collection, Commit]:
+        known = self._heads.get(name)
+        if known is None or self._clock() - known[0] > HEAD_TTL:
+            known = await self._refresh(name)
+        if min_commit is not None and known[2].id != min_commit:
+            wanted = await self._catalog.commit(name, min_commit)
+            if wanted.seq > known[2].seq:
+                known = await self._refresh(name)
+            if wanted.seq > known[2].seq:
+                raise Unavailable("min_commit: this server has not seen that commit yet; try again.", field="min_commit", retry_after=1.0)
+        return known[1], known[2]
+
+    async def _refresh(self, name: str) -> tuple[float, Collection, Commit]:
+        asked = self._clock()
+        collection, head = await asyncio.gather(self._catalog.collection(name), self._catalog.head(name))
+        if head is None:
+            raise NotFound(f"Collection {name!r} is empty; ingest a document first.", field="collection")
+        known = self._heads.get(name)
+        if known is None or known[1].uid != collection.uid or known[2].seq <= head.seq:
+            known = (asked, collection, head)
+            self._heads[name] = known
+        return known
+
+
+def _time(reference: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(reference)
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,256 @@
+"""The write path: one job, one attempt, one commit (DESIGN.md section 4, steps 2 to 9)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from ragstone.domain.collections import Collection, Lease
+from ragstone.domain.commits import Commit, CommitStats, DocumentChange
+from ragstone.domain.documents import StoredDocument
+from ragstone.domain.errors import Busy, InternalError, LeaseLost, PreconditionFailed, RagstoneError, StorageFull, Unavailable
+from ragstone.domain.jobs import TERMINAL, DocumentFailure, Job, JobResult, JobState, Put, Restore, paths_of
+from ragstone.ports.catalog import Catalog
+from ragstone.ports.document_parser import DocumentParser
+from ragstone.ports.staging import Staging
+from ragstone.ports.vector_index import VectorIndex
+from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.index_writer import ChangedDocument, IndexWriter, WriteStats
+from ragstone.use_cases.lease_guard import LeaseGuard
+from ragstone.use_cases.preparation import Preparation, Resolved
+from ragstone.use_cases.progress import ProgressBoard
+from ragstone.use_cases.spaces import Spaces
+
+LEASE_TTL = 60.0  # seconds
+_TRIES = 5  # attempts at a job that fails for reasons that may pass
+_log = logging.getLogger(__name__)
+
+Published = Callable[[Collection, Commit], None]
+
+
+class WritePath:
+    """Runs accepted jobs. One instance a process; `holder` names it in leases. `published` is told of every new head."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        versions: VersionStore,
+        index: VectorIndex,
+        staging: Staging,
+        parser: DocumentParser,
+        spaces: Spaces,
+        progress: ProgressBoard,
+        published: Published,
+        holder: str,
+    ) -> None:
+        self._catalog = catalog
+        self._versions = versions
+        self._index = index
+        self._staging = staging
+        self._parser = parser
+        self._spaces = spaces
+        self._progress = progress
+        self._published = published
+        self._holder = holder
+        self._tries: dict[str, int] = {}
+
+    async def run(self, collection: str, job_id: str) -> None:
+        """Handles a delivered message (`JobHandler`). Raises `Unavailable` when it shall be delivered again."""
+        job = await self._catalog.job(job_id)
+        if job.state not in TERMINAL:
+            await self._attempt(job)
+        await self._staging.discard(job_id)
+        self._tries.pop(job_id, None)
+        self._progress.done(job_id)
+
+    async def _attempt(self, job: Job) -> None:
+        collection = await self._catalog.collection(job.collection)
+        documents = Preparation(
+            self._versions,
+            self._parser,
+            lambda put: self._staging.get(job.id, put.staged),
+            lambda: self._progress.advance(job.id, documents=1),
+        )
+        self._progress.phase(job.id, "parsing", documents_total=sum(isinstance(change, Put) for change in job.request.changes), documents=0)
+        error: RagstoneError | None = None
+        try:
+            head = await self._catalog.head(collection.name)
+            await documents.parse(collection.uid, head.id if head else None, job.request)
+        except* RagstoneError as group:  # told below, under the lease that failing a job needs
+            error = _first(group)
+        asked = time.monotonic()
+        try:
+            lease = await self._catalog.acquire(job.id, self._holder, LEASE_TTL)
+        except Busy as busy:
+            raise Unavailable(busy.message, retry_after=busy.retry_after) from busy
+        try:
+            if error is not None:
+                raise error
+            async with LeaseGuard(self._catalog, lease, asked) as guard:
+                await self._commit(job, guard, documents)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._hand_back(lease))
+            raise
+        except RagstoneError as failure:
+            await self._failed(lease, failure)
+        except Exception as failure:
+            _log.exception("job %s failed", job.id)
+            await self._failed(lease, InternalError(f"The job failed unexpectedly ({type(failure).__name__}); see the log."))
+
+    async def _commit(self, job: Job, guard: LeaseGuard, documents: Preparation) -> None:
+        """From a held lease to a published commit (or to `unchanged`)."""
+        lease, request = guard.lease, job.request
+        if request.expected_head is not None and request.expected_head != (lease.head_id or ""):
+            raise PreconditionFailed(
+                f"If-Match: the head is {lease.head_id or 'empty'}, not {request.expected_head[:64]}; read it again and decide.",
+                field="If-Match",
+            )
+        self._progress.phase(job.id, "staging")
+        staged, resolved = await self._stage(job, lease, documents)
+        if staged is None:
+            state: JobState = "superseded" if resolved.skipped else "unchanged"
+            head = await self._catalog.head(job.collection)
+            result = JobResult(
+                state,
+                lease.head_id,
+                lease.head_seq or None,
+                head.position if head else None,
+                failures=resolved.failures,
+                stats=CommitStats(documents=head.stats.documents, chunks=head.stats.chunks) if head else CommitStats(),
+            )
+            await self._catalog.finish_unchanged(guard.lease, result)
+            return
+        changes = await self._versions.diff(lease.collection.uid, lease.head_id, staged)
+        changed = await self._changed(lease.collection.uid, staged, changes, resolved.puts)
+        paths = [change.path for change in changes]
+        written: dict[str, WriteStats] = {}
+        for space in lease.collection.spaces:
+            writer = IndexWriter(self._index, self._spaces.embedder(space), self._progress)
+            written[space.id] = await writer.write(lease.collection, space, guard, staged, changed, paths)
+            await self._index.flush(lease.collection.index_name(space.id))
+        self._progress.phase(job.id, "publishing")
+        await self._publish(job, guard.lease, staged, changes, written, resolved.failures)
+
+    async def _stage(self, job: Job, lease: Lease, documents: Preparation) -> tuple[str | None, Resolved]:
+        repo, request = lease.collection.uid, job.request
+        notes = {"ragstone-seq": str(lease.attempt), "ragstone-job": job.id}
+        if request.changes and isinstance(request.changes[0], Restore):
+            target = request.changes[0].commit_id
+            commit = await self._versions.restore(
+                repo, lease.attempt, lease.head_id, target, author=request.author, message=request.message, metadata=notes
+            )
+            return commit, Resolved({}, frozenset(), (), frozenset())
+        named = [path for change in request.changes for path in paths_of(change)]
+        newer = await self._catalog.newer_paths(job.collection, job.number, named)
+        resolved = await documents.resolve(repo, lease.head_id, request, newer)
+        effective = bool(resolved.puts or resolved.removes)
+        if resolved.failures and (
+            request.strict or (len(resolved.failures) >= len(request.changes) + len(request.rejected) and not effective)
+        ):
+            raise JobRejected(resolved.failures)
+        commit = await self._versions.stage(
+            repo, lease.attempt, lease.head_id, list(resolved.puts.values()), resolved.removes,
+            author=request.author, message=request.message, metadata=notes,
+        )  # fmt: skip
+        return commit, resolved
+
+    async def _changed(
+        self, repo: str, staged: str, changes: Sequence[DocumentChange], puts: dict[str, StoredDocument]
+    ) -> list[ChangedDocument]:
+        changed = []
+        for change in changes:
+            if change.kind != "removed":
+                document = puts.get(change.path) or await self._versions.read(repo, staged, change.path)
+                changed.append(ChangedDocument(document.info, document.extracted))
+        return changed
+
+    async def _publish(
+        self,
+        job: Job,
+        lease: Lease,
+        staged: str,
+        changes: Sequence[DocumentChange],
+        written: dict[str, WriteStats],
+        failures: tuple[DocumentFailure, ...],
+    ) -> None:
+        collection = lease.collection
+        head = await self._catalog.head(collection.name)
+        space_id = head.space_id if head else collection.space_id
+        stats = _stats(head, changes, written[space_id])
+        commit = Commit(
+            collection.name, lease.attempt, 0, staged, lease.head_id, space_id, frozenset(), job.id,
+            job.request.author, job.request.message, 0.0, stats,
+        )  # fmt: skip
+        result = JobResult("published", staged, lease.attempt, None, stats, failures)
+        paths = [change.path for change in changes]
+        try:
+            commit = await self._catalog.publish(lease, commit, result, paths)
+        except LeaseLost:
+            raise
+        except Unavailable:  # the outcome is unknown: the attempt's state tells it
+            match await self._catalog.attempt(collection.name, lease.attempt):
+                case "published":
+                    commit = await self._catalog.commit(collection.name, staged)
+                case "active":
+                    commit = await self._catalog.publish(lease, commit, result, paths)
+                case _:
+                    raise
+        self._published(collection, commit)
+        await self._versions.advance(collection.uid, commit.id, lease.attempt)
+
+    async def _failed(self, lease: Lease, error: RagstoneError) -> None:
+        """Ends the attempt; then either the job too, or it goes back to be tried again."""
+        job = lease.job_id
+        self._tries[job] = self._tries.get(job, 0) + 1
+        passing = isinstance(error, Unavailable) and not isinstance(error, StorageFull) and self._tries[job] < _TRIES
+        if passing:
+            await self._hand_back(lease)
+            raise error
+        failures = error.failures if isinstance(error, JobRejected) else ()
+        result = JobResult(
+            "failed", None, None, None, failures=failures, error_code=error.code, error=error.message, status=error.status,
+        )  # fmt: skip
+        await self._catalog.fail(lease, result)
+
+    async def _hand_back(self, lease: Lease) -> None:
+        await self._catalog.abort(lease)
+        await self._catalog.release(lease.job_id)
+
+
+class JobRejected(RagstoneError):
+    """Documents of a job that make it fail as a whole; tells the first one's reason."""
+
+    def __init__(self, failures: tuple[DocumentFailure, ...]) -> None:
+        super().__init__(failures[0].message, field=failures[0].path)
+        self.failures = failures
+        self.code = failures[0].code
+        self.status = failures[0].status
+
+
+def _first(group: BaseExceptionGroup[RagstoneError]) -> RagstoneError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, RagstoneError):
+        raise error
+    return error
+
+
+def _stats(head: Commit | None, changes: Sequence[DocumentChange], written: WriteStats) -> CommitStats:
+    before = head.stats if head else CommitStats()
+    kinds = [change.kind for change in changes]
+    added, removed = kinds.count("added"), kinds.count("removed")
+    return CommitStats(
+        documents_added=added,
+        documents_changed=kinds.count("changed"),
+        documents_removed=removed,
+        chunks_added=written.added,
+        chunks_removed=written.removed,
+        chunks_kept=written.kept,
+        chunks_embedded=written.embedded,
+        chunks_reused=written.reused,
+        documents=before.documents + added - removed,
+        chunks=before.chunks + written.added - written.removed,
+    )
