@@ -20,7 +20,7 @@ class ExtractiveGenerator(_Section):
     """Answers with verbatim sentences of the passages."""
 
     kind: Literal["extractive"] = "extractive"
-    max_sentences: int = Field(2, ge=1, le=10)
+    max_sentences: int = Field(default=2, ge=1, le=10)
 
 
 class OpenAIGenerator(_Section):
@@ -31,20 +31,20 @@ class OpenAIGenerator(_Section):
     model: str
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
-    context_window: int = Field(8192, ge=512)
-    timeout: float = Field(120.0, gt=0, description="seconds")
+    context_window: int = Field(default=8192, ge=512)
+    timeout: float = Field(default=120.0, gt=0, description="seconds")
 
 
 class LimitSettings(_Section):
     """Bounds on requests; sizes in bytes."""
 
-    document_bytes: int = Field(50 * 2**20, ge=1)
-    request_bytes: int = Field(256 * 2**20, ge=1)
-    documents: int = Field(10_000, ge=1)
-    question_characters: int = Field(8_000, ge=1)
-    top_k: int = Field(100, ge=1)
-    pending_jobs: int = Field(1_000, ge=1)
-    concurrent_queries: int = Field(128, ge=1)
+    document_bytes: int = Field(default=50 * 2**20, ge=1)
+    request_bytes: int = Field(default=256 * 2**20, ge=1)
+    documents: int = Field(default=10_000, ge=1)
+    question_characters: int = Field(default=8_000, ge=1)
+    top_k: int = Field(default=100, ge=1)
+    pending_jobs: int = Field(default=1_000, ge=1)
+    concurrent_queries: int = Field(default=128, ge=1)
 
 
 class Settings(BaseSettings):
@@ -59,10 +59,10 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_cache_path("ragstone") / "models", description="shared by data directories"
     )
     host: str = "127.0.0.1"
-    port: int = Field(8642, ge=0, le=65535)
-    allowed_hosts: tuple[str, ...] = Field((), description="names beside loopback's that the Host header may carry")
-    model: str = Field("all-minilm-l6-v2", description="a preset (ragstone models list), a directory, or an .onnx file")
-    threads: int = Field(0, ge=0, description="of the embedding model; 0: as many as cores")
+    port: int = Field(default=8642, ge=0, le=65535)
+    allowed_hosts: tuple[str, ...] = Field(default=(), description="names beside loopback's that the Host header may carry")
+    model: str = Field(default="all-minilm-l6-v2", description="a preset (ragstone models list), a directory, or an .onnx file")
+    threads: int = Field(default=0, ge=0, description="of the embedding model; 0: as many as cores")
     generator: Annotated[ExtractiveGenerator | OpenAIGenerator, Field(discriminator="kind")] = ExtractiveGenerator()
     limits: LimitSettings = LimitSettings()
 

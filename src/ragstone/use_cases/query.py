@@ -1,0 +1,185 @@
+"""One question: resolve, search, answer, log (DESIGN.md section 5)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, field
+
+from ragstone.domain.answers import Answer, AnswerDone, PassagesFound, TextDelta
+from ragstone.domain.collections import Collection
+from ragstone.domain.commits import Snapshot
+from ragstone.domain.errors import InvalidInput, TooLarge
+from ragstone.domain.filters import Filter
+from ragstone.domain.generation import GeneratorIdentity
+from ragstone.domain.ids import new_id
+from ragstone.domain.interactions import Interaction
+from ragstone.domain.releases import Release
+from ragstone.domain.retrieval import Passage, RetrievalSettings, SearchQuery
+from ragstone.ports.interaction_log import InteractionLog
+from ragstone.use_cases.answer import Answering, AnswerSettings
+from ragstone.use_cases.limits import Limits
+from ragstone.use_cases.rendering import answer_json, passage_json
+from ragstone.use_cases.search import Search
+from ragstone.use_cases.snapshots import Snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question to one collection. `as_of` and `min_commit` as for `Snapshots.resolve`."""
+
+    collection: str
+    text: str
+    as_of: str | None = None
+    min_commit: str | None = None
+    filter: Filter = field(default_factory=Filter)
+    retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
+    answer: AnswerSettings = field(default_factory=AnswerSettings)
+    principal: str = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search gave. `timings` are in milliseconds."""
+
+    snapshot: Snapshot
+    passages: tuple[Passage, ...]
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryDone:
+    """The last event of a question: the answer, logged as `interaction`."""
+
+    interaction: Interaction
+    answer: Answer
+    passages: tuple[Passage, ...]
+    snapshot: Snapshot
+    release: Release
+
+
+QueryEvent = PassagesFound | TextDelta | QueryDone
+
+
+class Query:
+    """Answers questions. JSON and SSE are made of the same events."""
+
+    def __init__(self, snapshots: Snapshots, search: Search, answering: Answering, log: InteractionLog, limits: Limits) -> None:
+        self._snapshots = snapshots
+        self._search = search
+        self._answering = answering
+        self._log = log
+        self._limits = limits
+
+    @property
+    def generator(self) -> GeneratorIdentity:
+        """What writes the answers."""
+        return self._answering.generator
+
+    async def search(self, question: Question) -> Found:
+        """Passages only; nothing is generated or logged."""
+        self._check(question)
+        began = time.perf_counter()
+        collection, snapshot = await self._snapshots.resolve(question.collection, question.as_of, question.min_commit)
+        passages = await self._passages(collection, snapshot, question)
+        return Found(snapshot, passages, {"search": _milliseconds(began), "total": _milliseconds(began)})
+
+    async def stream(self, question: Question) -> AsyncIterator[QueryEvent]:
+        """`PassagesFound`, `TextDelta`s, then `QueryDone` once the interaction is stored."""
+        self._check(question)
+        began = time.perf_counter()
+        collection, snapshot = await self._snapshots.resolve(question.collection, question.as_of, question.min_commit)
+        passages = await self._passages(collection, snapshot, question)
+        found = time.perf_counter()
+        answer: Answer | None = None
+        async with aclosing(self._answering.stream(question.text, collection, snapshot, passages, question.answer)) as events:
+            async for event in events:
+                if isinstance(event, AnswerDone):
+                    answer = event.answer
+                else:
+                    yield event
+        if answer is None:
+            raise AssertionError("an answer's stream ends with AnswerDone")
+        timings = {"search": (found - began) * 1e3, "generate": _milliseconds(found), "total": _milliseconds(began)}
+        release = self._release(collection, snapshot, question)
+        interaction = self._interaction(question, collection, snapshot, release, passages, answer, timings)
+        await self._log.append(interaction)
+        yield QueryDone(interaction, answer, passages, snapshot, release)
+
+    async def run(self, question: Question) -> QueryDone:
+        """The last event of `stream`."""
+        async with aclosing(self.stream(question)) as events:
+            async for event in events:
+                if isinstance(event, QueryDone):
+                    return event
+        raise AssertionError("a question's stream ends with QueryDone")
+
+    def _check(self, question: Question) -> None:
+        if not question.text.strip():
+            raise InvalidInput("question: it is empty; ask something.", field="question")
+        if len(question.text) > self._limits.question_characters:
+            raise TooLarge(f"question: at most {self._limits.question_characters:,} characters; shorten it.", field="question")
+        if not 1 <= question.retrieval.top_k <= self._limits.top_k:
+            raise InvalidInput(f"top_k: it must be from 1 to {self._limits.top_k}.", field="top_k")
+
+    async def _passages(self, collection: Collection, snapshot: Snapshot, question: Question) -> tuple[Passage, ...]:
+        passages = await self._search.run(collection, snapshot, SearchQuery(question.text, question.filter, question.retrieval))
+        await self._snapshots.ensure_readable(collection, snapshot)
+        return passages
+
+    def _release(self, collection: Collection, snapshot: Snapshot, question: Question) -> Release:
+        return Release(
+            collection.name,
+            None if snapshot.was_head else snapshot.commit_id,
+            snapshot.space_id,
+            question.retrieval,
+            question.answer.prompt,
+            self._answering.generator,
+            self._answering.threshold(collection, snapshot),
+        )
+
+    def _interaction(
+        self,
+        question: Question,
+        collection: Collection,
+        snapshot: Snapshot,
+        release: Release,
+        passages: tuple[Passage, ...],
+        answer: Answer,
+        timings: dict[str, float],
+    ) -> Interaction:
+        model = next(space.model for space in collection.spaces if space.id == snapshot.space_id)
+        generator = self._answering.generator
+        return Interaction(
+            id=new_id(),
+            collection=collection.name,
+            question=question.text,
+            release_id=release.id,
+            commit_id=snapshot.commit_id,
+            seq=snapshot.seq,
+            position=snapshot.position,
+            space_id=snapshot.space_id,
+            principal=question.principal,
+            created_at=time.time(),
+            request={
+                "as_of": question.as_of,
+                "min_commit": question.min_commit,
+                "filter": asdict(question.filter),
+                "retrieval": asdict(question.retrieval),
+                "answer": asdict(question.answer),
+            },
+            answer=answer_json(answer),
+            passages=tuple(passage_json(passage, explain=True) for passage in passages),
+            models={
+                "embedding": model.name,
+                "embedding_digest": model.digest,
+                "generator": f"{generator.kind}:{generator.name}",
+                "generator_revision": generator.revision,
+            },
+            timings=timings,
+        )
+
+
+def _milliseconds(since: float) -> float:
+    return (time.perf_counter() - since) * 1e3
