@@ -1,0 +1,43 @@
+"""What follows a publish, off the critical path: readers see the new head, and the index is brought into its fastest form."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ragstone.domain.collections import Collection
+from ragstone.domain.commits import Commit
+from ragstone.domain.errors import RagstoneError
+from ragstone.ports.vector_index import VectorIndex
+from ragstone.use_cases.snapshots import Snapshots
+
+_log = logging.getLogger(__name__)
+
+
+class Maintenance:
+    """At most one optimisation an index runs at a time."""
+
+    def __init__(self, index: VectorIndex, snapshots: Snapshots) -> None:
+        self._index = index
+        self._snapshots = snapshots
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    def published(self, collection: Collection, commit: Commit) -> None:
+        """Told of each new head."""
+        self._snapshots.published(collection, commit)
+        for space in collection.spaces:
+            name = collection.index_name(space.id)
+            if name not in self._running:
+                task = asyncio.create_task(self._optimise(name))
+                self._running[name] = task
+                task.add_done_callback(lambda _, name=name: self._running.pop(name, None))
+
+    async def stop(self) -> None:
+        """Waits for what runs: an index is never closed under its optimiser."""
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def _optimise(self, name: str) -> None:
+        try:
+            await self._index.optimise(name)
+        except RagstoneError as error:  # search is right without it, only slower
+            _log.warning("the index %s could not be optimised: %s", name, error.message)

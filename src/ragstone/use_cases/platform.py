@@ -1,0 +1,120 @@
+"""The use cases of one running platform, as entry points get them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ragstone.domain.jobs import Job
+from ragstone.domain.spaces import ChunkerSettings
+from ragstone.ports.catalog import Catalog
+from ragstone.ports.document_parser import DocumentParser
+from ragstone.ports.embedding_model import EmbeddingModel
+from ragstone.ports.interaction_log import InteractionLog
+from ragstone.ports.job_queue import JobQueue
+from ragstone.ports.staging import Staging
+from ragstone.ports.vector_index import VectorIndex
+from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.answer import Answering
+from ragstone.use_cases.collections import Collections
+from ragstone.use_cases.documents import Documents
+from ragstone.use_cases.history import History
+from ragstone.use_cases.ingest import Ingest
+from ragstone.use_cases.limits import Limits
+from ragstone.use_cases.maintenance import Maintenance
+from ragstone.use_cases.progress import ProgressBoard
+from ragstone.use_cases.query import Query
+from ragstone.use_cases.recovery import Recovery
+from ragstone.use_cases.search import Search
+from ragstone.use_cases.snapshots import Snapshots
+from ragstone.use_cases.spaces import Spaces
+from ragstone.use_cases.write_path import WritePath
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """One adapter a port."""
+
+    catalog: Catalog
+    versions: VersionStore
+    index: VectorIndex
+    staging: Staging
+    queue: JobQueue
+    parser: DocumentParser
+    embedder: EmbeddingModel
+    interactions: InteractionLog
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """Everything that a service or the CLI may do. `start` before use, `close` after."""
+
+    collections: Collections
+    ingest: Ingest
+    documents: Documents
+    history: History
+    query: Query
+    interactions: InteractionLog
+    embedder: EmbeddingModel
+    limits: Limits
+    adapters: Adapters
+    recovery: Recovery
+    write_path: WritePath
+    maintenance: Maintenance
+
+    async def start(self) -> list[Job]:
+        """Recovers what an earlier process left, starts the worker, and queues what waits; returns those jobs."""
+        jobs = await self.recovery.start()
+        await self.adapters.queue.start(self._handle)
+        for job in jobs:
+            await self.adapters.queue.enqueue(job.collection, job.id)
+        return jobs
+
+    async def close(self, grace: float = 10.0) -> None:
+        """Stops the worker (running jobs get `grace` seconds, then go back to the queue) and closes every adapter."""
+        adapters = self.adapters
+        await adapters.queue.stop(grace)
+        await self.maintenance.stop()
+        await adapters.parser.close()
+        await adapters.index.aclose()
+        await adapters.versions.close()
+        await adapters.interactions.close()
+        await adapters.catalog.close()
+
+    async def _handle(self, collection: str, job_id: str) -> None:
+        await self.write_path.run(collection, job_id)
+        await self.recovery.clean(collection)
+
+
+def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: str, chunker: ChunkerSettings | None = None) -> Platform:
+    """Builds the use cases over the adapters of a process that is the only owner of its stores."""
+    snapshots = Snapshots(adapters.catalog)
+    spaces = Spaces(adapters.embedder, adapters.parser.versions, chunker or ChunkerSettings())
+    progress = ProgressBoard()
+    maintenance = Maintenance(adapters.index, snapshots)
+    ingest = Ingest(
+        adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, adapters.parser, spaces, progress, limits
+    )
+    return Platform(
+        collections=Collections(adapters.catalog, adapters.versions, adapters.index, spaces, snapshots),
+        ingest=ingest,
+        documents=Documents(adapters.versions, adapters.index, snapshots),
+        history=History(adapters.catalog, adapters.versions, adapters.index, snapshots, ingest),
+        query=Query(snapshots, Search(adapters.index, adapters.embedder), answering, adapters.interactions, limits),
+        interactions=adapters.interactions,
+        embedder=adapters.embedder,
+        limits=limits,
+        adapters=adapters,
+        recovery=Recovery(adapters.catalog, adapters.versions, adapters.index, adapters.staging),
+        write_path=WritePath(
+            adapters.catalog,
+            adapters.versions,
+            adapters.index,
+            adapters.staging,
+            adapters.parser,
+            spaces,
+            progress,
+            maintenance.published,
+            holder,
+        ),  # fmt: skip
+        maintenance=maintenance,
+    )
