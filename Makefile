@@ -43,7 +43,7 @@ lint: env-dev ## ruff, format, mypy --strict, import contracts, dependencies
 	$(call step,deptry,$(DEV)/bin/deptry src)
 
 typecheck: env-dev ## mypy --strict alone
-	$(call step,mypy,$(DEV)/bin/mypy $(wildcard src tests bench))
+	$(call step,mypy,$(DEV)/bin/mypy $(wildcard src tests bench scripts))
 
 format: env-dev ## format the code and fix what ruff can fix
 	@$(DEV)/bin/ruff check --fix . ; $(DEV)/bin/ruff format .
