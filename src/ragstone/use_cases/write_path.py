@@ -198,7 +198,10 @@ class WritePath:
                 case _:
                     raise
         self._published(collection, commit)
-        await self._versions.advance(collection.uid, commit.id, lease.attempt)
+        try:
+            await self._versions.advance(collection.uid, commit.id, lease.attempt)
+        except RagstoneError as error:  # the catalog's head is the truth; whoever sees main behind brings it forward
+            _log.warning("main of %s stays behind its head: %s", collection.name, error.message)
 
     async def _failed(self, lease: Lease, error: RagstoneError) -> None:
         """Ends the attempt; then either the job too, or it goes back to be tried again."""
@@ -212,7 +215,11 @@ class WritePath:
         result = JobResult(
             "failed", None, None, None, failures=failures, error_code=error.code, error=error.message, status=error.status,
         )  # fmt: skip
-        await self._catalog.fail(lease, result)
+        try:
+            await self._catalog.fail(lease, result)
+        except LeaseLost:
+            await self._catalog.release(job)
+            raise
 
     async def _hand_back(self, lease: Lease) -> None:
         await self._catalog.abort(lease)
