@@ -1,0 +1,113 @@
+"""Expands JSON Lines (BEIR's `_id`, `title`, `text`) into one document a record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from ragstone.domain.documents import Metadata, MetadataValue
+from ragstone.domain.errors import InvalidInput, TooLarge
+from ragstone.domain.names import check_document_path
+
+JSON_LINES = "application/jsonl"
+RECORD = "application/json"
+MAX_LINE_BYTES = 10_000_000
+MAX_RECORDS = 1_000_000
+_SUFFIXES = (".jsonl", ".ndjson")
+_RECORD_KEYS = frozenset({"_id", "title", "text"})
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDocument:
+    """One record: `content` are its bytes as they stand in the file. `metadata`: its other fields, as far as they are scalars or lists of strings."""
+
+    path: str
+    content: bytes
+    metadata: Metadata
+    media_type: str = RECORD
+
+
+@dataclass(frozen=True, slots=True)
+class LineError:
+    """A line that is no record. `line` counts from 1."""
+
+    line: int
+    message: str
+
+
+def expand_json_lines(path: str, content: bytes) -> tuple[list[RecordDocument], list[LineError]]:
+    """The documents of a JSON Lines file, at `<path without its suffix>/<_id>`, and the lines that could not be used.
+
+    Blank lines are skipped. Raises `TooLarge` for more than `MAX_RECORDS` lines.
+    """
+    folder = next((path[: -len(suffix)] for suffix in _SUFFIXES if path.lower().endswith(suffix) and len(path) > len(suffix)), path)
+    lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
+    if len(lines) > MAX_RECORDS:
+        raise TooLarge(f"{path} has {len(lines):,} lines; at most {MAX_RECORDS:,} are read, split it.", field=path)
+    documents: list[RecordDocument] = []
+    errors: list[LineError] = []
+    lines_by_path: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            document = _document(folder, line)
+            first = lines_by_path.setdefault(document.path, number)
+            if first != number:
+                raise InvalidInput(f"has the same _id as line {first}.")
+        except InvalidInput as error:
+            errors.append(LineError(number, error.message))
+        else:
+            documents.append(document)
+    return documents, errors
+
+
+def _document(folder: str, line: bytes) -> RecordDocument:
+    if len(line) > MAX_LINE_BYTES:
+        raise InvalidInput(f"is longer than {MAX_LINE_BYTES:,} bytes.")
+    try:
+        record = json.loads(line.decode())
+    except UnicodeDecodeError:
+        raise InvalidInput("is not UTF-8 text.") from None
+    except ValueError as error:
+        raise InvalidInput(f"is not JSON: {error}.") from None
+    except RecursionError:
+        raise InvalidInput("is nested too deeply.") from None
+    if not isinstance(record, dict):
+        raise InvalidInput("is not a JSON object.")
+    identifier = record.get("_id")
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
+        raise InvalidInput("has no _id (a string that is not empty, or an integer).")
+    if not isinstance(record.get("text"), str):
+        raise InvalidInput("has no text (a string).")
+    if not isinstance(record.get("title", ""), str):
+        raise InvalidInput("has a title that is not a string.")
+    metadata = {
+        key: value
+        for key, value in ((key, _value(value)) for key, value in record.items())
+        if key not in _RECORD_KEYS and value is not None
+    }
+    return RecordDocument(check_document_path(f"{folder}/{_path_part(str(identifier))}"), line, metadata)
+
+
+def _value(value: object) -> MetadataValue | None:
+    """`value` as metadata; None when it can't be."""
+    if isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    return None
+
+
+def _path_part(identifier: str) -> str:
+    """`identifier`, percent-encoded where it would not stay one part of a path: distinct ids give distinct parts."""
+    try:
+        if identifier in (".", ".."):
+            return identifier.replace(".", "%2E")
+        check_document_path(identifier)
+    except InvalidInput:
+        plain = False
+    else:
+        plain = "/" not in identifier and "%" not in identifier
+    return identifier if plain else quote(identifier, safe=" ", errors="surrogatepass")
