@@ -1,0 +1,1 @@
+"""Tests of the repository's frame: locks, examples, scripts."""

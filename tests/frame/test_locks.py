@@ -1,0 +1,38 @@
+"""The lock files: complete hashes, no address, and one version of everything."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+LOCKS = sorted((Path(__file__).parents[2] / "requirements").glob("*.txt"))
+
+
+def pins(lock: Path) -> dict[str, str]:
+    """Requirement line (name, version, marker) by name and marker."""
+    joined = lock.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.split("--hash")[0].strip() for line in joined.splitlines() if re.match(r"[a-z0-9]", line)]
+    return {re.sub(r"==\S+", "", line): line for line in lines}
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_a_lock_names_no_address_and_no_machine_path(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|file:|--(extra-)?index|--find-links|@ |(^|\s)/", text)
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_every_requirement_is_pinned_and_hashed(lock: Path) -> None:
+    joined = lock.read_text(encoding="utf-8").replace("\\\n", " ")
+    requirements = [line for line in joined.splitlines() if line and not line.lstrip().startswith("#")]
+    assert requirements
+    for line in requirements:
+        assert re.match(r"[a-z0-9][a-z0-9._-]*==\S+ .*--hash=sha256:[0-9a-f]{64}", line), line
+
+
+def test_run_time_and_development_locks_agree() -> None:
+    by_name = {lock.stem: pins(lock) for lock in LOCKS}
+    assert set(by_name) == {"build", "dev", "embedded"}
+    assert by_name["embedded"].items() <= by_name["dev"].items()
