@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 LOCKS = sorted((Path(__file__).parents[2] / "requirements").glob("*.txt"))
 
@@ -36,3 +39,19 @@ def test_run_time_and_development_locks_agree() -> None:
     by_name = {lock.stem: pins(lock) for lock in LOCKS}
     assert set(by_name) == {"build", "dev", "embedded"}
     assert by_name["embedded"].items() <= by_name["dev"].items()
+
+
+def test_locks_satisfy_what_the_project_declares() -> None:
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = {
+        "embedded": project["project"]["dependencies"],
+        "dev": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"],
+        "build": project["build-system"]["requires"],
+    }
+    for lock, requirements in declared.items():
+        text = (root / "requirements" / f"{lock}.txt").read_text(encoding="utf-8")
+        for requirement in map(Requirement, requirements):
+            versions = re.findall(rf"^{re.escape(canonicalize_name(requirement.name))}==(\S+)", text, re.MULTILINE)
+            assert versions, f"{requirement.name} is not in {lock}.txt: make lock"
+            assert all(requirement.specifier.contains(version) for version in versions), f"{requirement} in {lock}.txt: make lock"
