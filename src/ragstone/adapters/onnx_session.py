@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from ragstone.adapters.model_files import EncoderFiles, file_digest
 from ragstone.adapters.onnx_bert_graph import BUILDER_VERSION, build_graph
 from ragstone.adapters.onnx_weights import load_weights
-from ragstone.domain.errors import InvalidInput, StorageFull
+from ragstone.domain.errors import InternalError, InvalidInput
 
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
+_GRAPH_LIMIT = 2**31 - 2**20  # bytes in one protobuf message, less what the nodes take
 _OUTPUTS = ("last_hidden_state", "token_embeddings", "sentence_embedding")
 
 
 class OnnxSession:
     """Runs the encoder. `digest`: SHA-256 of the weights. `pools`: the model returns one vector a text, not one a token."""
 
-    def __init__(self, files: EncoderFiles, *, threads: int, graphs: Path) -> None:
+    def __init__(self, files: EncoderFiles, *, graphs: Path) -> None:
         self.digest = weights_digest(files)
-        model = files.weights if files.kind == "onnx" else built_graph(files, self.digest, graphs)
-        self._session = _open(model, threads)
+        self._session = _open(files.weights if files.kind == "onnx" else built_graph(files, self.digest, graphs), files.weights.name)
         self._inputs = [each.name for each in self._session.get_inputs()]
         if unknown := set(self._inputs) - _INPUTS:
             raise InvalidInput(
@@ -54,7 +54,10 @@ class OnnxSession:
         feed = {"input_ids": ids, "attention_mask": mask}
         if "token_type_ids" in self._inputs:
             feed["token_type_ids"] = np.zeros_like(ids)
-        [output] = self._session.run([self._output], {name: feed[name] for name in self._inputs})
+        try:
+            [output] = self._session.run([self._output], {name: feed[name] for name in self._inputs})
+        except Exception as error:  # ONNX Runtime's errors have no common base but Exception
+            raise InternalError(f"The embedding model failed on {ids.shape[0]} texts of {ids.shape[1]} tokens.") from error
         return np.asarray(output, np.float32)
 
     def _measure(self) -> int:
@@ -81,37 +84,43 @@ def weights_digest(files: EncoderFiles) -> str:
     return hashlib.sha256("\n".join([own, *(file_digest(folder / place) for place in sorted(places))]).encode()).hexdigest()
 
 
-def built_graph(files: EncoderFiles, digest: str, graphs: Path) -> Path:
-    """The ONNX file built from safetensors: from the cache, where it is kept by digest of weights and config and builder version."""
+def built_graph(files: EncoderFiles, digest: str, graphs: Path) -> Path | bytes:
+    """The ONNX file built from safetensors: from the cache, where it is kept by digest of weights and config and builder version.
+
+    Where the cache cannot be written the model itself is returned: it is then built again at every start.
+    """
     config = json.dumps(files.config, sort_keys=True)
     key = hashlib.sha256(f"{digest}\n{config}\n{BUILDER_VERSION}".encode()).hexdigest()[:32]
     path = graphs / f"{key}.onnx"
     if path.is_file():
         return path
-    content = build_graph(load_weights(files.weights, files.config)).SerializeToString()
+    model = build_graph(load_weights(files.weights, files.config))
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _GRAPH_LIMIT:
+        raise InvalidInput(f"{files.weights.name} has more than 2 GiB of weights; export the model as an ONNX file.", field="model")
+    content: bytes = model.SerializeToString()
     try:
         graphs.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=graphs, suffix=".partial")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
+        with tempfile.NamedTemporaryFile(dir=graphs, suffix=".partial", delete=False) as file:
+            try:
                 file.write(content)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StorageFull(f"The built graph of the model could not be kept in the cache: {error.strerror}.", field="model") from error
+                file.close()
+                os.replace(file.name, path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError:
+        return content
     return path
 
 
-def _open(model: Path, threads: int) -> onnxruntime.InferenceSession:
+def _open(model: Path | bytes, name: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1  # batches run beside one another instead: no thread waits, or spins, for another
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # shapes change from batch to batch
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores are shared with the index and the server
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(model) if isinstance(model, Path) else model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common base but Exception
-        raise InvalidInput(f"{model.name} cannot be loaded by ONNX Runtime: {str(error).splitlines()[0][:200]}", field="model") from error
+        reason = str(error).partition("\n")[0][:200]
+        raise InvalidInput(f"{name} cannot be loaded by ONNX Runtime: {reason}", field="model") from error
