@@ -10,13 +10,13 @@ from dataclasses import replace
 from ragstone.domain.documents import Metadata
 from ragstone.domain.errors import InvalidInput, RagstoneError, TooLarge, UnreadableDocument
 from ragstone.domain.jobs import DocumentFailure
-from ragstone.domain.jsonl import expand_json_lines
+from ragstone.domain.jsonl import JSON_LINES, expand_json_lines
 from ragstone.domain.names import check_document_path
 from ragstone.domain.uploads import Upload
 from ragstone.ports.document_parser import DocumentParser
 from ragstone.use_cases.limits import Limits
 
-JSON_LINES = frozenset({"application/jsonl", "application/x-ndjson", "application/x-jsonlines"})
+_JSON_LINES = frozenset({JSON_LINES, "application/x-ndjson", "application/x-jsonlines"})
 
 
 class Admission:
@@ -51,18 +51,16 @@ class Admission:
                 f"{path}: it has {len(upload.content):,} bytes; at most {self._limits.document_bytes:,} are taken. Split it.", field=path
             )
         check_metadata(path, upload.metadata, self._limits.metadata_bytes)
-        kind = upload.media_type or ("application/jsonl" if path.endswith((".jsonl", ".ndjson")) else None)
-        return replace(upload, path=path, media_type=kind or self._parser.media_type(path, upload.content))
+        return replace(upload, path=path, media_type=upload.media_type or self._parser.media_type(path, upload.content))
 
     def _expand(self, upload: Upload, refused: list[DocumentFailure]) -> Iterator[Upload]:
-        if upload.media_type not in JSON_LINES:
+        if upload.media_type not in _JSON_LINES:
             yield upload
             return
         records, errors = expand_json_lines(upload.path, upload.content)
-        for line, message in errors:
-            refused.append(DocumentFailure(f"{upload.path}:{line}", UnreadableDocument.code, message))
-        for path, content, media_type, metadata in records:
-            yield Upload(path, content, media_type, {**metadata, **upload.metadata})
+        refused += [DocumentFailure(f"{upload.path}:{error.line}", UnreadableDocument.code, error.message) for error in errors]
+        for record in records:
+            yield Upload(record.path, record.content, record.media_type, {**record.metadata, **upload.metadata})
 
 
 def check_metadata(path: str, metadata: Metadata, limit: int) -> None:

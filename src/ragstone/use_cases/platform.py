@@ -53,6 +53,8 @@ class Platform:
     documents: Documents
     history: History
     query: Query
+    search: Search
+    snapshots: Snapshots
     interactions: InteractionLog
     embedder: EmbeddingModel
     limits: Limits
@@ -89,6 +91,7 @@ def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: s
     """Builds the use cases over the adapters of a process that is the only owner of its stores."""
     snapshots = Snapshots(adapters.catalog)
     spaces = Spaces(adapters.embedder, adapters.parser.versions, chunker or ChunkerSettings())
+    search = Search(adapters.index, adapters.embedder)
     progress = ProgressBoard()
     maintenance = Maintenance(adapters.index, snapshots)
     ingest = Ingest(
@@ -99,7 +102,9 @@ def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: s
         ingest=ingest,
         documents=Documents(adapters.versions, adapters.index, snapshots),
         history=History(adapters.catalog, adapters.versions, adapters.index, snapshots, ingest),
-        query=Query(snapshots, Search(adapters.index, adapters.embedder), answering, adapters.interactions, limits),
+        query=Query(snapshots, search, answering, adapters.interactions, limits),
+        search=search,
+        snapshots=snapshots,
         interactions=adapters.interactions,
         embedder=adapters.embedder,
         limits=limits,
