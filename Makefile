@@ -14,7 +14,7 @@ UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11
 # Runs $(2) as a step named $(1) and says how long it took.
 step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
-.PHONY: help demo up test test-fast lint typecheck format bench bench-core readme-figures lock env-demo env-dev clean
+.PHONY: help demo up test test-cov test-fast lint ruff format-check typecheck imports dependencies format bench bench-core readme-figures lock env-demo env-dev clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,7 +26,7 @@ up: env-demo ## run ragstone here (API, worker, docs page) on 127.0.0.1
 	@exec $(DEMO)/bin/ragstone up
 
 test: ## everything that has to hold: lint, types, contracts, tests with coverage
-	@started=$$SECONDS; $(MAKE) env-dev; ready=$$SECONDS; $(MAKE) lint test-cov; \
+	@started=$$SECONDS; $(MAKE) env-dev; ready=$$SECONDS; $(MAKE) --keep-going lint test-cov; \
 	echo "make test took $$((SECONDS - ready)) s, after $$((ready - started)) s of set-up"
 
 test-cov: env-dev
@@ -35,15 +35,22 @@ test-cov: env-dev
 test-fast: env-dev ## the unit and contract tests alone, without coverage
 	$(call step,pytest (unit and contracts),$(DEV)/bin/pytest -q -n auto --dist loadgroup tests/unit tests/contracts)
 
-lint: env-dev ## ruff, format, mypy --strict, import contracts, dependencies
-	$(call step,ruff,$(DEV)/bin/ruff check .)
+lint: ruff format-check typecheck imports dependencies ## ruff, format, mypy --strict, import contracts, dependencies
+
+ruff: env-dev
+	$(call step,ruff,$(DEV)/bin/ruff check --output-format concise .)
+
+format-check: env-dev
 	$(call step,ruff format,$(DEV)/bin/ruff format --check .)
-	@$(MAKE) typecheck
-	$(call step,import-linter,$(DEV)/bin/lint-imports)
-	$(call step,deptry,$(DEV)/bin/deptry src)
 
 typecheck: env-dev ## mypy --strict alone
 	$(call step,mypy,$(DEV)/bin/mypy $(wildcard src tests bench scripts))
+
+imports: env-dev
+	$(call step,import-linter,$(DEV)/bin/lint-imports --no-logo)
+
+dependencies: env-dev
+	$(call step,deptry,$(DEV)/bin/deptry --no-ansi src)
 
 format: env-dev ## format the code and fix what ruff can fix
 	@$(DEV)/bin/ruff check --fix . ; $(DEV)/bin/ruff format .
