@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("ragstone"), description="one owner process at a time")
-    models_dir: Path = Field(
+    models: Path = Field(
         default_factory=lambda: platformdirs.user_cache_path("ragstone") / "models", description="shared by data directories"
     )
     host: str = "127.0.0.1"

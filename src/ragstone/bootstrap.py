@@ -1,0 +1,111 @@
+"""Builds the platform: one match a port. The only module that knows every adapter."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ragstone.adapters.data_directory import open_data_directory, owner
+from ragstone.adapters.embedding_cache import EmbeddingCache
+from ragstone.adapters.extractive import ExtractiveGenerator
+from ragstone.adapters.file_staging import FileStaging
+from ragstone.adapters.git import GitVersionStore
+from ragstone.adapters.in_process_queue import InProcessJobQueue
+from ragstone.adapters.model_store import ModelStore
+from ragstone.adapters.onnx_embedder import OnnxEmbedder
+from ragstone.adapters.openai_generator import OpenAIGenerator
+from ragstone.adapters.parsing.sandbox import SubprocessParser
+from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
+from ragstone.adapters.sqlite_catalog import SqliteCatalog
+from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
+from ragstone.domain.errors import InvalidInput
+from ragstone.ports.embedding_model import EmbeddingModel
+from ragstone.ports.generator import Generator
+from ragstone.settings import model as configured
+from ragstone.settings.model import Settings
+from ragstone.use_cases.answer import Answering
+from ragstone.use_cases.answerability import Calibrations
+from ragstone.use_cases.limits import Limits
+from ragstone.use_cases.platform import Adapters, Platform, assemble
+from ragstone.use_cases.prompts import Prompts
+
+Announce = Callable[[str], None]  # tells a data directory's lock at which URL its owner answers
+
+
+def model_store(settings: Settings) -> ModelStore:
+    """The models on this machine."""
+    return ModelStore(settings.models)
+
+
+def find_owner(settings: Settings) -> str | None:
+    """The URL of the process that owns the data directory, if one runs and has announced itself."""
+    running = owner(settings.data_dir)
+    return running.url if running else None
+
+
+def embedding_model(settings: Settings) -> EmbeddingModel:
+    """The model of the settings, loaded; a preset that is not here yet is fetched. Blocking. Raises `NotFound`, `InvalidInput`, `Unavailable`."""
+    store = model_store(settings)
+    return OnnxEmbedder(store.path(settings.model), graphs=store.graphs, threads=settings.threads or None)
+
+
+def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
+    """The generator of the settings. Raises `InvalidInput` for a key file that can't be read."""
+    match settings.generator:
+        case configured.ExtractiveGenerator():
+            return ExtractiveGenerator(embedder)
+        case configured.OpenAIGenerator() as openai:
+            return OpenAIGenerator(
+                base_url=openai.base_url, model=openai.model, api_key=_api_key(openai), context_window=openai.context_window
+            )
+
+
+@asynccontextmanager
+async def open_platform(settings: Settings, *, embedder: EmbeddingModel | None = None) -> AsyncIterator[Platform]:
+    """The embedded platform over the data directory, recovered and started; closed at the end.
+
+    `embedder`: a model that is loaded already. Raises `DataDirectoryError` when another process owns the directory or it can't be used.
+    """
+    async with open_directory(settings, embedder=embedder) as (platform, _):
+        yield platform
+
+
+@asynccontextmanager
+async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None = None) -> AsyncIterator[tuple[Platform, Announce]]:
+    """As `open_platform`, with the function that announces a URL."""
+    data = open_data_directory(settings.data_dir)
+    try:
+        model = embedder if embedder is not None else await asyncio.to_thread(embedding_model, settings)
+        remembered = EmbeddingCache(model)  # answers look at the same sentences again and again
+        adapters = Adapters(
+            catalog=SqliteCatalog(data.database),
+            versions=GitVersionStore(data.versions),
+            index=QdrantEdgeIndex(data.index),
+            staging=FileStaging(data.staging),
+            queue=InProcessJobQueue(),
+            parser=SubprocessParser(),
+            embedder=model,
+            interactions=SqliteInteractionLog(data.database),
+        )
+        answering = Answering(remembered, generator(settings, remembered), Prompts(), Calibrations())
+        platform = assemble(adapters, answering, Limits(**settings.limits.model_dump()), f"{socket.gethostname()}:{os.getpid()}")
+        try:
+            await platform.start()
+            yield platform, data.announce
+        finally:
+            await platform.close()
+    finally:
+        data.close()
+
+
+def _api_key(settings: configured.OpenAIGenerator) -> str | None:
+    if settings.api_key_file is None:
+        return settings.api_key.get_secret_value() if settings.api_key else None
+    try:
+        return Path(settings.api_key_file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise InvalidInput("generator.api_key_file: it can't be read; check its path and rights.", field="generator.api_key_file") from None

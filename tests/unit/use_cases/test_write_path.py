@@ -1,0 +1,229 @@
+"""The write path over the fakes: what it publishes, what it refuses, and what it leaves behind when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ragstone.domain.errors import InternalError, LeaseLost, NotFound, PreconditionFailed, StorageFull, TooLarge, Unavailable
+from ragstone.domain.jobs import Delete, Job, JobResult, Move
+from ragstone.domain.retrieval import Vectors
+from ragstone.domain.uploads import IngestRequest, Upload
+from ragstone.use_cases.ingest import Refused
+from tests.support.world import World, fake_world
+
+A = Upload("a.txt", b"The ferry leaves at nine.", "text/plain")
+B = Upload("b.txt", b"The lamp is lit at dusk.", "text/plain")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    world = await fake_world(tmp_path)
+    await world.platform.collections.create("docs")
+    return world
+
+
+async def run(world: World, request: IngestRequest) -> Job:
+    job = await world.platform.ingest.submit("docs", request)
+    return await world.platform.ingest.wait(job.id, 20)
+
+
+def result(job: Job) -> JobResult:
+    assert job.result is not None
+    return job.result
+
+
+async def test_a_published_chunk_carries_its_commit_and_checksum(world: World) -> None:
+    job = await run(world, IngestRequest((A,)))
+    _, chunks = await world.platform.documents.chunks("docs", "a.txt")
+    _, document = await world.platform.documents.get("docs", "a.txt")
+    assert [chunk.commit_id for chunk in chunks] == [result(job).commit_id]
+    assert [chunk.checksum for chunk in chunks] == [document.info.checksum]
+
+
+async def test_unchanged_content_makes_no_commit(world: World) -> None:
+    first = await run(world, IngestRequest((A, B)))
+    again = await run(world, IngestRequest((B, A)))
+    assert (again.state, result(again).commit_id) == ("unchanged", result(first).commit_id)
+    assert len(await world.platform.history.log("docs")) == 1
+
+
+async def test_one_bad_document_does_not_stop_the_others(world: World) -> None:
+    job = await run(world, IngestRequest((A, Upload("../x", b"x"), Upload("empty.txt", b""), Upload("bad.txt", b"\xff\xfe", "text/plain"))))
+    assert job.state == "published"
+    assert sorted(failure.path for failure in result(job).failures) == ["../x", "bad.txt", "empty.txt"]
+    assert result(job).stats.documents == 1
+
+
+async def test_strict_publishes_nothing_when_one_document_is_bad(world: World) -> None:
+    with pytest.raises(Refused) as refused:
+        await run(world, IngestRequest((A, Upload("empty.txt", b"")), strict=True))
+    assert refused.value.field == "empty.txt"
+    job = await run(world, IngestRequest((A, Upload("bad.txt", b"\xff\xfe", "text/plain")), strict=True))
+    assert (job.state, result(job).status) == ("failed", 422)
+    assert await world.platform.adapters.catalog.head("docs") is None
+    assert await world.platform.adapters.staging.jobs() == []
+
+
+async def test_a_job_whose_every_change_fails_fails_with_the_first_reason(world: World) -> None:
+    job = await run(world, IngestRequest(deletes=(Delete("no.txt"),)))
+    assert (job.state, result(job).status, result(job).error_code) == ("failed", 404, "not-found")
+
+
+async def test_mirror_removes_what_is_not_named_but_not_what_could_not_be_read(world: World) -> None:
+    await run(world, IngestRequest((A, B, Upload("c.txt", b"Third.", "text/plain"))))
+    await run(world, IngestRequest((A, Upload("b.txt", b"\xff\xfe", "text/plain")), mirror=True))
+    _, page = await world.platform.documents.page("docs")
+    assert [info.path for info in page] == ["a.txt", "b.txt"]
+
+
+async def test_mirror_prefix_touches_nothing_else(world: World) -> None:
+    await run(world, IngestRequest((A, Upload("x/1.txt", b"One.", "text/plain"), Upload("x/2.txt", b"Two.", "text/plain"))))
+    await run(world, IngestRequest((Upload("x/2.txt", b"Two.", "text/plain"),), mirror=True, mirror_prefix="x/"))
+    _, page = await world.platform.documents.page("docs")
+    assert [info.path for info in page] == ["a.txt", "x/2.txt"]
+
+
+async def test_a_plan_tells_what_the_ingest_then_does(world: World) -> None:
+    await run(world, IngestRequest((A, B)))
+    request = IngestRequest((Upload("a.txt", b"The ferry leaves at ten.", "text/plain"), Upload("c.txt", B.content, "text/plain")), mirror=True)
+    plan = await world.platform.ingest.plan("docs", request)
+    assert (plan.added, plan.changed, plan.removed) == (("c.txt",), ("a.txt",), ("b.txt",))
+    assert len(await world.platform.history.log("docs")) == 1
+    stats = result(await run(world, request)).stats
+    assert (plan.chunks_added, plan.chunks_removed, plan.chunks_to_embed) == (stats.chunks_added, stats.chunks_removed, stats.chunks_embedded)
+    assert plan.chunks_to_embed == 1  # the text of b.txt was embedded before
+
+
+async def test_a_chunk_that_only_moved_keeps_its_vector(world: World) -> None:
+    await run(world, IngestRequest((Upload("a.txt", b"First part.\n\nSecond part.", "text/plain"),)))
+    embedded = world.embedder.embedded_texts
+    job = await run(world, IngestRequest(moves=(Move("a.txt", "b.txt"),)))
+    assert (result(job).stats.chunks_embedded, world.embedder.embedded_texts) == (0, embedded)
+
+
+async def test_if_match_refuses_a_head_that_moved(world: World) -> None:
+    first = await run(world, IngestRequest((A,)))
+    await run(world, IngestRequest((B,)))
+    with pytest.raises(PreconditionFailed, match="If-Match"):
+        await world.platform.ingest.submit("docs", IngestRequest((A,), expected_head=result(first).commit_id))
+
+
+async def test_if_match_is_checked_again_under_the_lease(world: World) -> None:
+    first = await run(world, IngestRequest((A,)))
+    ingest = world.platform.ingest
+    jobs = await asyncio.gather(
+        *(ingest.submit("docs", IngestRequest((Upload(f"{n}.txt", b"Text.", "text/plain"),), expected_head=result(first).commit_id)) for n in range(2))
+    )
+    done = [await ingest.wait(job.id, 20) for job in jobs]
+    assert sorted((job.state, result(job).status) for job in done) == [("failed", 412), ("published", 200)]
+
+
+async def test_the_same_idempotency_key_gives_the_same_job(world: World) -> None:
+    ingest = world.platform.ingest
+    first = await ingest.submit("docs", IngestRequest((A,)), idempotency_key="k")
+    await ingest.wait(first.id, 20)
+    again = await ingest.submit("docs", IngestRequest((A,)), idempotency_key="k")
+    assert again.id == first.id
+    assert len(await world.platform.history.log("docs")) == 1
+    assert await world.platform.adapters.staging.jobs() == []
+
+
+@pytest.mark.parametrize("bad", [np.full((1, 32), np.nan, np.float32), np.zeros((1, 31), np.float32), np.zeros((2, 32), np.float32)])
+async def test_bad_vectors_publish_nothing(world: World, bad: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def embed(texts: object) -> Vectors:
+        return bad
+
+    monkeypatch.setattr(world.embedder, "embed_passages", embed)
+    job = await run(world, IngestRequest((A,)))
+    assert (job.state, result(job).error_code, result(job).status) == ("failed", "internal-error", 500)
+    assert await world.platform.adapters.catalog.head("docs") is None
+
+
+@pytest.mark.parametrize("error", [StorageFull("no space"), InternalError("broken")])
+async def test_a_failed_write_leaves_nothing_that_a_later_commit_shows(world: World, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = world.platform.adapters.index
+    insert = index.insert
+
+    async def half(name: str, points: object) -> None:
+        await insert(name, points)  # type: ignore[arg-type]
+        raise error
+
+    monkeypatch.setattr(index, "insert", half)
+    failed = await run(world, IngestRequest((A,)))
+    monkeypatch.undo()
+    assert failed.state == "failed"
+    await run(world, IngestRequest((B,)))
+    collection, snapshot = await world.platform.snapshots.resolve("docs")
+    name = collection.index_name(snapshot.space_id)
+    assert await index.count_visible(name, snapshot.seq, snapshot.gaps) == 1
+    assert await index.opened(name, 1) == 0  # erased
+    assert await world.platform.adapters.catalog.aborted("docs") == []
+
+
+async def test_a_passing_failure_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = world.platform.adapters.index
+    close, calls = index.flush, []
+
+    async def flaky(name: str) -> None:
+        calls.append(name)
+        if len(calls) == 1:
+            raise Unavailable("not now")
+        await close(name)
+
+    monkeypatch.setattr(index, "flush", flaky)
+    job = await run(world, IngestRequest((A,)))
+    assert (job.state, result(job).stats.documents) == ("published", 1)
+    assert world.embedder.embedded_texts == 1  # the first try's vector was reused
+
+
+async def test_an_unknown_outcome_of_publishing_is_looked_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = world.platform.adapters.catalog
+    publish = catalog.publish
+
+    async def reply_lost(*arguments: object) -> object:
+        await publish(*arguments)  # type: ignore[arg-type]
+        raise Unavailable("reply lost")
+
+    monkeypatch.setattr(catalog, "publish", reply_lost)
+    job = await run(world, IngestRequest((A,)))
+    assert job.state == "published"
+    assert len(await world.platform.history.log("docs")) == 1
+
+
+async def test_a_lost_lease_publishes_nothing_and_the_job_runs_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = world.platform.adapters.catalog
+    publish, calls = catalog.publish, []
+
+    async def overtaken(lease: object, *rest: object) -> object:
+        calls.append(lease)
+        if len(calls) == 1:
+            await catalog.abort(lease)  # type: ignore[arg-type]
+            raise LeaseLost("overtaken")
+        return await publish(lease, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(catalog, "publish", overtaken)
+    job = await run(world, IngestRequest((A,)))
+    assert (job.state, len(calls)) == ("published", 2)
+    assert len(await world.platform.history.log("docs")) == 1
+
+
+async def test_two_writers_at_once_lose_nothing(world: World) -> None:
+    ingest = world.platform.ingest
+    uploads = [Upload(f"{n}.txt", f"Text number {n}.".encode(), "text/plain") for n in range(12)]
+    jobs = await asyncio.gather(*(ingest.submit("docs", IngestRequest((upload,))) for upload in uploads))
+    for job in jobs:
+        assert (await ingest.wait(job.id, 20)).state == "published"
+    _, page = await world.platform.documents.page("docs")
+    assert len(page) == 12
+    assert [commit.position for commit in await world.platform.history.log("docs")] == list(range(12, 0, -1))
+
+
+async def test_limits(world: World) -> None:
+    with pytest.raises(TooLarge, match=r"big\.txt"):
+        await run(world, IngestRequest((Upload("big.txt", b"x" * (50 * 2**20 + 1), "text/plain"),)))
+    with pytest.raises(NotFound):
+        await world.platform.ingest.submit("nothing", IngestRequest((A,)))
