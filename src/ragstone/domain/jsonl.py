@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -92,12 +93,24 @@ def _document(folder: str, line: bytes) -> RecordDocument:
 
 
 def _value(value: object) -> MetadataValue | None:
-    """`value` as metadata; None when it can't be."""
-    if isinstance(value, str | int | float):
-        return value
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
+    """`value` as metadata; None when it can't be. Integers beyond 64 bits become strings."""
+    match value:
+        case bool():
+            return value
+        case int():
+            return value if -(2**63) <= value < 2**63 else str(value)
+        case float():
+            return value if math.isfinite(value) else None
+        case str():
+            return _storable(value)
+        case list() if all(isinstance(item, str) for item in value):
+            return tuple(_storable(item) for item in value)
     return None
+
+
+def _storable(text: str) -> str:
+    """Without lone surrogates, which have no UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _path_part(identifier: str) -> str:

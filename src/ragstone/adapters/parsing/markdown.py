@@ -11,16 +11,18 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from ragstone.adapters.parsing.extraction import Source, TextBuilder, decode_utf8, one_line
+from ragstone.adapters.parsing.list_text import ListText
 from ragstone.adapters.parsing.markdown_source import plain_commonmark, split_front_matter
 from ragstone.domain.documents import ExtractedText
 
 _ATTRIBUTES = re.compile(r"[ \t]?\{:?[ \t]*[.#][\w-][^{}\n]*\}")  # {.class}, { #anchor }
 _TERMINAL_MARKUP = re.compile(r"</?(?:span|font|b|i|u|em|strong|small)(?:\s[^<>\n]*)?>")  # as animated terminals in MkDocs take it
 _TERMINAL_LANGUAGES = frozenset({"console", "terminal"})
-_BLOCK_TAGS = frozenset(
+_BLOCK_NAMES = (
     "address article aside blockquote br dd div dl dt figcaption figure footer h1 h2 h3 h4 h5 h6 header hr li main nav ol p pre section "
-    "summary table td th tr ul".split()  # noqa: SIM905 - a list of 33 literals reads worse
+    "summary table td th tr ul"
 )
+_BLOCK_TAGS = frozenset(_BLOCK_NAMES.split())
 _SILENT_TAGS = frozenset({"script", "style", "template", "svg", "iframe"})
 
 
@@ -38,9 +40,7 @@ class _Walker:
 
     def __init__(self, source: Source) -> None:
         self.builder = TextBuilder(source)
-        self._markers: list[str] = []  # of the open lists: "-" or the next number
-        self._pending = ""  # the marker of an item whose first line is still to come
-        self._lines: list[str] = []  # of the open list
+        self._list = ListText(self.builder)
         self._row: list[str] | None = None  # cells of the open table row
         self._rows: list[str] = []
         self._level = 0  # of the open heading
@@ -62,8 +62,8 @@ class _Walker:
         text = _inline_text(token.children or ())
         if self._row is not None:
             self._row.append(one_line(text))
-        elif self._markers:
-            self._add_to_list(text)
+        elif self._list.inside:
+            self._list.add(text)
         elif self._level:
             self.builder.add("heading", text, level=self._level)
         else:
@@ -74,48 +74,32 @@ class _Walker:
         language = token.info.split(maxsplit=1)[0].lower() if token.info.strip() else ""
         if language in _TERMINAL_LANGUAGES:
             code = unescape(_TERMINAL_MARKUP.sub("", code))
-        self._flush_list()
+        self._list.flush()
         self.builder.add("code", code)
 
     _on_code_block = _on_fence
 
     def _on_html_block(self, token: Token) -> None:
         text = html_text(token.content)
-        if self._markers:
-            self._add_to_list(text)
+        if self._list.inside:
+            self._list.add(text)
         else:
             self.builder.add("paragraph", text)
 
     def _on_bullet_list_open(self, token: Token) -> None:
-        self._markers.append("-")
+        self._list.open()
 
     def _on_ordered_list_open(self, token: Token) -> None:
-        self._markers.append(str(token.attrGet("start") or 1))
+        start = token.attrGet("start")
+        self._list.open(1 if start is None else int(start))
 
     def _on_list_item_open(self, token: Token) -> None:
-        marker = self._markers[-1]
-        self._pending = marker if marker == "-" else f"{marker}."
-        if marker != "-":
-            self._markers[-1] = str(int(marker) + 1)
+        self._list.item()
 
     def _on_bullet_list_close(self, token: Token) -> None:
-        self._markers.pop()
-        if not self._markers:
-            self._flush_list()
+        self._list.close()
 
     _on_ordered_list_close = _on_bullet_list_close
-
-    def _add_to_list(self, text: str) -> None:
-        depth = min(len(self._markers) - 1, 8)
-        lead = "  " * depth + (self._pending + " " if self._pending else "  ")
-        self._pending = ""
-        lines = [line.strip() for line in text.split("\n") if line.strip()]
-        self._lines += [(lead if index == 0 else "  " * (depth + 1)) + line for index, line in enumerate(lines)]
-
-    def _flush_list(self) -> None:
-        if self._lines:
-            self.builder.add("list", "\n".join(self._lines))
-            self._lines = []
 
     def _on_tr_open(self, token: Token) -> None:
         self._row = []
@@ -125,7 +109,7 @@ class _Walker:
         self._row = None
 
     def _on_table_close(self, token: Token) -> None:
-        self._flush_list()
+        self._list.flush()
         self.builder.add("table", "\n".join(self._rows))
         self._rows = []
 
