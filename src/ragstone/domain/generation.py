@@ -22,7 +22,7 @@ class GenerationRequest:
     """One answer to be written.
 
     `passages` are numbered from 1 in the order given; text cites them as `[n]`. `system` and `user` are the rendered prompt.
-    `timeout` is in seconds.
+    `timeout` is in seconds. `max_sentences` is binding for generators that choose sentences, a wish in the prompt for others.
     """
 
     question: str
@@ -32,6 +32,7 @@ class GenerationRequest:
     max_tokens: int
     temperature: float
     timeout: float
+    max_sentences: int = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from ragstone.domain.generation import GenerationEvent, GenerationRequest, GeneratorIdentity
@@ -25,4 +25,4 @@ class Generator(Protocol):
 
     def count_tokens(self, text: str) -> int: ...
 
-    def stream(self, request: GenerationRequest) -> AsyncIterator[GenerationEvent]: ...
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]: ...

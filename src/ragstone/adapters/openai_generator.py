@@ -1,0 +1,214 @@
+"""Any endpoint that speaks OpenAI's `/v1/chat/completions`, as a generator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from ragstone.domain.answers import Usage
+from ragstone.domain.errors import Busy, InvalidInput, Unavailable
+from ragstone.domain.generation import GeneratedText, GenerationEvent, GenerationFinished, GenerationRequest, GeneratorIdentity
+
+_LONGEST_LINE = 2**20  # bytes of one event: far beyond any token
+_ERROR_BYTES = 2**16  # of an error's body that are read
+_CODE = re.compile(r"[a-z][a-z0-9_]{1,47}")
+_WORD_OR_MARK = re.compile(r"[A-Za-z]+|[^\sA-Za-z]")
+
+
+class OpenAIGenerator:
+    """`Generator` over `{base_url}/chat/completions`, streamed.
+
+    `base_url` ends in the API's version (`http://127.0.0.1:8080/v1`). `api_key` goes into the Authorization header and nowhere else. What an
+    endpoint writes into an error is not passed on, as it may repeat the request or the key; its status and a code of one word are.
+    `aclose` when done. Raises `InvalidInput` for a base URL that is none or holds a password.
+    """
+
+    def __init__(self, base_url: str, model: str, *, api_key: str | None = None, context_window: int = 8192) -> None:
+        self._identity = GeneratorIdentity("openai", model)
+        self._context_window = context_window
+        self._url = f"{_checked(base_url).rstrip('/')}/chat/completions"
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(None, connect=10.0), follow_redirects=False)
+
+    @property
+    def identity(self) -> GeneratorIdentity:
+        """Kind `openai`; the name is the model's at the endpoint."""
+        return self._identity
+
+    @property
+    def context_window(self) -> int:
+        """As configured: the protocol has no way to ask."""
+        return self._context_window
+
+    def count_tokens(self, text: str) -> int:
+        """An upper estimate for prose and code: a token per 3 letters of a word, per digit and per mark, as many as its bytes elsewhere."""
+        return sum(
+            -(-len(piece) // 3) if piece.isascii() else len(piece.encode("utf-8", "replace")) for piece in _WORD_OR_MARK.findall(text)
+        )
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
+        """Text as it comes, then the usage (estimated where the endpoint gives none). Closing it closes the connection.
+
+        Raises `Busy` for status 429, `Unavailable` for other errors, for silence beyond the deadline, and for a stream that breaks off.
+        """
+        deadline = asyncio.get_running_loop().time() + request.timeout
+        async with _failures(deadline):
+            response = await self._client.send(self._request(request), stream=True)
+        usage: Usage | None = None
+        finished = False
+        written = 0
+        try:
+            async with _failures(deadline):
+                await _check_response(response)
+            events = _events(response)
+            while True:
+                async with _failures(deadline):  # around each wait, never around a yield: the consumer's time is its own
+                    data = await anext(events, None)
+                if data is None or data == "[DONE]":
+                    break
+                chunk = _parsed(data)
+                usage = _usage(chunk) or usage
+                text, last = _choice(chunk)
+                finished = finished or last
+                if text:
+                    written += self.count_tokens(text)
+                    yield GeneratedText(text)
+            if data is None and not finished:
+                raise Unavailable("The generator's answer broke off; ask again.")
+        finally:
+            await response.aclose()
+        yield GenerationFinished(usage or Usage(self.count_tokens(request.system) + self.count_tokens(request.user), written))
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._client.aclose()
+
+    def _request(self, request: GenerationRequest) -> httpx.Request:
+        body = {
+            "model": self._identity.name,
+            "messages": [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}],
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        return self._client.build_request("POST", self._url, json=body, headers={"Accept": "text/event-stream"})
+
+
+@asynccontextmanager
+async def _failures(deadline: float) -> AsyncIterator[None]:
+    """Everything that the network can do, as our errors. `deadline` is on the event loop's clock."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            yield
+    except TimeoutError as error:
+        raise Unavailable("The generator did not answer in time; ask for less or raise its timeout.") from error
+    except httpx.TransportError as error:
+        raise Unavailable(f"The generator cannot be reached or broke off ({type(error).__name__}).") from error
+
+
+async def _check_response(response: httpx.Response) -> None:
+    status = response.status_code
+    if status == httpx.codes.OK:
+        if "text/event-stream" not in response.headers.get("content-type", ""):
+            raise Unavailable("The generator did not answer with a stream of events; check its base URL.")
+        return
+    code = await _error_code(response)
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        raise Busy(f"The generator has too much to do{code}; try again later.", retry_after=_retry_after(response))
+    hint = {401: "; check its API key", 403: "; check its API key", 404: "; check its base URL and model"}.get(status, "")
+    raise Unavailable(f"The generator answered with status {status}{code}{hint}.")
+
+
+async def _error_code(response: httpx.Response) -> str:
+    """`error.code` or `error.type` of the body in brackets, if it is one plain word."""
+    body = b""
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > _ERROR_BYTES:
+            return ""
+    try:
+        error = json.loads(body)["error"]
+        codes = [error.get("code"), error.get("type")]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return next((f" ({code})" for code in codes if isinstance(code, str) and _CODE.fullmatch(code)), "")
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds; the form with a date is ignored."""
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdecimal() and len(value) <= 6 else None
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[str]:
+    """The `data` of each server-sent event. Lines end at line feeds only: JSON may hold other separators of lines as they are."""
+    pending = b""
+    data: list[bytes] = []
+    async for piece in response.aiter_bytes():
+        *lines, pending = (pending + piece).split(b"\n")
+        if len(pending) > _LONGEST_LINE:
+            raise Unavailable("The generator sent an event without end.")
+        for line in lines:
+            content = line.rstrip(b"\r")
+            if content.startswith(b"data:"):
+                data.append(content[5:].removeprefix(b" "))
+            elif not content and data:
+                yield b"\n".join(data).decode("utf-8", "replace")
+                data = []
+    if data:  # some servers end without the last blank line
+        yield b"\n".join(data).decode("utf-8", "replace")
+
+
+def _parsed(data: str) -> dict[str, Any]:
+    try:
+        chunk = json.loads(data)
+    except ValueError:
+        chunk = None
+    if not isinstance(chunk, dict):
+        raise Unavailable("The generator sent an event that is not a JSON object.")
+    if "error" in chunk:
+        raise Unavailable("The generator reported an error while it wrote.")
+    return chunk
+
+
+def _choice(chunk: dict[str, Any]) -> tuple[str, bool]:
+    """The text of the first choice, and whether it is its last."""
+    try:
+        choices = chunk.get("choices") or []
+        if not choices:
+            return "", False
+        text = (choices[0].get("delta") or {}).get("content") or ""
+        finished = choices[0].get("finish_reason") is not None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Unavailable("The generator sent an event of another shape than a chat completion's.") from error
+    if not isinstance(text, str):
+        raise Unavailable("The generator sent an event of another shape than a chat completion's.")
+    return text, finished
+
+
+def _usage(chunk: dict[str, Any]) -> Usage | None:
+    usage = chunk.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    return Usage(*(count if isinstance(count, int) else 0 for count in counts))
+
+
+def _checked(base_url: str) -> str:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
+        raise InvalidInput(
+            "generator.base_url: it must be an http or https address such as http://127.0.0.1:8080/v1, without user, password or query.",
+            field="generator.base_url",
+        )
+    return base_url
