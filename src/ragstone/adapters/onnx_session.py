@@ -9,15 +9,14 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from ragstone.adapters.model_files import EncoderFiles, file_digest
-from ragstone.adapters.onnx_bert_graph import BUILDER_VERSION, build_graph
 from ragstone.adapters.onnx_weights import load_weights
 from ragstone.domain.errors import InternalError, InvalidInput
 
+BUILDER_VERSION = 1  # raise when another graph is built from the same weights
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 _GRAPH_LIMIT = 2**31 - 2**20  # bytes in one protobuf message, less what the nodes take
 _OUTPUTS = ("last_hidden_state", "token_embeddings", "sentence_embedding")
@@ -70,6 +69,8 @@ def weights_digest(files: EncoderFiles) -> str:
     own = file_digest(files.weights)
     if files.kind == "safetensors":
         return own
+    import onnx  # noqa: PLC0415 - takes long to import, and a graph from the cache does not need it
+
     try:
         model = onnx.load(files.weights, load_external_data=False)
     except Exception as error:  # protobuf raises classes of its own for a broken file
@@ -94,6 +95,8 @@ def built_graph(files: EncoderFiles, digest: str, graphs: Path) -> Path | bytes:
     path = graphs / f"{key}.onnx"
     if path.is_file():
         return path
+    from ragstone.adapters.onnx_bert_graph import build_graph  # noqa: PLC0415 - imports onnx, see above
+
     model = build_graph(load_weights(files.weights, files.config))
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _GRAPH_LIMIT:
         raise InvalidInput(f"{files.weights.name} has more than 2 GiB of weights; export the model as an ONNX file.", field="model")
