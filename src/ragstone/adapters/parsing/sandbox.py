@@ -29,8 +29,8 @@ class ParserLimits:
     """For one document: `seconds` of wall-clock time, `cpu_seconds` of processor time, `memory` in bytes (of the whole worker process; not
     enforced on macOS), `characters` of extracted text."""
 
-    seconds: float = 60.0
-    cpu_seconds: float = 40.0
+    seconds: float = 120.0
+    cpu_seconds: float = 90.0
     memory: int = 1024 * _MEGABYTE
     characters: int = 20_000_000
 

@@ -26,12 +26,16 @@ Parse = Callable[[Source], ExtractedText]
 LENGTHS = struct.Struct(">II")
 RECYCLE_SHARE = 0.4  # of the memory limit: having grown beyond it the process ends, so that each document finds about the same room
 _RECURSION_LIMIT = 5000
+_SMALLEST_PDF = (
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
+    b"3 0 obj<</Type/Page/Parent 2 0 R>>endobj\ntrailer<</Root 1 0 R>>\n"
+)
 _ENTRY_POINTS = {
     "code": ("plain", "parse_code", b"x = 1\n"),
     "html": ("html", "parse_html", b"<p>Caf\xe9</p>"),
     "json": ("plain", "parse_json", b'{"text": "x"}'),
     "markdown": ("markdown", "parse_markdown", b"---\ntitle: x\n---\n# x\n\n- <b>x</b> &amp;\n\n<p>x</p>\n"),
-    "pdf": ("pdf", "parse_pdf", b""),
+    "pdf": ("pdf", "parse_pdf", _SMALLEST_PDF),
     "plain": ("plain", "parse_plain", b"x"),
     "rst": ("rst", "parse_rst", b"x\n=\n\n.. note:: x\n\n:ref:`x` |x|_\n"),
 }
