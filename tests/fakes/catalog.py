@@ -87,7 +87,7 @@ class InMemoryCatalog:
         if job.id in self._order:
             raise Conflict(f"job {job.id} exists already.")
         state.job_count += 1
-        written = replace(job, number=state.job_count, state="queued", finished_at=None, result=None)
+        written = replace(job, number=state.job_count, state="queued", created_at=self._clock(), finished_at=None, result=None)
         state.jobs[job.id] = written
         self._order.append(job.id)
         if idempotency_key is not None:
