@@ -1,12 +1,14 @@
 """The neutral filter: conditions on a document's metadata. Adapters translate it; `matches` is its meaning.
 
-A condition's `key` is a metadata key, or one of the built-in `path`, `media_type`, `title`. A list value matches when any element does.
+A condition's `key` is a metadata key, or one of the built-in `path`, `media_type`, `title`. A list value matches when any element does. Numbers are compared as 64-bit floats, and a boolean is no number.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 Scalar = str | int | float | bool
 BUILT_IN = ("path", "media_type", "title")
@@ -99,15 +101,31 @@ def _elements(value: object) -> tuple[object, ...]:
 
 
 def _same(element: object, value: Scalar) -> bool:
-    return isinstance(element, bool) == isinstance(value, bool) and element == value
+    if is_number(element) and is_number(value):
+        return as_double(element) == as_double(value)
+    return type(element) is type(value) and element == value
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a filter takes `value` for a number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def as_double(number: float) -> float:
+    """`number` as filters compare it; an integer beyond all floats is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _within(element: object, bounds: Range) -> bool:
-    if isinstance(element, bool) or not isinstance(element, (int, float)):
+    if not is_number(element):
         return False
+    number = as_double(element)
     return (
-        (bounds.gt is None or element > bounds.gt)
-        and (bounds.gte is None or element >= bounds.gte)
-        and (bounds.lt is None or element < bounds.lt)
-        and (bounds.lte is None or element <= bounds.lte)
+        (bounds.gt is None or number > as_double(bounds.gt))
+        and (bounds.gte is None or number >= as_double(bounds.gte))
+        and (bounds.lt is None or number < as_double(bounds.lt))
+        and (bounds.lte is None or number <= as_double(bounds.lte))
     )

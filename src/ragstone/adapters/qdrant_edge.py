@@ -1,0 +1,155 @@
+"""Vector index in this process: Qdrant Edge, one shard an index, under `<data directory>/index`."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder
+from ragstone.adapters.qdrant_edge_errors import check_room, translated
+from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState, remove_leftovers
+from ragstone.adapters.qdrant_edge_optimiser import Optimiser
+from ragstone.adapters.qdrant_edge_search import Search, search
+from ragstone.adapters.qdrant_edge_shard import Shard, create_shard
+from ragstone.domain.filters import Filter
+from ragstone.domain.retrieval import Candidate, IndexedChunk, Point, Vector
+from ragstone.domain.spaces import EmbeddingSpace
+
+_T = TypeVar("_T")
+
+
+class QdrantEdgeIndex:
+    """`VectorIndex` for one owner process.
+
+    Shards are opened when first used and stay open. HNSW is built by `optimise` once `optimise_after` points have been written since it was
+    built last; below that every search is exact and fast enough (ADR 0007). Closing the index ends optimisations that run.
+    """
+
+    def __init__(self, root: Path, *, optimise_after: int = 20_000) -> None:
+        self._root = root
+        self._optimise_after = optimise_after
+        self._open: dict[str, Shard] = {}
+        self._opening = threading.Lock()
+        self._optimisers: dict[str, Optimiser] = {}
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="index")
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="optimise")
+        remove_leftovers(root)
+
+    async def create(self, index: str, space: EmbeddingSpace) -> None:
+        await self._run(lambda: self._create(index, IndexState(space.model.dimension, space.bm25)))
+
+    async def drop(self, index: str) -> None:
+        if index in self._optimisers:
+            self._optimisers[index].stop()
+        await self._run(lambda: self._drop(index))
+
+    async def exists(self, index: str) -> bool:
+        return await self._run(IndexFiles(self._root, index).exists)
+
+    async def insert(self, index: str, points: Sequence[Point]) -> None:
+        await self._on(index, lambda shard: shard.insert(points))
+
+    async def close_points(self, index: str, ids: Sequence[str], attempt: int, gaps: Collection[int]) -> None:
+        await self._on(index, lambda shard: shard.close_points(ids, attempt, gaps))
+
+    async def opened(self, index: str, attempt: int) -> int:
+        return await self._on(index, lambda shard: shard.count("seq_from", attempt))
+
+    async def closed(self, index: str, attempt: int) -> int:
+        return await self._on(index, lambda shard: shard.count("seq_to", attempt))
+
+    async def visible(self, index: str, seq: int, gaps: Collection[int], paths: Iterable[str]) -> list[IndexedChunk]:
+        return await self._on(index, lambda shard: shard.visible(seq, gaps, paths))
+
+    async def count_visible(self, index: str, seq: int, gaps: Collection[int]) -> int:
+        return await self._on(index, lambda shard: shard.count_visible(seq, gaps))
+
+    async def vectors(self, index: str, hashes: Iterable[str]) -> dict[str, Vector]:
+        return await self._on(index, lambda shard: shard.vectors(hashes))
+
+    async def search(
+        self, index: str, seq: int, gaps: Collection[int], *, vector: Vector, text: str, filter: Filter, limit: int, exact: bool
+    ) -> list[Candidate]:
+        wanted = Search(seq, gaps, filter, vector, text, limit, exact)
+        return await self._on(index, lambda shard: search(shard, wanted))
+
+    async def erase_attempts(self, index: str, attempts: Collection[int]) -> None:
+        await self._on(index, lambda shard: shard.erase_attempts(attempts))
+
+    async def flush(self, index: str) -> None:
+        await self._on(index, lambda shard: shard.flush())
+
+    async def optimise(self, index: str) -> None:
+        """One at a time an index, in a process of its own; a second call meanwhile returns at once. Cancelling it ends that process."""
+        shard = await self._on(index, lambda shard: shard)
+        if index in self._optimisers:
+            return
+        optimiser = self._optimisers[index] = Optimiser(IndexFiles(self._root, index))
+        work = asyncio.get_running_loop().run_in_executor(self._background, optimiser.run, shard, self._optimise_after)
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            optimiser.stop()
+            await asyncio.wait([work])
+            raise
+        finally:
+            del self._optimisers[index]
+
+    async def aclose(self) -> None:
+        for optimiser in self._optimisers.values():
+            optimiser.stop()
+        await asyncio.to_thread(self._close)
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def _on(self, index: str, work: Callable[[Shard], _T]) -> _T:
+        return await self._run(lambda: work(self._shard(index)))
+
+    def _shard(self, index: str) -> Shard:
+        shard = self._open.get(index)
+        if shard is None:
+            with self._opening:
+                shard = self._open.get(index)
+                if shard is None:
+                    files = IndexFiles(self._root, index)
+                    state = files.read()
+                    files.remove_other_generations(state)
+                    shard = self._open[index] = Shard(files.generation(state.generation), state)
+        return shard
+
+    def _create(self, index: str, state: IndexState) -> None:
+        files = IndexFiles(self._root, index)
+        with self._opening:
+            if files.exists():
+                return
+            Bm25Encoder(state.bm25)  # refuses an unknown language before anything is made
+            new = files.new()
+            try:
+                check_room(new)
+                with translated("creating it"):
+                    create_shard(new / "g1", state.dimension)
+                    files.publish(new, state)
+            except BaseException:
+                shutil.rmtree(new, ignore_errors=True)
+                raise
+
+    def _drop(self, index: str) -> None:
+        with self._opening:
+            shard = self._open.pop(index, None)
+            if shard is not None:
+                shard.close()
+            with translated("dropping it"):
+                IndexFiles(self._root, index).remove()
+
+    def _close(self) -> None:
+        self._background.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True)
+        for shard in self._open.values():
+            shard.close()
+        self._open.clear()
