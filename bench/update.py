@@ -58,7 +58,7 @@ async def fill(platform: Platform, chunks: int) -> None:
     head = await platform.adapters.catalog.head("docs")
     assert head is not None
     assert head.stats.chunks == chunks, head.stats
-    await platform.maintenance.stop()  # waits for the index's optimiser
+    await platform.maintenance.idle()  # the index's optimiser is done
 
 
 async def ingest(platform: Platform, uploads: list[Upload]) -> float:

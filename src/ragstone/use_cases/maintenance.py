@@ -32,9 +32,15 @@ class Maintenance:
                 self._running[name] = task
                 task.add_done_callback(lambda _, name=name: self._running.pop(name, None))
 
-    async def stop(self) -> None:
-        """Waits for what runs: an index is never closed under its optimiser."""
+    async def idle(self) -> None:
+        """Returns when nothing runs."""
         await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Cancels what runs and waits for its end: an index is never closed under its optimiser."""
+        for task in tuple(self._running.values()):
+            task.cancel()
+        await self.idle()
 
     async def _optimise(self, name: str) -> None:
         try:
