@@ -1,0 +1,38 @@
+"""Domain values as JSON for database columns, and back exactly: tuples, frozensets and the kinds of changes included."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from pydantic import TypeAdapter
+
+from ragstone.domain.commits import CommitStats
+from ragstone.domain.interactions import Feedback, Interaction
+from ragstone.domain.jobs import ChangeRequest, JobResult
+from ragstone.domain.spaces import EmbeddingSpace
+
+T = TypeVar("T")
+
+
+class Codec(Generic[T]):
+    """JSON text of a value of one type. Fields that a stored value lacks get their defaults, so fields can be added."""
+
+    def __init__(self, adapter: TypeAdapter[T]) -> None:
+        self._adapter = adapter
+
+    def dump(self, value: T) -> str:
+        """The value as JSON."""
+        return self._adapter.dump_json(value).decode()
+
+    def load(self, text: str) -> T:
+        """The reverse of `dump`."""
+        return self._adapter.validate_json(text)
+
+
+SPACES: Codec[tuple[EmbeddingSpace, ...]] = Codec(TypeAdapter(tuple[EmbeddingSpace, ...]))
+REQUEST: Codec[ChangeRequest] = Codec(TypeAdapter(ChangeRequest))
+RESULT: Codec[JobResult] = Codec(TypeAdapter(JobResult))
+STATS: Codec[CommitStats] = Codec(TypeAdapter(CommitStats))
+GAPS: Codec[frozenset[int]] = Codec(TypeAdapter(frozenset[int]))
+INTERACTION: Codec[Interaction] = Codec(TypeAdapter(Interaction))
+FEEDBACK: Codec[Feedback] = Codec(TypeAdapter(Feedback))

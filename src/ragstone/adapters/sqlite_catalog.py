@@ -1,0 +1,113 @@
+"""Catalog in SQLite: each call is one transaction of `ragstone.db` (ADR 0005). The statements are in `sqlite_jobs`, `sqlite_attempts` and `sqlite_commits`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ragstone.adapters import sqlite_attempts, sqlite_commits, sqlite_jobs
+from ragstone.adapters.sqlite import SqliteDatabase
+from ragstone.domain.collections import Collection, Lease
+from ragstone.domain.commits import Commit, Tag
+from ragstone.domain.jobs import Job, JobResult
+from ragstone.domain.spaces import EmbeddingSpace
+from ragstone.ports.catalog import AttemptState
+
+
+class SqliteCatalog:
+    """Implements `Catalog`. `clock`: Unix seconds. Raises `DataDirectoryError` for a database of a newer version or a damaged one."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._db = SqliteDatabase(path, synchronous="FULL")
+        self._clock = clock
+
+    async def create_collection(self, name: str, language: str, description: str, space: EmbeddingSpace) -> Collection:
+        return await self._db.write(lambda db: sqlite_jobs.create_collection(db, name, language, description, space, self._clock()))
+
+    async def collection(self, name: str) -> Collection:
+        return await self._db.read(lambda db: sqlite_jobs.collection(db, name))
+
+    async def collections(self) -> list[Collection]:
+        return await self._db.read(sqlite_jobs.collections)
+
+    async def delete_collection(self, name: str) -> Collection:
+        return await self._db.write(lambda db: sqlite_jobs.delete_collection(db, name))
+
+    async def add_space(self, collection: str, space: EmbeddingSpace) -> Collection:
+        return await self._db.write(lambda db: sqlite_jobs.add_space(db, collection, space))
+
+    async def accept(self, job: Job, *, idempotency_key: str | None = None, body_digest: str = "") -> Job:
+        return await self._db.write(lambda db: sqlite_jobs.accept(db, job, idempotency_key, body_digest, self._clock()))
+
+    async def job(self, job_id: str) -> Job:
+        return await self._db.read(lambda db: sqlite_jobs.job(db, job_id))
+
+    async def jobs(self, collection: str | None = None, *, before: str | None = None, limit: int = 50) -> list[Job]:
+        return await self._db.read(lambda db: sqlite_jobs.jobs(db, collection, before, limit))
+
+    async def pending(self, collection: str) -> int:
+        return await self._db.read(lambda db: sqlite_jobs.pending(db, collection))
+
+    async def release(self, job_id: str) -> None:
+        await self._db.write(lambda db: sqlite_jobs.release(db, job_id))
+
+    async def requeue_orphans(self) -> list[Job]:
+        return await self._db.write(sqlite_jobs.requeue_orphans)
+
+    async def acquire(self, job_id: str, holder: str, ttl: float) -> Lease:
+        return await self._db.write(lambda db: sqlite_attempts.acquire(db, job_id, holder, ttl, self._clock()))
+
+    async def renew(self, lease: Lease) -> Lease:
+        return await self._db.write(lambda db: sqlite_attempts.renew(db, lease, self._clock()))
+
+    async def abort(self, lease: Lease) -> None:
+        await self._db.write(lambda db: sqlite_attempts.abort(db, lease))
+
+    async def attempt(self, collection: str, attempt: int) -> AttemptState:
+        return await self._db.read(lambda db: sqlite_attempts.attempt(db, collection, attempt))
+
+    async def aborted(self, collection: str) -> list[int]:
+        return await self._db.read(lambda db: sqlite_attempts.aborted(db, collection))
+
+    async def retire(self, collection: str, attempts: Sequence[int]) -> None:
+        await self._db.write(lambda db: sqlite_attempts.retire(db, collection, attempts))
+
+    async def finish_unchanged(self, lease: Lease, result: JobResult) -> None:
+        await self._db.write(lambda db: sqlite_attempts.finish_unchanged(db, lease, result, self._clock()))
+
+    async def fail(self, lease: Lease, result: JobResult) -> None:
+        await self._db.write(lambda db: sqlite_attempts.fail(db, lease, result, self._clock()))
+
+    async def publish(self, lease: Lease, commit: Commit, result: JobResult, paths: Sequence[str]) -> Commit:
+        return await self._db.write(lambda db: sqlite_attempts.publish(db, lease, commit, result, paths, self._clock()))
+
+    async def newer_paths(self, collection: str, number: int, paths: Sequence[str]) -> frozenset[str]:
+        return await self._db.read(lambda db: sqlite_attempts.newer_paths(db, collection, number, paths))
+
+    async def head(self, collection: str) -> Commit | None:
+        return await self._db.read(lambda db: sqlite_commits.head(db, collection))
+
+    async def commit(self, collection: str, commit_id: str) -> Commit:
+        return await self._db.read(lambda db: sqlite_commits.commit(db, collection, commit_id))
+
+    async def commit_at_position(self, collection: str, position: int) -> Commit:
+        return await self._db.read(lambda db: sqlite_commits.commit_at_position(db, collection, position))
+
+    async def commit_at_time(self, collection: str, time: float) -> Commit:
+        return await self._db.read(lambda db: sqlite_commits.commit_at_time(db, collection, time))
+
+    async def commits(self, collection: str, *, before: int | None = None, limit: int = 50) -> list[Commit]:
+        return await self._db.read(lambda db: sqlite_commits.commits(db, collection, before, limit))
+
+    async def tag(self, collection: str, name: str, commit_id: str) -> Tag:
+        return await self._db.write(lambda db: sqlite_commits.tag(db, collection, name, commit_id, self._clock()))
+
+    async def untag(self, collection: str, name: str) -> None:
+        await self._db.write(lambda db: sqlite_commits.untag(db, collection, name))
+
+    async def tags(self, collection: str) -> list[Tag]:
+        return await self._db.read(lambda db: sqlite_commits.tags(db, collection))
+
+    async def close(self) -> None:
+        await self._db.close()

@@ -1,0 +1,97 @@
+"""The schema of `ragstone.db`, as the list of migrations that make it. Append; never change one that was released."""
+
+from __future__ import annotations
+
+_FIRST = (
+    """CREATE TABLE collections (
+        uid TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        language TEXT NOT NULL,
+        description TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        spaces TEXT NOT NULL,          -- JSON: the registered spaces
+        spaces_version INTEGER NOT NULL,
+        space_id TEXT NOT NULL,
+        job_count INTEGER NOT NULL DEFAULT 0,
+        attempt_count INTEGER NOT NULL DEFAULT 0,
+        holder TEXT,                   -- of the lease, NULL when it is free
+        expires_at REAL NOT NULL DEFAULT 0
+    ) STRICT""",
+    """CREATE TABLE jobs (
+        accepted INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order over all collections
+        id TEXT NOT NULL UNIQUE,
+        uid TEXT NOT NULL REFERENCES collections ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        principal TEXT NOT NULL,
+        state TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        finished_at REAL,
+        request TEXT NOT NULL,         -- JSON
+        result TEXT,                   -- JSON
+        idempotency_key TEXT,
+        body_digest TEXT NOT NULL,
+        UNIQUE (uid, number)
+    ) STRICT""",
+    "CREATE UNIQUE INDEX jobs_by_key ON jobs (uid, principal, idempotency_key) WHERE idempotency_key IS NOT NULL",
+    "CREATE INDEX jobs_by_collection ON jobs (uid, id)",
+    "CREATE INDEX jobs_unfinished ON jobs (uid, state) WHERE state IN ('queued', 'running')",
+    """CREATE TABLE attempts (
+        uid TEXT NOT NULL REFERENCES collections ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        state TEXT NOT NULL,
+        retired INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (uid, number)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX attempts_by_job ON attempts (job_id)",
+    "CREATE UNIQUE INDEX attempts_active ON attempts (uid) WHERE state = 'active'",
+    "CREATE INDEX attempts_gaps ON attempts (uid, number) WHERE state = 'aborted' AND retired = 0",
+    """CREATE TABLE commits (
+        uid TEXT NOT NULL REFERENCES collections ON DELETE CASCADE,
+        seq INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        parent_id TEXT,
+        space_id TEXT NOT NULL,
+        gaps TEXT NOT NULL,            -- JSON
+        job_id TEXT NOT NULL,
+        author TEXT NOT NULL,
+        message TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        stats TEXT NOT NULL,           -- JSON
+        PRIMARY KEY (uid, seq),
+        UNIQUE (uid, position)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX commits_by_id ON commits (uid, id)",
+    "CREATE INDEX commits_by_time ON commits (uid, created_at)",
+    """CREATE TABLE written_paths (
+        uid TEXT NOT NULL REFERENCES collections ON DELETE CASCADE,
+        path TEXT NOT NULL,
+        number INTEGER NOT NULL,       -- highest number of a published job that wrote the path
+        PRIMARY KEY (uid, path)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE tags (
+        made INTEGER PRIMARY KEY AUTOINCREMENT,
+        uid TEXT NOT NULL REFERENCES collections ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        commit_id TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        created_at REAL NOT NULL,
+        UNIQUE (uid, name)
+    ) STRICT""",
+    """CREATE TABLE interactions (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        collection TEXT NOT NULL,
+        body TEXT NOT NULL             -- JSON, without the feedback
+    ) STRICT""",
+    "CREATE INDEX interactions_by_collection ON interactions (collection, number)",
+    """CREATE TABLE feedback (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        interaction INTEGER NOT NULL REFERENCES interactions ON DELETE CASCADE,
+        body TEXT NOT NULL             -- JSON
+    ) STRICT""",
+    "CREATE INDEX feedback_by_interaction ON feedback (interaction, number)",
+)
+
+MIGRATIONS = (_FIRST,)
