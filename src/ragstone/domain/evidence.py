@@ -24,6 +24,7 @@ _OWN_WORDS = 4.0
 _WORDS_IN_CONTEXT = 3.0
 _PASSAGE = 4.5
 _COSINE = 5.0
+_ANNOUNCED = 240  # characters after a colon that are taken along
 _BULLET = re.compile(r"(?:[-*+•‣◦]|\(?\d{1,3}[.)])[ \t]+")
 
 
@@ -83,6 +84,8 @@ def gather(question: str, passages: Sequence[Passage], size: int = SHORTLIST) ->
     best = max((passage.score for passage in passages), default=0.0)
     candidates = []
     for number, sentence, before, heading, words in rows:
+        if sentence.words <= wanted and sentence.text[-1:].isalnum():
+            continue  # a title in the text's own words, say: it tells the asker nothing
         own = _share(weight, wanted & sentence.words, total)
         context = _share(weight, wanted & (sentence.words | before | words), total)
         place = passages[number].score / best if best > 0 else 0.0
@@ -101,12 +104,23 @@ def scores(candidates: Sequence[Candidate], question: Vector, sentences: Vectors
 @lru_cache(maxsize=2048)
 def _sentences_of(text: str) -> tuple[Sentence, ...]:
     found = []
-    for start, end in split_sentences(text):
+    for start, end in _with_what_follows(text, split_sentences(text)):
         bullet = _BULLET.match(text, start, end)
         begin = bullet.end() if bullet and bullet.end() < end else start
         piece = text[begin:end]
         found.append(Sentence(piece, begin, end, terms(piece)))
     return tuple(found)
+
+
+def _with_what_follows(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """A sentence that ends in a colon together with what it announces, if that is short and no list: alone it says nothing."""
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and text[joined[-1][1] - 1] in ":：" and end - start <= _ANNOUNCED and not _BULLET.match(text, start):
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
 
 
 @lru_cache(maxsize=2048)
