@@ -27,6 +27,6 @@ def codec_of(label: str) -> str | None:
     """The codec to read a declared encoding with; None for one that is not known."""
     try:
         name = codecs.lookup(label).name
-    except LookupError:
+    except (LookupError, OSError):  # OSError: it would have to be loaded
         return None
     return _READ_AS.get(name, name) if name in _KNOWN else None

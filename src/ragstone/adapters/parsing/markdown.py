@@ -10,13 +10,14 @@ from html.parser import HTMLParser
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from ragstone.adapters.parsing.extraction import Source, TextBuilder, decode_utf8, one_line
+from ragstone.adapters.parsing.extraction import ParseFailure, Source, TextBuilder, decode_utf8, one_line
 from ragstone.adapters.parsing.list_text import ListText
 from ragstone.adapters.parsing.markdown_source import plain_commonmark, split_front_matter
 from ragstone.domain.documents import ExtractedText
 
 _ATTRIBUTES = re.compile(r"[ \t]?\{:?[ \t]*[.#][\w-][^{}\n]*\}")  # {.class}, { #anchor }
 _TERMINAL_MARKUP = re.compile(r"</?(?:span|font|b|i|u|em|strong|small)(?:\s[^<>\n]*)?>")  # as animated terminals in MkDocs take it
+_DEEPEST = 200  # levels of nesting, two for each list in a list
 _TERMINAL_LANGUAGES = frozenset({"console", "terminal"})
 _BLOCK_NAMES = (
     "address article aside blockquote br dd div dl dt figcaption figure footer h1 h2 h3 h4 h5 h6 header hr li main nav ol p pre section "
@@ -31,7 +32,10 @@ def parse_markdown(source: Source) -> ExtractedText:
     title, text = split_front_matter(decode_utf8(source.content))
     walker = _Walker(source)
     walker.builder.title = title
-    walker.walk(MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(plain_commonmark(text)))
+    tokens = MarkdownIt("commonmark", {"maxNesting": _DEEPEST}).enable(["table", "strikethrough"]).parse(plain_commonmark(text))
+    if any(token.level >= _DEEPEST - 1 for token in tokens):
+        raise ParseFailure("is nested too deeply to be read.")  # the parser leaves out what is deeper
+    walker.walk(tokens)
     return walker.builder.build()
 
 

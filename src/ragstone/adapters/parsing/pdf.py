@@ -50,7 +50,7 @@ def parse_pdf(source: Source) -> ExtractedText:
     builder = TextBuilder(source)
     margins = _margins(pages)
     for number, lines in enumerate(pages, start=1):
-        _add_page(builder, number, [line for line in lines if _key(line) not in margins], headings.get(number, {}))
+        _add_page(builder, number, _without(lines, margins), headings.get(number, {}))
     extracted = builder.build()
     if not extracted.text:
         raise ParseFailure("holds no text; if it is a scan, run text recognition (OCR) on it first.")
@@ -75,6 +75,12 @@ def _margins(pages: Sequence[Sequence[str]]) -> frozenset[str]:
         filled = [line for line in lines if line]
         counts.update({_key(line) for line in (*filled[:1], *filled[-1:])})
     return frozenset(key for key, count in counts.items() if count >= max(_LEAST_REPEATED, _OFTEN * len(pages)))
+
+
+def _without(lines: Sequence[str], margins: frozenset[str]) -> list[str]:
+    filled = [index for index, line in enumerate(lines) if line]
+    dropped = {index for index in (*filled[:1], *filled[-1:]) if _key(lines[index]) in margins}
+    return [line for index, line in enumerate(lines) if index not in dropped]
 
 
 def _key(line: str) -> str:

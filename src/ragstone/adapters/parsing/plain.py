@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
 from ragstone.adapters.parsing.extraction import ParseFailure, Source, check_size, clean, decode_utf8
 from ragstone.domain.documents import Block, BlockKind, ExtractedText
 
-_PARAGRAPH = re.compile(r"\S(?:[^\n]|\n(?![ \t]*\n))*")
+_BLANK_LINES = re.compile(r"\n[ \t]*(?=\n)")
 
 
 def parse_plain(source: Source) -> ExtractedText:
@@ -37,6 +38,7 @@ def parse_json(source: Source) -> ExtractedText:
 
 def _verbatim(source: Source, text: str, kind: BlockKind, title: str | None) -> ExtractedText:
     check_size(source, len(text), 0)
-    blocks = tuple(Block(kind, match.start(), match.end()) for match in _PARAGRAPH.finditer(text))
+    borders = [0, *(match.end() for match in _BLANK_LINES.finditer(text)), len(text)]
+    blocks = tuple(Block(kind, start, end) for start, end in itertools.pairwise(borders) if not text[start:end].isspace() and start < end)
     check_size(source, len(text), len(blocks))
     return ExtractedText(text, blocks, source.parser, title)

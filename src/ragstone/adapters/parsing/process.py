@@ -49,6 +49,11 @@ class WorkerProcess:
         """Its process id, which is also its group's."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
     def exchange(self, header: dict[str, Any], body: bytes, answer_limit: int) -> tuple[dict[str, Any], bytes]:
         """Sends a request and waits for the answer, of at most `answer_limit` bytes. Raises `WorkerDied`."""
         try:

@@ -104,6 +104,8 @@ class SubprocessParser:
 
     def _ready_worker(self, slot: _Slot, parser: ParserName, watch: _Watch) -> WorkerProcess:
         """A worker that has imported the parser. Raises `Unavailable` when it can't: that is no document's fault."""
+        if slot.worker is not None and not slot.worker.alive:
+            slot.drop()  # it was killed from outside meanwhile
         try:
             worker = slot.worker = slot.worker or WorkerProcess(self._limits.memory, self._limits.cpu_seconds)
             if parser not in worker.ready:
