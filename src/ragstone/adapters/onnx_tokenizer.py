@@ -17,10 +17,9 @@ class ModelTokenizer:
         self._lower_case = lower_case
         self._uncut = _load(path)
         self._cut = _load(path)  # one each: truncation is a setting of the tokenizer, not of the call
-        try:
-            self._cut.enable_truncation(window)
-        except ValueError as error:  # the window has no room for the special tokens
-            raise InvalidInput(f"A window of {window} tokens is too small for this model.", field="model") from error
+        if window <= self._cut.num_special_tokens_to_add(is_pair=False):
+            raise InvalidInput(f"A window of {window} tokens is too small for this model.", field="model")
+        self._cut.enable_truncation(window)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text with special tokens, cut to the window. Raises `InvalidInput` for text that is not valid Unicode."""
