@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from pydantic_core import PydanticSerializationError
 
 from ragstone.adapters.sqlite_schema import MIGRATIONS
-from ragstone.domain.errors import DataDirectoryError, InvalidInput, RagstoneError, StorageFull, Unavailable
+from ragstone.domain.errors import DataDirectoryError, InternalError, InvalidInput, RagstoneError, StorageFull, Unavailable
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -106,8 +106,10 @@ def _translation(error: sqlite3.Error) -> RagstoneError:
             return DataDirectoryError("the catalog's database cannot be opened or written; check the data directory's rights.")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return Unavailable("the catalog is locked by another process; try again.", retry_after=1.0)
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_NOMEM | sqlite3.SQLITE_INTERRUPT:
+            return Unavailable(f"the catalog cannot be read or written ({error}); try again.")
         case _:
-            return Unavailable(f"the catalog failed ({error}); try again.")
+            return InternalError(f"the catalog refused a statement ({error}); please report it.")
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -129,7 +129,8 @@ def newer_paths(db: Connection, name: str, number: int, paths: Sequence[str]) ->
     """See the port."""
     uid = sqlite_jobs.collection_row(db, name)["uid"]
     rows = db.execute(
-        "SELECT path FROM written_paths JOIN json_each(?) AS wanted ON wanted.value = path WHERE uid = ? AND number > ?",
+        "SELECT written.path FROM json_each(?) AS wanted CROSS JOIN written_paths AS written "
+        "WHERE written.uid = ? AND written.path = wanted.value AND written.number > ?",
         (json.dumps(list(paths)), uid, number),
     )
     return frozenset(row["path"] for row in rows)

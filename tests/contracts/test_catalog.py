@@ -1,0 +1,501 @@
+"""What every catalog promises."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ragstone.adapters.sqlite_catalog import SqliteCatalog
+from ragstone.domain.collections import Lease
+from ragstone.domain.commits import Commit, CommitStats
+from ragstone.domain.errors import Busy, Conflict, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound
+from ragstone.domain.jobs import ChangeRequest, Delete, DocumentFailure, Job, JobResult, Move, Put, Restore
+from ragstone.domain.spaces import Bm25Settings, ChunkerSettings, EmbeddingSpace, ModelIdentity
+from ragstone.ports.catalog import Catalog
+from tests.fakes.catalog import InMemoryCatalog
+
+SPACE = EmbeddingSpace(ModelIdentity("model", "r1", "d" * 64, 3, "mean", 256), ("text/1",), ChunkerSettings(), Bm25Settings())
+OTHER_SPACE = replace(SPACE, model=replace(SPACE.model, revision="r2"))
+UNCHANGED = JobResult("unchanged", None, None, None)
+FAILED = JobResult(
+    "failed", None, None, None, failures=(DocumentFailure("a", "too-large", "no", 413),), error_code="x", error="y", status=422
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def catalog(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Catalog]:
+    adapter: Catalog = SqliteCatalog(tmp_path / "ragstone.db", clock) if request.param == "sqlite" else InMemoryCatalog(clock)
+    await adapter.create_collection("docs", "english", "about", SPACE)
+    yield adapter
+    await adapter.close()
+
+
+def job(number: int, collection: str = "docs", principal: str = "ada") -> Job:
+    return Job(f"job-{number:04}", collection, 0, ChangeRequest((Put(f"p{number}", "text/plain", "0" * 64, 3),)), principal, "queued", 0.0)
+
+
+async def lease_for(catalog: Catalog, number: int, holder: str = "h", ttl: float = 30.0) -> Lease:
+    await catalog.accept(job(number))
+    return await catalog.acquire(f"job-{number:04}", holder, ttl)
+
+
+def record(lease: Lease, commit_id: str | None = None) -> tuple[Commit, JobResult]:
+    commit_id = commit_id or f"{lease.attempt:040x}"
+    space = lease.collection.space_id
+    stats = CommitStats(documents_added=1, chunks_embedded=2)
+    commit = Commit("docs", lease.attempt, 0, commit_id, lease.head_id, space, frozenset(), lease.job_id, "Ada", "why", 0.0, stats)
+    return commit, JobResult("published", commit_id, lease.attempt, None, stats)
+
+
+async def publish(catalog: Catalog, lease: Lease, *paths: str, commit_id: str | None = None) -> Commit:
+    return await catalog.publish(lease, *record(lease, commit_id), paths)
+
+
+async def published(catalog: Catalog, number: int, *paths: str, commit_id: str | None = None) -> Commit:
+    return await publish(catalog, await lease_for(catalog, number), *paths, commit_id=commit_id)
+
+
+# Collections
+
+
+async def test_collections_are_kept_by_name(catalog: Catalog, clock: Clock) -> None:
+    clock.now = 2000.0
+    made = await catalog.create_collection("b", "german", "über", OTHER_SPACE)
+    assert made == await catalog.collection("b")
+    assert (made.language, made.description, made.created_at, made.spaces, made.spaces_version) == (
+        "german",
+        "über",
+        2000.0,
+        (OTHER_SPACE,),
+        1,
+    )
+    assert made.space_id == OTHER_SPACE.id
+    await catalog.create_collection("a", "english", "", SPACE)
+    assert [each.name for each in await catalog.collections()] == ["a", "b", "docs"]
+    with pytest.raises(Conflict):
+        await catalog.create_collection("a", "english", "", SPACE)
+    with pytest.raises(NotFound):
+        await catalog.collection("c")
+
+
+async def test_a_deleted_collection_leaves_nothing_behind(catalog: Catalog) -> None:
+    commit = await published(catalog, 1, "a")
+    await catalog.tag("docs", "v1", commit.id)
+    held = await lease_for(catalog, 2)
+    deleted = await catalog.delete_collection("docs")
+    again = await catalog.create_collection("docs", "english", "", SPACE)
+    assert again.uid != deleted.uid
+    assert await catalog.head("docs") is None
+    assert await catalog.tags("docs") == []
+    assert await catalog.jobs("docs") == []
+    assert await catalog.newer_paths("docs", 0, ["a"]) == frozenset()
+    with pytest.raises(NotFound):
+        await catalog.job("job-0001")
+    with pytest.raises(NotFound):
+        await catalog.attempt("docs", 1)
+    first = await lease_for(catalog, 3)
+    assert (first.attempt, first.head_seq) == (1, 0)
+    for late in (catalog.renew(held), catalog.fail(held, FAILED), publish(catalog, held)):
+        with pytest.raises(LeaseLost):
+            await late
+    await catalog.abort(held)
+    assert await catalog.attempt("docs", 1) == "active"
+    with pytest.raises(NotFound):
+        await catalog.delete_collection("absent")
+
+
+async def test_every_call_on_an_unknown_collection_is_not_found(catalog: Catalog) -> None:
+    calls = [
+        catalog.accept(job(1, "absent")),
+        catalog.jobs("absent"),
+        catalog.pending("absent"),
+        catalog.attempt("absent", 1),
+        catalog.aborted("absent"),
+        catalog.retire("absent", [1]),
+        catalog.newer_paths("absent", 1, ["a"]),
+        catalog.head("absent"),
+        catalog.commit("absent", "0" * 40),
+        catalog.commit_at_position("absent", 1),
+        catalog.commit_at_time("absent", 1.0),
+        catalog.commits("absent"),
+        catalog.tag("absent", "t", "0" * 40),
+        catalog.untag("absent", "t"),
+        catalog.tags("absent"),
+        catalog.add_space("absent", SPACE),
+    ]
+    for call in calls:
+        with pytest.raises(NotFound):
+            await call
+
+
+async def test_a_space_is_registered_once(catalog: Catalog) -> None:
+    changed = await catalog.add_space("docs", OTHER_SPACE)
+    assert (changed.spaces, changed.spaces_version, changed.space_id) == ((SPACE, OTHER_SPACE), 2, SPACE.id)
+    assert await catalog.add_space("docs", OTHER_SPACE) == changed == await catalog.collection("docs")
+
+
+# Jobs
+
+
+async def test_a_job_comes_back_exactly(catalog: Catalog, clock: Clock) -> None:
+    changes = (
+        Put("a/ü", "text/plain", "f" * 64, 9, {"n": 1, "x": 1.0, "b": True, "tags": ("a", "b"), "none": (), "s": "1"}),
+        Delete("b", prefix=True),
+        Move("c", "d"),
+        Restore("0" * 40),
+    )
+    request = ChangeRequest(changes, True, "a/", True, "1" * 40, "Ada", "why\nnot", (DocumentFailure("z", "too-large", "no", 413),))
+    clock.now = 5.5
+    accepted = await catalog.accept(Job("j", "docs", 0, request, "ada", "queued", 0.0))
+    assert accepted == Job("j", "docs", 1, request, "ada", "queued", 5.5)
+    read = await catalog.job("j")
+    assert read == accepted
+    put = read.request.changes[0]
+    assert isinstance(put, Put)
+    assert [type(value) for value in put.metadata.values()] == [int, float, bool, tuple, tuple, str]
+    with pytest.raises(NotFound):
+        await catalog.job("absent")
+    with pytest.raises(Conflict):
+        await catalog.accept(Job("j", "docs", 0, request, "ada", "queued", 0.0))
+
+
+async def test_jobs_are_numbered_within_their_collection(catalog: Catalog) -> None:
+    await catalog.create_collection("other", "english", "", SPACE)
+    numbers = [(await catalog.accept(job(i, name))).number for i, name in enumerate(["docs", "other", "docs", "docs", "other"])]
+    assert numbers == [1, 1, 2, 3, 2]
+    assert await catalog.pending("docs") == 3
+
+
+async def test_an_idempotency_key_gives_the_job_written_then(catalog: Catalog) -> None:
+    first = await catalog.accept(job(1), idempotency_key="k", body_digest="x")
+    assert await catalog.accept(job(2), idempotency_key="k", body_digest="x") == first
+    with pytest.raises(IdempotencyMismatch):
+        await catalog.accept(job(3), idempotency_key="k", body_digest="y")
+    assert (await catalog.accept(job(4, principal="bob"), idempotency_key="k", body_digest="y")).number == 2
+    await catalog.create_collection("other", "english", "", SPACE)
+    assert (await catalog.accept(job(5, "other"), idempotency_key="k", body_digest="y")).id == "job-0005"
+    assert [each.id for each in await catalog.jobs("docs")] == ["job-0004", "job-0001"]
+    lease = await catalog.acquire("job-0001", "h", 30)
+    await publish(catalog, lease)
+    assert (await catalog.accept(job(6), idempotency_key="k", body_digest="x")).state == "published"
+
+
+async def test_the_same_key_many_times_at_once_makes_one_job(catalog: Catalog) -> None:
+    accepted = await asyncio.gather(*(catalog.accept(job(i), idempotency_key="k", body_digest="x") for i in range(20)))
+    assert len({each.id for each in accepted}) == 1
+    assert await catalog.pending("docs") == 1
+
+
+async def test_jobs_are_paged_newest_first(catalog: Catalog) -> None:
+    await catalog.create_collection("other", "english", "", SPACE)
+    for i in range(7):
+        await catalog.accept(job(i, "other" if i == 3 else "docs"))
+    first = await catalog.jobs("docs", limit=4)
+    second = await catalog.jobs("docs", before=first[-1].id, limit=4)
+    assert [each.id for each in first + second] == [f"job-{i:04}" for i in (6, 5, 4, 2, 1, 0)]
+    assert [each.id for each in await catalog.jobs(limit=5)] == [f"job-{i:04}" for i in (6, 5, 4, 3, 2)]
+
+
+# Leases and attempts
+
+
+async def test_a_live_lease_keeps_others_out_until_it_expires(catalog: Catalog, clock: Clock) -> None:
+    first = await lease_for(catalog, 1, "one", ttl=30)
+    await catalog.accept(job(2))
+    with pytest.raises(Busy) as refused:
+        await catalog.acquire("job-0002", "two", 30)
+    assert refused.value.retry_after == pytest.approx(30)
+    clock.now += 20
+    renewed = await catalog.renew(first)
+    assert renewed.expires_at == clock.now + 30
+    clock.now += 29
+    with pytest.raises(Busy):
+        await catalog.acquire("job-0002", "two", 30)
+    clock.now += 1
+    second = await catalog.acquire("job-0002", "two", 30)
+    assert (second.attempt, second.gaps) == (2, frozenset({1}))
+    assert await catalog.attempt("docs", 1) == "aborted"
+    for late in (catalog.renew(renewed), publish(catalog, first), catalog.fail(first, FAILED), catalog.finish_unchanged(first, UNCHANGED)):
+        with pytest.raises(LeaseLost):
+            await late
+    await catalog.abort(first)
+    assert await catalog.attempt("docs", 2) == "active"
+    assert (await catalog.job("job-0001")).state == "running"
+
+
+async def test_of_two_holders_that_race_one_gets_the_lease(catalog: Catalog) -> None:
+    for i in range(8):
+        await catalog.accept(job(i))
+    outcomes = await asyncio.gather(*(catalog.acquire(f"job-{i:04}", f"holder {i}", 30) for i in range(8)), return_exceptions=True)
+    leases = [outcome for outcome in outcomes if isinstance(outcome, Lease)]
+    assert len(leases) == 1
+    assert sum(isinstance(outcome, Busy) for outcome in outcomes) == 7
+    assert leases[0].attempt == 1
+
+
+async def test_an_expired_lease_that_nobody_took_still_publishes(catalog: Catalog, clock: Clock) -> None:
+    lease = await lease_for(catalog, 1, ttl=1)
+    clock.now += 100
+    assert (await publish(catalog, lease)).seq == 1
+
+
+async def test_the_same_holder_starts_anew_at_once(catalog: Catalog) -> None:
+    first = await lease_for(catalog, 1)
+    second = await catalog.acquire("job-0001", "h", 30)
+    assert (first.attempt, second.attempt, second.gaps) == (1, 2, frozenset({1}))
+    with pytest.raises(LeaseLost):
+        await publish(catalog, first)
+    assert (await publish(catalog, second)).gaps == {1}
+
+
+async def test_a_finished_job_is_not_taken_again(catalog: Catalog) -> None:
+    await published(catalog, 1)
+    with pytest.raises(Conflict):
+        await catalog.acquire("job-0001", "h", 30)
+    with pytest.raises(NotFound):
+        await catalog.acquire("absent", "h", 30)
+
+
+async def test_publishing_after_an_abort_loses(catalog: Catalog) -> None:
+    lease = await lease_for(catalog, 1)
+    await catalog.abort(lease)
+    await catalog.abort(lease)
+    with pytest.raises(LeaseLost):
+        await publish(catalog, lease)
+    assert await catalog.head("docs") is None
+    assert (await catalog.job("job-0001")).state == "running"
+    await catalog.release("job-0001")
+    assert (await catalog.job("job-0001")).state == "queued"
+    await catalog.accept(job(2))
+    assert (await catalog.acquire("job-0002", "another", 30)).attempt == 2
+
+
+async def test_publishing_twice_loses_but_the_attempt_tells(catalog: Catalog) -> None:
+    lease = await lease_for(catalog, 1)
+    commit = await publish(catalog, lease)
+    with pytest.raises(LeaseLost):
+        await publish(catalog, lease)
+    await catalog.abort(lease)
+    assert await catalog.attempt("docs", lease.attempt) == "published"
+    assert await catalog.head("docs") == commit
+    with pytest.raises(NotFound):
+        await catalog.attempt("docs", 99)
+
+
+async def test_publishing_with_changed_spaces_loses(catalog: Catalog) -> None:
+    lease = await lease_for(catalog, 1)
+    await catalog.add_space("docs", OTHER_SPACE)
+    with pytest.raises(LeaseLost):
+        await publish(catalog, lease)
+    assert await catalog.head("docs") is None
+    assert (await catalog.job("job-0001")).state == "running"
+    assert await catalog.attempt("docs", 1) == "active"
+
+
+async def test_publishing_over_another_head_than_the_leases_loses(catalog: Catalog) -> None:
+    first = await published(catalog, 1)
+    lease = await lease_for(catalog, 2)
+    for forged in (replace(lease, head_id="f" * 40), replace(lease, head_seq=7), replace(lease, head_id=None, head_seq=0)):
+        with pytest.raises(LeaseLost):
+            await publish(catalog, forged)
+    assert await catalog.head("docs") == first
+    assert (await publish(catalog, lease)).position == 2
+
+
+async def test_a_commit_record_of_another_attempt_is_refused(catalog: Catalog) -> None:
+    lease = await lease_for(catalog, 1)
+    commit, result = record(lease)
+    for wrong in (replace(commit, seq=9), replace(commit, collection="x"), replace(commit, job_id="x")):
+        with pytest.raises(InternalError):
+            await catalog.publish(lease, wrong, result, [])
+    assert await catalog.head("docs") is None
+
+
+async def test_a_published_job_knows_its_result(catalog: Catalog, clock: Clock) -> None:
+    lease = await lease_for(catalog, 1)
+    clock.now = 1234.5
+    commit = await publish(catalog, lease)
+    expected, result = record(lease)
+    assert commit == replace(expected, position=1, created_at=1234.5)
+    done = await catalog.job("job-0001")
+    assert (done.state, done.finished_at, done.result) == ("published", 1234.5, replace(result, position=1))
+    assert await catalog.pending("docs") == 0
+
+
+async def test_unchanged_and_failed_jobs_are_done_and_free_the_lease(catalog: Catalog) -> None:
+    await catalog.finish_unchanged(await lease_for(catalog, 1, "one"), UNCHANGED)
+    await catalog.fail(await lease_for(catalog, 2, "two"), FAILED)
+    await catalog.finish_unchanged(await lease_for(catalog, 3, "three"), replace(UNCHANGED, outcome="superseded"))
+    jobs = [await catalog.job(f"job-{i:04}") for i in (1, 2, 3)]
+    assert [each.state for each in jobs] == ["unchanged", "failed", "superseded"]
+    assert jobs[1].result == FAILED
+    assert [await catalog.attempt("docs", i) for i in (1, 2, 3)] == ["unchanged", "aborted", "unchanged"]
+    assert (await lease_for(catalog, 4, "four")).gaps == {2}
+    assert await catalog.head("docs") is None
+
+
+async def test_gaps_are_the_aborted_attempts_and_positions_have_none(catalog: Catalog) -> None:
+    await published(catalog, 1)  # attempt 1
+    await catalog.abort(await lease_for(catalog, 2))  # 2
+    await catalog.abort(await catalog.acquire("job-0002", "h", 30))  # 3
+    second = await publish(catalog, await catalog.acquire("job-0002", "h", 30))  # 4
+    await catalog.finish_unchanged(await lease_for(catalog, 3), UNCHANGED)  # 5
+    await catalog.fail(await lease_for(catalog, 4), FAILED)  # 6
+    third = await published(catalog, 5)  # 7
+    assert (second.seq, second.position, second.gaps) == (4, 2, frozenset({2, 3}))
+    assert (third.seq, third.position, third.gaps) == (7, 3, frozenset({2, 3, 6}))
+    assert [commit.seq for commit in await catalog.commits("docs")] == [7, 4, 1]
+
+
+async def test_retired_gaps_are_forgotten_by_later_commits_only(catalog: Catalog) -> None:
+    await catalog.fail(await lease_for(catalog, 1), FAILED)
+    await catalog.fail(await lease_for(catalog, 2), FAILED)
+    third = await published(catalog, 3)
+    running = await lease_for(catalog, 4)
+    assert await catalog.aborted("docs") == [1, 2]
+    await catalog.retire("docs", [1, third.seq, running.attempt, 99])
+    await catalog.retire("docs", [1])
+    assert await catalog.aborted("docs") == [2]
+    assert await catalog.attempt("docs", running.attempt) == "active"
+    assert (await publish(catalog, running)).gaps == {2}
+    assert (await catalog.commit("docs", third.id)).gaps == {1, 2}
+    assert (await lease_for(catalog, 5)).gaps == {2}
+
+
+async def test_only_attempts_of_finished_jobs_may_be_cleaned_up(catalog: Catalog) -> None:
+    await catalog.abort(await lease_for(catalog, 1))
+    assert await catalog.aborted("docs") == []
+    await publish(catalog, await catalog.acquire("job-0001", "h", 30))
+    assert await catalog.aborted("docs") == [1]
+
+
+async def test_release_leaves_jobs_that_run_wait_or_are_done(catalog: Catalog) -> None:
+    await published(catalog, 1)
+    await lease_for(catalog, 2)
+    await catalog.accept(job(3))
+    for i in (1, 2, 3):
+        await catalog.release(f"job-{i:04}")
+    assert [(await catalog.job(f"job-{i:04}")).state for i in (1, 2, 3)] == ["published", "running", "queued"]
+    with pytest.raises(NotFound):
+        await catalog.release("absent")
+
+
+async def test_orphans_are_queued_again_oldest_first(catalog: Catalog) -> None:
+    await catalog.create_collection("other", "english", "", SPACE)
+    await catalog.accept(job(9, "other"))
+    await published(catalog, 1)
+    late = await lease_for(catalog, 5, "dead")
+    await catalog.accept(job(2))
+    await catalog.acquire("job-0009", "dead", 30)
+    orphans = await catalog.requeue_orphans()
+    assert [each.id for each in orphans] == ["job-0009", "job-0005", "job-0002"]
+    assert {each.state for each in orphans} == {"queued"}
+    with pytest.raises(LeaseLost):
+        await publish(catalog, late)
+    lease = await catalog.acquire("job-0002", "alive", 30)
+    assert (lease.attempt, lease.gaps, lease.head_seq) == (3, frozenset({2}), 1)
+
+
+async def test_an_older_job_sees_which_paths_a_newer_one_wrote(catalog: Catalog) -> None:
+    for number in (1, 2, 3):
+        await catalog.accept(job(number))
+    await publish(catalog, await catalog.acquire("job-0002", "h", 30), "a", "b'\"%")
+    await publish(catalog, await catalog.acquire("job-0001", "h", 30), "a", "c")
+    assert await catalog.newer_paths("docs", 1, ["a", "b'\"%", "c", "d"]) == {"a", "b'\"%"}
+    assert await catalog.newer_paths("docs", 2, ["a", "b'\"%", "c"]) == frozenset()
+    await catalog.fail(await catalog.acquire("job-0003", "h", 30), FAILED)
+    assert await catalog.newer_paths("docs", 2, ["a"]) == frozenset()
+    many = [f"{i}" for i in range(40_000)]
+    assert await catalog.newer_paths("docs", 1, [*many, "a"]) == {"a"}
+    assert await catalog.newer_paths("docs", 1, []) == frozenset()
+
+
+# Commits and tags
+
+
+async def test_a_commit_is_found_by_id_prefix_position_and_time(catalog: Catalog, clock: Clock) -> None:
+    ids = ["aaaaaaa" + "0" * 33, "aaaaaab" + "0" * 33, "aaaaaab" + "1" * 33]
+    commits = []
+    for number, commit_id in enumerate(ids, start=1):
+        clock.now = 1000.0 + 10 * number
+        commits.append(await published(catalog, number, commit_id=commit_id))
+    assert [await catalog.commit("docs", commit_id) for commit_id in ids] == commits
+    assert await catalog.commit("docs", "aaaaaaa") == commits[0]
+    assert await catalog.commit("docs", "aaaaaab0") == commits[1]
+    for ambiguous in ("aaaaaab", "aaaaaa"):
+        with pytest.raises(InvalidInput):
+            await catalog.commit("docs", ambiguous)
+    for unknown in ("aaaaaac", "f" * 40, "aaaaaab0x", "%%%%%%%"):
+        with pytest.raises(NotFound):
+            await catalog.commit("docs", unknown)
+    assert [await catalog.commit_at_position("docs", position) for position in (1, 2, 3)] == commits
+    for position in (0, 4, -1):
+        with pytest.raises(NotFound):
+            await catalog.commit_at_position("docs", position)
+    assert await catalog.commit_at_time("docs", 1010.0) == commits[0]
+    assert await catalog.commit_at_time("docs", 1029.9) == commits[1]
+    assert await catalog.commit_at_time("docs", 1e12) == commits[2]
+    with pytest.raises(NotFound):
+        await catalog.commit_at_time("docs", 1009.9)
+
+
+async def test_of_commits_that_share_an_id_the_latest_is_meant(catalog: Catalog) -> None:
+    await published(catalog, 1, commit_id="a" * 40)
+    await published(catalog, 2, commit_id="b" * 40)
+    third = await published(catalog, 3, commit_id="a" * 40)
+    assert await catalog.commit("docs", "a" * 40) == third
+    assert await catalog.commit("docs", "a" * 7) == third
+
+
+async def test_a_clock_that_goes_back_does_not_reorder_history(catalog: Catalog, clock: Clock) -> None:
+    first = await published(catalog, 1)
+    clock.now -= 500
+    second = await published(catalog, 2)
+    assert second.created_at == first.created_at
+    assert await catalog.commit_at_time("docs", first.created_at) == second
+
+
+async def test_commits_are_paged_newest_first(catalog: Catalog) -> None:
+    for number in range(1, 6):
+        await published(catalog, number)
+    first = await catalog.commits("docs", limit=2)
+    second = await catalog.commits("docs", before=first[-1].seq, limit=9)
+    assert [commit.seq for commit in first + second] == [5, 4, 3, 2, 1]
+    assert await catalog.head("docs") == first[0]
+    assert first[0].parent_id == first[1].id
+
+
+async def test_tags_are_fixed_names(catalog: Catalog, clock: Clock) -> None:
+    first, second = await published(catalog, 1), await published(catalog, 2)
+    clock.now = 3000.0
+    tag = await catalog.tag("docs", "v1", first.id)
+    assert (tag.name, tag.commit_id, tag.seq, tag.created_at) == ("v1", first.id, 1, 3000.0)
+    clock.now = 4000.0
+    assert await catalog.tag("docs", "v1", first.id) == tag
+    with pytest.raises(Conflict):
+        await catalog.tag("docs", "v1", second.id)
+    await catalog.tag("docs", "a", second.id)
+    assert [each.name for each in await catalog.tags("docs")] == ["a", "v1"]
+    await catalog.untag("docs", "v1")
+    await catalog.tag("docs", "v1", second.id)
+    assert [each.name for each in await catalog.tags("docs")] == ["v1", "a"]
+    for wrong in (catalog.untag("docs", "absent"), catalog.tag("docs", "v2", "f" * 40)):
+        with pytest.raises(NotFound):
+            await wrong
