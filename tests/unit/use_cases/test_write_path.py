@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragstone.domain.errors import InternalError, LeaseLost, NotFound, PreconditionFailed, StorageFull, TooLarge, Unavailable
+from ragstone.domain.errors import InternalError, LeaseLost, NotFound, PreconditionFailed, StorageFull, Unavailable
 from ragstone.domain.jobs import Delete, Job, JobResult, Move
 from ragstone.domain.retrieval import Vectors
 from ragstone.domain.uploads import IngestRequest, Upload
@@ -223,7 +223,8 @@ async def test_two_writers_at_once_lose_nothing(world: World) -> None:
 
 
 async def test_limits(world: World) -> None:
-    with pytest.raises(TooLarge, match=r"big\.txt"):
+    with pytest.raises(Refused, match=r"big\.txt") as refused:
         await run(world, IngestRequest((Upload("big.txt", b"x" * (50 * 2**20 + 1), "text/plain"),)))
+    assert refused.value.status == 413
     with pytest.raises(NotFound):
         await world.platform.ingest.submit("nothing", IngestRequest((A,)))
