@@ -112,8 +112,9 @@ class ModelStore:
             if entry.path is None:
                 raise NotFound(f"The model {name_or_path} is not here yet: run `ragstone models pull {name_or_path}`.", field="model")
             return entry.path
-        if name_or_path and "\0" not in name_or_path and (path := Path(name_or_path).expanduser()).exists():
-            return path.resolve()
+        path = os.path.expanduser(name_or_path)  # os.path: no exception for names that no file can have
+        if name_or_path and os.path.exists(path):
+            return Path(path).resolve()
         raise self._unknown(name_or_path)
 
     def pull(self, name: str, on_progress: OnProgress = lambda _: None) -> ModelEntry:
@@ -136,7 +137,7 @@ class ModelStore:
         """Hashes every file of an installed preset. Raises `NotFound` when it is unknown or not installed."""
         preset = self._preset(name)
         folder = self.path(name)
-        expected = self._expected(preset) or _manifest_files(folder)
+        expected = self._expected(preset) or _files_of(_object(folder / MANIFEST))
         return VerifyReport(name, tuple(FileCheck(path, digest, _digest(folder / path)) for path, digest in sorted(expected.items())))
 
     def _install(self, preset: Preset, scratch: Path, on_progress: OnProgress) -> None:
@@ -196,9 +197,9 @@ class ModelStore:
 
     def _entry(self, preset: Preset) -> ModelEntry:
         folder = self._folder(preset)
-        here = (folder / MANIFEST).is_file()
-        manifest = _object(folder / MANIFEST) if here else {}
-        files = _manifest_files(folder) if here else {}
+        manifest = _object(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+        files = _files_of(manifest)
+        here = bool(files)  # a folder without a readable manifest is one to be fetched again
         return ModelEntry(
             name=preset.name,
             repository=preset.repository,
@@ -206,7 +207,7 @@ class ModelStore:
             description=preset.description,
             licence=preset.licence,
             path=folder if here else None,
-            source=str(manifest["source"]) if here else None,
+            source=str(manifest.get("source")) if here else None,
             size=sum((folder / path).stat().st_size for path in files if (folder / path).is_file()),
             digest=files.get(WEIGHTS),
         )
@@ -228,8 +229,8 @@ class ModelStore:
         )
 
 
-def _manifest_files(folder: Path) -> dict[str, str]:
-    files = _object(folder / MANIFEST).get("files")
+def _files_of(manifest: Mapping[str, object]) -> dict[str, str]:
+    files = manifest.get("files")
     return {str(path): str(digest) for path, digest in files.items()} if isinstance(files, dict) else {}
 
 
