@@ -116,15 +116,15 @@ class CollectionMachine(RuleBasedStateMachine):
         else:
             self.expect(job, {other: text for other, text in self.head.items() if other != path})
 
-    @rule(source=st.sampled_from(PATHS), target=st.sampled_from(PATHS))
-    def move(self, source: str, target: str) -> None:
+    @rule(source=st.sampled_from(PATHS), destination=st.sampled_from(PATHS))
+    def move(self, source: str, destination: str) -> None:
         embedded = self.world.embedder.embedded_texts
-        job = self.submit(IngestRequest(moves=(Move(source, target),)))
-        if source not in self.head or target in self.head:
+        job = self.submit(IngestRequest(moves=(Move(source, destination),)))
+        if source not in self.head or destination in self.head:
             assert job.state == "failed"
         else:
             moved = {path: text for path, text in self.head.items() if path != source}
-            self.expect(job, {**moved, target: self.head[source]})
+            self.expect(job, {**moved, destination: self.head[source]})
             assert self.world.embedder.embedded_texts == embedded
 
     @precondition(lambda self: self.versions)

@@ -13,7 +13,7 @@ from ragstone.domain.collections import Collection
 from ragstone.domain.documents import checksum
 from ragstone.domain.errors import Busy, InvalidInput, PreconditionFailed, TooLarge
 from ragstone.domain.ids import new_id
-from ragstone.domain.jobs import TERMINAL, Change, ChangeRequest, DocumentFailure, Job, Put
+from ragstone.domain.jobs import TERMINAL, Change, ChangeRequest, DocumentFailure, Job, Progress, Put
 from ragstone.domain.names import check_document_path
 from ragstone.domain.uploads import IngestPlan, IngestRequest, JobProgress, Upload
 from ragstone.ports.catalog import Catalog
@@ -27,7 +27,7 @@ from ragstone.use_cases.chunk_plan import plan_chunks
 from ragstone.use_cases.index_writer import ChangedDocument, batches, chunk_all
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.preparation import Preparation
-from ragstone.use_cases.progress import ProgressBoard
+from ragstone.use_cases.progress import ProgressBoard, happens
 from ragstone.use_cases.spaces import Spaces
 
 
@@ -117,9 +117,17 @@ class Ingest:
             resolved.failures,
         )
 
+    async def check(self, request: IngestRequest) -> None:
+        """Raises what `submit` would raise for the request itself, whatever the collection; changes nothing."""
+        await self._admit(request)
+
     async def job(self, job_id: str) -> Job:
         """Raises `NotFound`."""
         return await self._catalog.job(job_id)
+
+    def progress(self, job_id: str) -> Progress:
+        """How far a job of this process is; phase `queued` for one that it knows nothing of."""
+        return self._progress.get(job_id)
 
     async def jobs(self, name: str | None = None, *, before: str | None = None, limit: int = 50) -> list[Job]:
         """Newest first."""
@@ -128,18 +136,23 @@ class Ingest:
     async def wait(self, job_id: str, within: float) -> Job:
         """The job when it is terminal, or as it is after `within` seconds."""
         deadline = time.monotonic() + within
-        while (job := await self._catalog.job(job_id)).state not in TERMINAL and (left := deadline - time.monotonic()) > 0:
-            await self._progress.changed(job_id, min(left, 1.0))
-        return job
+        while True:
+            change = self._progress.next_change(job_id)
+            job = await self._catalog.job(job_id)
+            left = deadline - time.monotonic()
+            if job.state in TERMINAL or left <= 0:
+                return job
+            await happens(change, min(left, 1.0))
 
     async def watch(self, job_id: str) -> AsyncIterator[JobProgress]:
         """Progress whenever it changes (at least every 5 s) until the job is terminal."""
         while True:
+            change = self._progress.next_change(job_id)
             finished = (await self._catalog.job(job_id)).state in TERMINAL
             yield JobProgress(job_id, self._progress.get(job_id), finished)
             if finished:
                 return
-            await self._progress.changed(job_id, 5.0)
+            await happens(change, 5.0)
 
     async def _check_head(self, collection: Collection, expected: str | None) -> None:
         if expected is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from ragstone.domain.jobs import Phase, Progress
 
@@ -17,7 +19,7 @@ class ProgressBoard:
     def __init__(self) -> None:
         self._progress: dict[str, Progress] = {}
         self._began: dict[str, float] = {}
-        self._changed: dict[str, asyncio.Event] = {}
+        self._changes: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()  # alive while someone waits
 
     def get(self, job_id: str) -> Progress:
         """The latest; phase `queued` for a job that nobody reported on."""
@@ -54,19 +56,24 @@ class ProgressBoard:
         self._began.pop(job_id, None)
         self._set(job_id, replace(self.get(job_id), phase="done", seconds_left=0.0))
 
-    async def changed(self, job_id: str, within: float) -> None:
-        """Returns at the next change, or after `within` seconds."""
-        event = self._changed.setdefault(job_id, asyncio.Event())
-        try:
-            async with asyncio.timeout(within):
-                await event.wait()
-        except TimeoutError:
-            return
+    def next_change(self, job_id: str) -> asyncio.Event:
+        """Set at the job's next change. Take it before looking at the job, or a change in between is missed."""
+        event = self._changes.get(job_id)
+        if event is None:
+            event = self._changes[job_id] = asyncio.Event()
+        return event
 
     def _set(self, job_id: str, progress: Progress) -> None:
         self._progress.pop(job_id, None)  # so that the oldest come first
         self._progress[job_id] = progress
         while len(self._progress) > _KEPT:
             del self._progress[next(iter(self._progress))]
-        if event := self._changed.pop(job_id, None):
+        if event := self._changes.pop(job_id, None):
             event.set()
+
+
+async def happens(event: asyncio.Event, within: float) -> None:
+    """Returns when `event` is set, or after `within` seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await event.wait()
