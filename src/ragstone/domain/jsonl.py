@@ -31,7 +31,7 @@ class RecordDocument:
 
 @dataclass(frozen=True, slots=True)
 class LineError:
-    """A line that is no record. `line` counts from 1."""
+    """A line that is no record. `line` counts from 1; `message` is a whole sentence that names path and line."""
 
     line: int
     message: str
@@ -56,9 +56,9 @@ def expand_json_lines(path: str, content: bytes) -> tuple[list[RecordDocument], 
             document = _document(folder, line)
             first = lines_by_path.setdefault(document.path, number)
             if first != number:
-                raise InvalidInput(f"has the same _id as line {first}.")
+                raise InvalidInput(f"it has the same _id as line {first}; give each record its own.")
         except InvalidInput as error:
-            errors.append(LineError(number, error.message))
+            errors.append(LineError(number, f"{path}, line {number}: {error.message}"))
         else:
             documents.append(document)
     return documents, errors
@@ -66,24 +66,24 @@ def expand_json_lines(path: str, content: bytes) -> tuple[list[RecordDocument], 
 
 def _document(folder: str, line: bytes) -> RecordDocument:
     if len(line) > MAX_LINE_BYTES:
-        raise InvalidInput(f"is longer than {MAX_LINE_BYTES:,} bytes.")
+        raise InvalidInput(f"it is longer than {MAX_LINE_BYTES:,} bytes; split it.")
     try:
         record = json.loads(line.decode())
     except UnicodeDecodeError:
-        raise InvalidInput("is not UTF-8 text.") from None
+        raise InvalidInput("it is not UTF-8 text; convert it to UTF-8.") from None
     except ValueError as error:
-        raise InvalidInput(f"is not JSON: {error}.") from None
+        raise InvalidInput(f"it is not JSON ({error.msg if isinstance(error, json.JSONDecodeError) else error}); each line is one JSON object.") from None
     except RecursionError:
-        raise InvalidInput("is nested too deeply.") from None
+        raise InvalidInput("it is nested too deeply.") from None
     if not isinstance(record, dict):
-        raise InvalidInput("is not a JSON object.")
+        raise InvalidInput("it is not a JSON object; each line is one.")
     identifier = record.get("_id")
     if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
-        raise InvalidInput("has no _id (a string that is not empty, or an integer).")
+        raise InvalidInput("it has no _id; that is a string that is not empty, or an integer.")
     if not isinstance(record.get("text"), str):
-        raise InvalidInput("has no text (a string).")
+        raise InvalidInput("it has no text; that is a string.")
     if not isinstance(record.get("title", ""), str):
-        raise InvalidInput("has a title that is not a string.")
+        raise InvalidInput("its title is not a string.")
     metadata = {
         key: value
         for key, value in ((key, _value(value)) for key, value in record.items())
