@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from ragstone.domain.commits import OPEN, visible
 from ragstone.domain.documents import Metadata
 from ragstone.domain.errors import InternalError, NotFound
 from ragstone.domain.filters import Condition, Equals, Exists, Filter, Not, OneOf, PathPrefix, Range, matches
-from ragstone.domain.retrieval import Candidate, Point
+from ragstone.domain.retrieval import IndexedChunk, Point
 from ragstone.ports.vector_index import VectorIndex
 from tests.fakes.vector_index import InMemoryVectorIndex
 from tests.support.points import DIMENSION, point, space, unit
@@ -44,6 +44,17 @@ async def index(empty: VectorIndex) -> VectorIndex:
     return empty
 
 
+@dataclass(frozen=True)
+class Found:
+    """A candidate with its chunk."""
+
+    chunk: IndexedChunk
+    dense: float
+    bm25: float
+    dense_rank: int | None
+    bm25_rank: int | None
+
+
 async def find(
     index: VectorIndex,
     seq: int = 1,
@@ -54,8 +65,10 @@ async def find(
     filter: Filter | None = None,
     limit: int = 100,
     exact: bool = True,
-) -> list[Candidate]:
-    return await index.search(NAME, seq, gaps, vector=unit(*vector), text=text, filter=filter or Filter(), limit=limit, exact=exact)
+) -> list[Found]:
+    found = await index.search(NAME, seq, gaps, vector=unit(*vector), text=text, filter=filter or Filter(), limit=limit, exact=exact)
+    chunks = await index.chunks(NAME, [candidate.id for candidate in found])
+    return [Found(chunks[c.id], c.dense, c.bm25, c.dense_rank, c.bm25_rank) for c in found]
 
 
 async def paths_at(index: VectorIndex, seq: int, gaps: frozenset[int] = frozenset()) -> set[str]:
@@ -70,6 +83,7 @@ async def test_an_index_that_was_not_created_is_not_found_and_not_made(empty: Ve
         lambda: empty.closed(NAME, 1),
         lambda: empty.visible(NAME, 1, (), ["a.md"]),
         lambda: empty.count_visible(NAME, 1, ()),
+        lambda: empty.chunks(NAME, [point().chunk.id]),
         lambda: empty.vectors(NAME, ["0"]),
         lambda: find(empty),
         lambda: empty.erase_attempts(NAME, [1]),
@@ -113,6 +127,15 @@ async def test_a_chunk_comes_back_as_it_was(index: VectorIndex) -> None:
     assert [type(value) for value in read.metadata.values()] == [type(value) for value in metadata.values()]
     (found,) = await find(index)
     assert found.chunk == read
+
+
+async def test_chunks_are_found_by_id_whatever_their_validity(index: VectorIndex) -> None:
+    old, new = point("old.md"), point("new.md", seq_from=7)
+    await index.insert(NAME, [old, new])
+    await index.close_points(NAME, [old.chunk.id], 2, ())
+    found = await index.chunks(NAME, [new.chunk.id, old.chunk.id, "00000000-0000-0000-0000-000000000000"])
+    assert found == {old.chunk.id: replace(old.chunk, seq_to=2), new.chunk.id: new.chunk}
+    assert await index.chunks(NAME, []) == {}
 
 
 async def test_insert_leaves_a_point_that_exists_as_it_is(index: VectorIndex) -> None:
@@ -371,6 +394,6 @@ async def test_filters_mean_what_the_domain_says(
         await index.erase_attempts(NAME, [1])
 
 
-def _facts(candidates: list[Candidate]) -> list[tuple[object, ...]]:
+def _facts(candidates: list[Found]) -> list[tuple[object, ...]]:
     """Everything but `seq_to`, which later commits move."""
     return [(c.chunk.id, c.chunk.text, c.dense, c.bm25, c.dense_rank, c.bm25_rank) for c in candidates]

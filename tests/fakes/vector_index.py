@@ -76,6 +76,10 @@ class InMemoryVectorIndex:
     async def count_visible(self, index: str, seq: int, gaps: Collection[int]) -> int:
         return len(self._index(index).snapshot(seq, gaps))
 
+    async def chunks(self, index: str, ids: Iterable[str]) -> dict[str, IndexedChunk]:
+        points = self._index(index).points
+        return {id_: points[id_].chunk for id_ in ids if id_ in points}
+
     async def vectors(self, index: str, hashes: Iterable[str]) -> dict[str, Vector]:
         wanted = frozenset(hashes)
         return {p.chunk.content_hash: p.vector for p in self._index(index).points.values() if p.chunk.content_hash in wanted}
@@ -94,7 +98,7 @@ class InMemoryVectorIndex:
         dense_rank = {i: rank for rank, i in enumerate(dense_list, 1)}
         bm25_rank = {i: rank for rank, i in enumerate(bm25_list, 1)}
         return [
-            Candidate(corpus[i].chunk, dense_of[i], bm25_of[i] if i in bm25_rank else 0.0, dense_rank.get(i), bm25_rank.get(i))
+            Candidate(corpus[i].chunk.id, dense_of[i], bm25_of[i] if i in bm25_rank else 0.0, dense_rank.get(i), bm25_rank.get(i))
             for i in sorted(dense_rank.keys() | bm25_rank.keys())
         ]
 

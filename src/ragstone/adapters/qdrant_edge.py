@@ -69,6 +69,9 @@ class QdrantEdgeIndex:
     async def count_visible(self, index: str, seq: int, gaps: Collection[int]) -> int:
         return await self._on(index, lambda shard: shard.count_visible(seq, gaps))
 
+    async def chunks(self, index: str, ids: Iterable[str]) -> dict[str, IndexedChunk]:
+        return await self._on(index, lambda shard: shard.chunks(ids))
+
     async def vectors(self, index: str, hashes: Iterable[str]) -> dict[str, Vector]:
         return await self._on(index, lambda shard: shard.vectors(hashes))
 

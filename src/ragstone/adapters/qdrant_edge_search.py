@@ -58,11 +58,12 @@ def search(shard: Shard, wanted: Search) -> list[Candidate]:
         bm25 = sparse[0] if sparse else []
         cosines = dict(dense)
         cosines |= _cosines(shard, wanted.vector, [id_ for id_, _ in bm25 if id_ not in cosines])
-        chunks = shard.chunks(list(cosines))
     scores = dict(bm25)
     dense_ranks = {id_: rank for rank, (id_, _) in enumerate(dense, 1)}
     bm25_ranks = {id_: rank for rank, (id_, _) in enumerate(bm25, 1)}
-    return [Candidate(chunks[id_], cosines[id_], scores.get(id_, 0.0), dense_ranks.get(id_), bm25_ranks.get(id_)) for id_ in sorted(chunks)]
+    return [
+        Candidate(id_, cosine, scores.get(id_, 0.0), dense_ranks.get(id_), bm25_ranks.get(id_)) for id_, cosine in sorted(cosines.items())
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,9 +166,10 @@ class Shard:
                 missing -= found.keys()
         return found
 
-    def chunks(self, ids: Sequence[str]) -> dict[str, retrieval.IndexedChunk]:
+    def chunks(self, ids: Iterable[str]) -> dict[str, retrieval.IndexedChunk]:
         """Chunks by id."""
-        records = self.engine.retrieve(list(ids), True, False)
+        with self.lock, translated("reading chunks"):
+            records = self.engine.retrieve(list(ids), True, False)
         return {str(record.id): from_payload(str(record.id), record.payload or {}) for record in records}
 
     def flush(self) -> None:

@@ -27,7 +27,7 @@ def fuse(candidates: Sequence[Candidate], settings: RetrievalSettings) -> list[t
             scored = [(candidate, candidate.dense) for candidate in candidates if candidate.dense_rank is not None]
         case "bm25":
             scored = [(candidate, candidate.bm25) for candidate in candidates if candidate.bm25_rank is not None]
-    return sorted(scored, key=lambda pair: (-pair[1], pair[0].chunk.id))
+    return sorted(scored, key=lambda pair: (-pair[1], pair[0].id))
 
 
 def _convex(candidates: Sequence[Candidate], alpha: float) -> list[tuple[Candidate, float]]:

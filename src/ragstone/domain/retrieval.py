@@ -56,12 +56,12 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A chunk that one of the two lists found.
+    """A chunk that one of the two lists found, by its id. Only the few that are returned are worth reading whole.
 
     `dense` is the exact cosine. `bm25` is its BM25 score, or 0.0 when the BM25 list did not hold it. Ranks count from 1; None: not in that list.
     """
 
-    chunk: IndexedChunk
+    id: str
     dense: float
     bm25: float
     dense_rank: int | None

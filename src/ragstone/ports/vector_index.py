@@ -19,6 +19,7 @@ class VectorIndex(Protocol):
     - `close_points` sets `seq_to = attempt` where id is in `ids` and (`seq_to` is OPEN or in `gaps`).
     - `opened(a)` / `closed(a)`: exact numbers of points with `seq_from == a` / `seq_to == a`.
     - `visible(seq, gaps, paths)`: all chunks of these documents in the snapshot, in order of (path, start, end, id). `count_visible`: of all documents.
+    - `chunks(ids)`: chunks by id, of any validity; unknown ids are left out.
     - `vectors(hashes)`: dense vectors by content hash, of points of any validity; unknown hashes are left out.
     - `search`: two lists of at most `limit`, by dense cosine and by BM25, both under filter and snapshot; the union, with the exact cosine for every
       candidate. Candidates' BM25 statistics are those of the snapshot (all its points, the metadata filter not applied). `exact`: dense list by full scan, and then
@@ -46,6 +47,8 @@ class VectorIndex(Protocol):
     async def visible(self, index: str, seq: int, gaps: Collection[int], paths: Iterable[str]) -> list[IndexedChunk]: ...
 
     async def count_visible(self, index: str, seq: int, gaps: Collection[int]) -> int: ...
+
+    async def chunks(self, index: str, ids: Iterable[str]) -> dict[str, IndexedChunk]: ...
 
     async def vectors(self, index: str, hashes: Iterable[str]) -> dict[str, Vector]: ...
 

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Snapshot
-from ragstone.domain.errors import InternalError
+from ragstone.domain.errors import Gone, InternalError
 from ragstone.domain.fusion import fuse
 from ragstone.domain.retrieval import Candidate, IndexedChunk, Passage, SearchQuery, Vector
 from ragstone.ports.embedding_model import EmbeddingModel
@@ -39,8 +39,9 @@ class Search:
         settings = query.settings
         if vector is None:
             vector = await self._embed(query.text)
+        index = collection.index_name(snapshot.space_id)
         candidates = await self._index.search(
-            collection.index_name(snapshot.space_id),
+            index,
             snapshot.seq,
             snapshot.gaps,
             vector=vector,
@@ -49,12 +50,11 @@ class Search:
             limit=max(settings.candidates, settings.top_k),
             exact=not snapshot.was_head if exact is None else exact,
         )
-        ranked = fuse(candidates, settings)[: settings.top_k]
-        hits = [
-            _passage(candidate, score, rank)
-            for rank, (candidate, score) in enumerate(ranked, start=1)
-            if settings.min_score <= 0 or score >= settings.min_score
-        ]
+        ranked = [pair for pair in fuse(candidates, settings)[: settings.top_k] if settings.min_score <= 0 or pair[1] >= settings.min_score]
+        chunks = await self._index.chunks(index, [candidate.id for candidate, _ in ranked])
+        if len(chunks) < len(ranked):
+            raise Gone(f"Commit {snapshot.commit_id} was pruned while it was searched; ask as of a commit that is kept.", field="as_of")
+        hits = [_passage(chunks[candidate.id], candidate, score, rank) for rank, (candidate, score) in enumerate(ranked, start=1)]
         if settings.neighbours > 0 and hits:
             return await self._with_neighbours(collection, snapshot, hits, settings.neighbours)
         return tuple(hits)
@@ -92,5 +92,5 @@ def _expand(hits: Sequence[Passage], documents: dict[str, list[IndexedChunk]], c
     return passages
 
 
-def _passage(candidate: Candidate, score: float, rank: int) -> Passage:
-    return Passage(candidate.chunk, score, rank, candidate.dense, candidate.bm25, candidate.dense_rank, candidate.bm25_rank)
+def _passage(chunk: IndexedChunk, candidate: Candidate, score: float, rank: int) -> Passage:
+    return Passage(chunk, score, rank, candidate.dense, candidate.bm25, candidate.dense_rank, candidate.bm25_rank)

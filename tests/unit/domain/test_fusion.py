@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 
 from ragstone.domain.fusion import fuse
 from ragstone.domain.retrieval import Candidate, FusionMethod, RetrievalSettings
-from tests.support.points import point
 
 
 def candidate(id_: str, dense: float = 0.0, bm25: float = 0.0, dense_rank: int | None = None, bm25_rank: int | None = None) -> Candidate:
-    return Candidate(point(id=id_).chunk, dense, bm25, dense_rank, bm25_rank)
+    return Candidate(id_, dense, bm25, dense_rank, bm25_rank)
 
 
-def fused(candidates: list[Candidate], method: FusionMethod = "convex", alpha: float = 0.5) -> list[tuple[str, float]]:
+def fused(candidates: list[Candidate], method: FusionMethod = "convex", alpha: float = 0.5) -> list[tuple[str, object]]:
     settings = replace(RetrievalSettings(), fusion=method, alpha=alpha)
-    return [(c.chunk.id, pytest.approx(score)) for c, score in fuse(candidates, settings)]
+    return [(c.id, pytest.approx(score)) for c, score in fuse(candidates, settings)]
 
 
 BOTH = [candidate("a", 0.8, 0.0, 1, None), candidate("b", 0.4, 10.0, None, 1), candidate("c", 0.6, 5.0, 2, 2)]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Many
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Snapshot
-from ragstone.domain.errors import NotFound
+from ragstone.domain.errors import Gone, NotFound
 from ragstone.domain.filters import Equals, Filter
-from ragstone.domain.retrieval import Candidate, Point, RetrievalSettings, SearchQuery, Vector, Vectors
+from ragstone.domain.retrieval import Candidate, IndexedChunk, Point, RetrievalSettings, SearchQuery, Vector, Vectors
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.use_cases.search import Search
 from tests.fakes.embedding_model import HashingEmbeddingModel
@@ -24,21 +27,27 @@ HEAD = Snapshot("kb", 2, 1, "c", SPACE.id, frozenset(), was_head=True)
 
 
 class RecordingIndex(InMemoryVectorIndex):
-    """Remembers how it was searched."""
+    """Remembers which index was searched, and how; may lose chunks, as a prune does."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.searches: list[dict[str, object]] = []
+        self.searched: list[tuple[str, bool]] = []
+        self.pruned = False
 
-    async def search(self, index: str, seq: int, gaps: object, **options: object) -> list[Candidate]:  # type: ignore[override]
-        self.searches.append({"index": index, "seq": seq, **options})
-        return await super().search(index, seq, gaps, **options)  # type: ignore[arg-type]
+    async def search(
+        self, index: str, seq: int, gaps: Many[int], *, vector: Vector, text: str, filter: Filter, limit: int, exact: bool
+    ) -> list[Candidate]:
+        self.searched.append((index, exact))
+        return await super().search(index, seq, gaps, vector=vector, text=text, filter=filter, limit=limit, exact=exact)
+
+    async def chunks(self, index: str, ids: Iterable[str]) -> dict[str, IndexedChunk]:
+        return {} if self.pruned else await super().chunks(index, ids)
 
 
 class FixedModel(HashingEmbeddingModel):
     """Gives every question the same vector."""
 
-    async def embed_queries(self, texts: object) -> Vectors:
+    async def embed_queries(self, texts: Sequence[str]) -> Vectors:
         self.queries += 1
         return unit(1)[None, :]
 
@@ -56,8 +65,8 @@ async def searching(*points: Point) -> tuple[Search, RecordingIndex, FixedModel]
     return Search(index, model), index, model
 
 
-def asking(text: str = "quartz", filter: Filter | None = None, **settings: object) -> SearchQuery:
-    return SearchQuery(text, filter or Filter(), replace(RetrievalSettings(), **settings))  # type: ignore[arg-type]
+def asking(filter: Filter | None = None, **settings: Any) -> SearchQuery:
+    return SearchQuery("quartz", filter or Filter(), replace(RetrievalSettings(), **settings))
 
 
 async def test_hits_carry_rank_and_every_score() -> None:
@@ -85,7 +94,7 @@ async def test_the_filter_and_the_space_s_own_index_are_used() -> None:
     search, index, _ = await searching(point("a.md", metadata={"lang": "en"}), point("b.md", metadata={"lang": "de"}))
     hits = await search.run(COLLECTION, HEAD, asking(filter=Filter((Equals("lang", "de"),))))
     assert [hit.chunk.path for hit in hits] == ["b.md"]
-    assert index.searches[0]["index"] == f"kb-uid-{SPACE.id}"
+    assert index.searched[0][0] == f"kb-uid-{SPACE.id}"
     with pytest.raises(NotFound):
         await search.run(COLLECTION, replace(HEAD, space_id="other"), asking())
 
@@ -96,7 +105,14 @@ async def test_the_filter_and_the_space_s_own_index_are_used() -> None:
 async def test_only_the_head_may_be_searched_approximately(was_head: bool, exact: bool | None, expected: bool) -> None:
     search, index, _ = await searching(point())
     await search.run(COLLECTION, replace(HEAD, was_head=was_head), asking(), exact=exact)
-    assert index.searches[0]["exact"] is expected
+    assert index.searched[0][1] is expected
+
+
+async def test_a_commit_pruned_between_search_and_reading_is_gone() -> None:
+    search, index, _ = await searching(point())
+    index.pruned = True
+    with pytest.raises(Gone):
+        await search.run(COLLECTION, HEAD, asking())
 
 
 async def test_a_vector_that_is_given_is_not_embedded_again() -> None:
