@@ -1,0 +1,57 @@
+"""The command `ragstone`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ragstone.cli import ask, collections, config, demo, documents, history, ingest, interactions, jobs, models, up
+from ragstone.cli.command import new_app
+from ragstone.cli.session import Flags
+
+GROUPS = (up, ingest, ask, collections, documents, history, jobs, interactions, models, config, demo)
+
+
+def build() -> typer.Typer:
+    """The application with every command."""
+    app = new_app("Retrieval-augmented generation over a knowledge base that is versioned like code.")
+
+    def common(
+        ctx: typer.Context,
+        *,
+        data_dir: Annotated[Path | None, typer.Option(help="Data directory to open or find.")] = None,
+        server: Annotated[str | None, typer.Option(metavar="URL", help="Talk to this server (or RAGSTONE_SERVER).")] = None,
+        model: Annotated[str | None, typer.Option(help="Embedding model: preset or path.")] = None,
+        json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
+        version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)] = False,
+    ) -> None:
+        ctx.obj = Flags(data_dir, server, model, json, quiet)
+
+    app.callback()(common)
+    for group in GROUPS:
+        group.add_to(app)
+    return app
+
+
+def main() -> None:
+    """Entry point."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that can't show a letter is no reason to stop
+    build()()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ragstone import __version__
+
+        sys.stdout.write(f"ragstone {__version__}\n")
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    main()

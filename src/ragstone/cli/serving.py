@@ -1,0 +1,183 @@
+"""What `ragstone up` does: one socket, one process, stopped by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from ragstone import __version__
+from ragstone.adapters.data_directory import owner
+from ragstone.bootstrap import open_directory
+from ragstone.cli.connection import in_process
+from ragstone.cli.progress import duration
+from ragstone.cli.pull import ensure_model
+from ragstone.cli.session import Session
+from ragstone.cli.words import commit_name
+from ragstone.domain.errors import DataDirectoryError, InvalidInput
+from ragstone.services.orchestrator.app import create_app
+from ragstone.settings.model import Settings
+from ragstone.telemetry.logging import configure_logging
+from ragstone.use_cases.platform import Platform
+
+_GRACE = 10  # seconds that running requests get after the first signal
+
+
+async def run(session: Session, host: str | None, port: int | None) -> None:
+    """Serves until a signal. Raises `InvalidInput` (address), `DataDirectoryError` (owned already)."""
+    settings = session.load_settings(host=host, port=port)
+    _refuse_second(settings)
+    stop = Stop(lambda: session.output.note("Stopping; once more to quit at once."))
+    with stop.listening(), listen(settings.host, settings.port) as bound:
+        try:
+            await _serve(session, settings.model_copy(update={"port": bound.getsockname()[1]}), url_of(bound), stop, bound)
+        except asyncio.CancelledError:
+            if not stop.asked:
+                raise
+    session.output.note("Stopped.")
+
+
+class Server(uvicorn.Server):
+    """`on_ready` is called once requests are answered. Signals are `Stop`'s."""
+
+    def __init__(self, app: Any, on_ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(app, workers=1, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE)
+        )
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, then tells that it is ready."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals alone."""
+        yield
+
+
+class Stop:
+    """The first SIGINT or SIGTERM stops `server` gracefully (or the start before there is one), the second ends the process."""
+
+    def __init__(self, on_first: Callable[[], None]) -> None:
+        self.server: Server | None = None
+        self.asked = False
+        self._on_first = on_first
+        self._task = asyncio.current_task()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Signals are handled within."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signal, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _signal(self, number: int) -> None:
+        if self.asked:
+            os._exit(128 + number)
+        self.asked = True
+        self._on_first()
+        if self.server is not None:
+            self.server.should_exit = True
+        elif self._task is not None:
+            self._task.cancel()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises `InvalidInput` when the port is taken or not allowed."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        reason = (error.strerror or str(error)).lower()
+        raise InvalidInput(
+            f"port: {host}:{port} can't be listened on ({reason}); choose another with --port, or 0 for any free one.", field="port"
+        ) from None
+    return bound
+
+
+def url_of(bound: socket.socket) -> str:
+    """`http://127.0.0.1:8642`."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _serve(session: Session, settings: Settings, url: str, stop: Stop, bound: socket.socket) -> None:
+    began = time.monotonic()
+
+    configure_logging("WARNING")
+    await ensure_model(settings, session.output)
+    async with open_directory(settings) as (platform, announce):
+        app = create_app(platform, settings)
+        loaded = await _loaded(platform, app, settings, url)
+
+        def ready() -> None:
+            announce(url)
+            _say(session, loaded, time.monotonic() - began)
+
+        stop.server = Server(app, ready)
+        await stop.server.serve([bound])
+
+
+def _refuse_second(settings: Settings) -> None:
+
+    running = owner(settings.data_dir)
+    if running is not None and running.url is not None:
+        raise DataDirectoryError(
+            f"ragstone runs for this data directory already, at {running.url}; use that one, stop it, or name another with --data-dir.",
+            field="data_dir",
+        )
+
+
+async def _loaded(platform: Platform, app: FastAPI, settings: Settings, url: str) -> dict[str, Any]:
+    async with in_process(app) as client:
+        collections = (await client.get("/v1/collections"))["collections"]
+    model, generator = platform.embedder.identity, platform.query.generator
+    kept = ("name", "documents", "chunks", "head")
+    return {
+        "version": __version__,
+        "url": url,
+        "docs": f"{url}/docs",
+        "data_directory": str(settings.data_dir.resolve()),
+        "model": {"name": model.name, "dimension": model.dimension, "digest": model.digest},
+        "generator": {"kind": generator.kind, "name": generator.name},
+        "collections": [{name: one[name] for name in kept} for one in collections],
+    }
+
+
+def _say(session: Session, loaded: dict[str, Any], seconds: float) -> None:
+
+    if session.output.json_mode:
+        session.output.line(loaded)
+        return
+    model, generator = loaded["model"], loaded["generator"]
+    lines = [
+        f"ragstone {loaded['version']}",
+        f"  data         {loaded['data_directory']}",
+        f"  model        {model['name']}, {model['dimension']} dimensions, SHA-256 {model['digest'][:12]}",
+        f"  generator    {generator['kind']}" + (f", {generator['name']}" if generator["name"] != generator["kind"] else ""),
+    ]
+    for one in loaded["collections"]:
+        head = commit_name(one["head"]["position"], one["head"]["id"]) if one["head"] else "empty"
+        lines.append(f"  collection   {one['name']}: {one['documents']:,} documents, {one['chunks']:,} chunks, head {head}")
+    if not loaded["collections"]:
+        lines.append("  collections  none yet; `ragstone ingest PATH -c NAME` makes one")
+    lines += [f"  API          {loaded['url']}", f"  API docs     {loaded['docs']}", f"Ready in {duration(seconds)}. Ctrl-C stops it."]
+    session.output.note("\n".join(lines))

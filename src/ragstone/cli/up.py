@@ -1,0 +1,27 @@
+"""`ragstone up`: API, worker and docs page in one process."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ragstone.cli.command import command
+from ragstone.cli.session import Session
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    command(app, "up")(up)
+
+
+async def up(
+    session: Session,
+    *,
+    host: Annotated[str | None, typer.Option(help="Loopback address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0: any free one.")] = None,
+) -> None:
+    """Run ragstone here: API, worker and docs page, on 127.0.0.1. Ctrl-C stops it, twice at once."""
+    from ragstone.cli.serving import run
+
+    await run(session, host, port)
