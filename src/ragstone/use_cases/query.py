@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 
@@ -85,7 +85,7 @@ class Query:
         passages = await self._passages(collection, snapshot, question)
         return Found(snapshot, passages, {"search": _milliseconds(began), "total": _milliseconds(began)})
 
-    async def stream(self, question: Question) -> AsyncIterator[QueryEvent]:
+    async def stream(self, question: Question) -> AsyncGenerator[QueryEvent, None]:
         """`PassagesFound`, `TextDelta`s, then `QueryDone` once the interaction is stored."""
         self._check(question)
         began = time.perf_counter()

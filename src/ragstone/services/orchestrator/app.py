@@ -1,0 +1,80 @@
+"""The orchestrator's ASGI application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+import ragstone
+from ragstone.domain.errors import RagstoneError
+from ragstone.services.orchestrator import collections, documentation, documents, health, history, ingest, interactions, jobs, openai, query
+from ragstone.services.orchestrator.context import Context, Gate
+from ragstone.services.orchestrator.middleware import RequestContext, request_id
+from ragstone.services.orchestrator.problems import MethodNotAllowed, NoSuchRoute, error_response, invalid
+from ragstone.services.orchestrator.security import LoopbackGuard
+from ragstone.settings.model import Settings
+from ragstone.telemetry.metrics import Metrics
+from ragstone.use_cases.platform import Platform
+
+_UPLOADS = 8  # bodies of documents that are held in memory at a time
+_TAGS = (
+    ("ingest", "Documents in, commits out."),
+    ("query", "Questions in; cited answers, or passages, out."),
+    ("collections", "Knowledge bases: the unit of isolation and of versioning."),
+    ("documents", "Single documents, now and at any commit."),
+    ("history", "Commits, differences, tags, rollback."),
+    ("jobs", "Accepted changes, and how far they are."),
+    ("interactions", "What was asked and answered; feedback."),
+    ("openai", "For OpenAI's clients: a collection is a model."),
+    ("operation", "Health, metrics, what runs here."),
+)
+_DESCRIPTION = """A knowledge base that is versioned like code: every ingestion is a commit, every answer cites its passages and names its commit.
+
+Begin with **POST /ingest** (`create: true` makes the collection), then **POST /query**. Every read takes `as_of`.
+Errors are problem documents (RFC 9457); `field` names what was wrong."""
+
+
+def create_app(platform: Platform, settings: Settings) -> FastAPI:
+    """The application over a started platform, which it neither starts nor closes. `app.state.metrics` holds its metrics."""
+    metrics = Metrics()
+    limits = platform.limits
+    context = Context(
+        platform, settings, metrics, Gate(limits.concurrent_queries, limits.concurrent_queries), Gate(_UPLOADS, 4 * _UPLOADS, 30.0)
+    )
+    app = FastAPI(
+        title="ragstone",
+        version=ragstone.__version__,
+        summary="Retrieval-augmented generation over a knowledge base that is versioned like code",
+        description=_DESCRIPTION,
+        openapi_tags=documentation.tags(_TAGS),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.metrics = metrics
+    for module in (ingest, query, collections, documents, history, jobs, interactions, openai, health):
+        app.include_router(module.routes(context))
+    app.include_router(documentation.routes())
+    documentation.install(app, limits)
+    app.add_exception_handler(RagstoneError, _domain_error)
+    app.add_exception_handler(RequestValidationError, _domain_error)
+    app.add_exception_handler(HTTPException, _domain_error)
+    app.add_middleware(LoopbackGuard, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(RequestContext, metrics=metrics)
+    return app
+
+
+async def _domain_error(request: Request, error: Exception) -> Response:
+    headers: dict[str, str] = {}
+    match error:
+        case RagstoneError():
+            shown: RagstoneError = error
+        case RequestValidationError():
+            shown = invalid(error.errors())
+        case HTTPException(status_code=405):
+            shown = MethodNotAllowed(f"{request.method}: this path does not take it.", field="method")
+            headers = dict(error.headers or {})
+        case _:
+            shown = NoSuchRoute("There is nothing at this path; see /docs.")
+    return error_response(shown, request.url.path, request_id(request.scope), headers)

@@ -1,0 +1,131 @@
+"""What every route gets, and what they share: gates, responses, waiting for jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ragstone.domain.commits import Snapshot
+from ragstone.domain.errors import Busy, RagstoneError
+from ragstone.domain.jobs import TERMINAL, Job
+from ragstone.services.orchestrator.problems import JobFailed
+from ragstone.services.orchestrator.views import job_json, snapshot_json
+from ragstone.settings.model import Settings
+from ragstone.telemetry.metrics import Metrics
+from ragstone.use_cases.platform import Platform
+
+T = TypeVar("T")
+_UNWATCHED = 1.0  # seconds that a request may run before its connection is watched: most are done by then
+
+
+class Gate:
+    """Lets `limit` in at a time. `queue` more may wait, `patience` seconds each; others get `Busy` at once."""
+
+    def __init__(self, limit: int, queue: int, patience: float = 2.0) -> None:
+        self._places = asyncio.Semaphore(limit)
+        self._queue = queue
+        self._patience = patience
+        self.waiting = 0
+
+    async def __aenter__(self) -> None:
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        if self.waiting >= self._queue:
+            raise self._busy()
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._places.acquire()
+        except TimeoutError:
+            raise self._busy() from None
+        finally:
+            self.waiting -= 1
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._places.release()
+
+    @staticmethod
+    def _busy() -> Busy:
+        return Busy("The server is busy with other requests; try again shortly.", retry_after=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Built once an app."""
+
+    platform: Platform
+    settings: Settings
+    metrics: Metrics
+    queries: Gate
+    uploads: Gate
+
+
+class ClientGone(RagstoneError):
+    """The client hung up; nobody reads the response."""
+
+    code = "client-closed-request"
+    status = 499
+    title = "Client closed request"
+
+
+def json_response(form: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response of plain values, serialised once and not validated again."""
+    return Response(to_json(form, inf_nan_mode="null"), status, headers, "application/json")
+
+
+def read_response(snapshot: Snapshot, form: dict[str, Any]) -> Response:
+    """The response of a read, with the snapshot that it was answered from."""
+    return json_response({**form, "snapshot": snapshot_json(snapshot)}, headers=commit_header(snapshot.commit_id))
+
+
+def commit_header(commit_id: str) -> dict[str, str]:
+    """Names the commit that a response speaks of."""
+    return {"X-Ragstone-Commit": commit_id}
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled if the client hangs up (noticed once it has run for a second)."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=_UNWATCHED)
+        if not task.done():
+            leaving = asyncio.ensure_future(_disconnected(request))
+            try:
+                await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                leaving.cancel()
+        if not task.done():
+            raise ClientGone("The client closed the connection.")
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def job_response(context: Context, request: Request, job: Job, *, wait: bool, within: float) -> Response:
+    """200 with the finished job, 202 with one that goes on after `within` seconds; a failed job becomes its problem."""
+    ingest = context.platform.ingest
+    if wait and within > 0 and job.state not in TERMINAL:
+        job = await while_connected(request, ingest.wait(job.id, within))
+    if job.state == "failed" and job.result is not None:
+        raise JobFailed(job.id, job.result)
+    form = {"job": job_json(job, ingest.progress(job.id))}
+    location = {"Location": f"/v1/jobs/{job.id}"}
+    if job.state not in TERMINAL:
+        return json_response(form, 202, location)
+    commit = job.result.commit_id if job.result else None
+    return json_response(form, 200, location | (commit_header(commit) if commit else {}))
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

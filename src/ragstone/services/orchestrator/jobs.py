@@ -1,0 +1,74 @@
+"""/v1/jobs: accepted changes, and how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from sse_starlette import ServerSentEvent
+
+from ragstone.domain.jobs import Job, Progress
+from ragstone.services.orchestrator.context import Context, json_response
+from ragstone.services.orchestrator.documentation import errors
+from ragstone.services.orchestrator.middleware import request_id
+from ragstone.services.orchestrator.params import Limit
+from ragstone.services.orchestrator.problems import problem
+from ragstone.services.orchestrator.schemas import responses
+from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, event_stream
+from ragstone.services.orchestrator.views import Json, job_json
+
+_STREAM = {
+    "text/event-stream": {
+        "schema": {
+            "type": "string",
+            "description": "`progress` events (a job each), a last one `job`, or `error` (a problem); then `data: [DONE]`",
+        }
+    }
+}
+
+
+def routes(context: Context) -> APIRouter:
+    """The routes, with their platform."""
+    router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+    ingest = context.platform.ingest
+
+    def view(job: Job, progress: Progress | None = None) -> Json:
+        return job_json(job, progress if progress is not None else ingest.progress(job.id))
+
+    @router.get("", summary="List jobs", response_model=None, responses={200: {"model": responses.JobsResponse}, **errors(404)})
+    async def page(
+        collection: Annotated[str | None, Query(description="only this collection's", max_length=1000)] = None,
+        before: Annotated[str | None, Query(description="`next` of the page before: a job's id", max_length=100)] = None,
+        limit: Limit = 50,
+    ) -> Response:
+        """Newest first."""
+        jobs = await ingest.jobs(collection, before=before, limit=limit + 1)
+        following = jobs[limit - 1].id if len(jobs) > limit else None
+        return json_response({"jobs": [view(job) for job in jobs[:limit]], "next": following})
+
+    @router.get("/{job}", summary="One job", response_model=None, responses={200: {"model": responses.JobResponse}, **errors(404)})
+    async def one(job: str) -> Response:
+        """Its state, its progress, and its result once it is finished."""
+        return json_response({"job": view(await ingest.job(job))})
+
+    @router.get(
+        "/{job}/events",
+        summary="Watch a job",
+        response_model=None,
+        responses={200: {"description": "Server-Sent Events until the job is finished", "content": _STREAM}, **errors(404)},
+    )
+    async def events(request: Request, job: str) -> Response:
+        """Progress whenever it changes, then the finished job."""
+        await ingest.job(job)
+        return event_stream(watch(job, request_id(request.scope)))
+
+    async def watch(job_id: str, request: str) -> AsyncGenerator[ServerSentEvent, None]:
+        try:
+            async for step in ingest.watch(job_id):
+                yield event({"job": view(await ingest.job(job_id), step.progress)}, "job" if step.finished else "progress")
+        except Exception as error:  # the 200 is sent: whatever happens is told as an event
+            yield event(problem(as_domain_error(error), request), "error")
+        yield DONE
+
+    return router

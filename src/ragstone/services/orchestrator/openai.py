@@ -1,0 +1,224 @@
+"""OpenAI-compatible routes: a collection is a model that answers from its documents."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from sse_starlette import ServerSentEvent
+
+from ragstone.domain.answers import TextDelta, Usage
+from ragstone.domain.errors import InvalidInput, NotFound, TooLarge
+from ragstone.domain.ids import new_id
+from ragstone.domain.names import check_collection_name
+from ragstone.services.orchestrator.bodies import read_json
+from ragstone.services.orchestrator.context import Context, commit_header, json_response, while_connected
+from ragstone.services.orchestrator.documentation import body, errors
+from ragstone.services.orchestrator.middleware import request_id
+from ragstone.services.orchestrator.problems import openai_error
+from ragstone.services.orchestrator.query import default_sentences, default_timeout, gated
+from ragstone.services.orchestrator.schemas import openai as forms
+from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, event_stream, primed
+from ragstone.services.orchestrator.views import snapshot_json
+from ragstone.use_cases.answer import AnswerSettings
+from ragstone.use_cases.query import QueryDone, QueryEvent, Question
+
+_PREFIX = "ragstone/"
+_INPUTS = 2048  # as OpenAI's own limit
+_SHAPE = "OpenAIError"
+_STREAM = {"text/event-stream": {"schema": {"type": "string", "description": "chat.completion.chunk objects; then `data: [DONE]`"}}}
+
+
+def routes(context: Context) -> APIRouter:
+    """The routes, with their platform."""
+    router = APIRouter(prefix="/v1", tags=["openai"])
+    platform = context.platform
+
+    @router.get(
+        "/models", summary="List models", response_model=None, responses={200: {"model": forms.OpenAIModels}, **errors(shape=_SHAPE)}
+    )
+    async def models() -> Response:
+        """Each collection as `ragstone/<name>`, and the embedding model."""
+        listed = [_model(_PREFIX + collection.name, collection.created_at) for collection in await platform.collections.all()]
+        return json_response({"object": "list", "data": [*listed, _model(platform.embedder.identity.name, 0)]})
+
+    @router.get(
+        "/models/{model:path}",
+        summary="One model",
+        response_model=None,
+        responses={200: {"model": forms.OpenAIModel}, **errors(404, shape=_SHAPE)},
+    )
+    async def model(model: str) -> Response:
+        """A collection, also at a commit or tag, or the embedding model."""
+        if model == platform.embedder.identity.name:
+            return json_response(_model(model, 0))
+        name, as_of = _split(model)
+        collection = await platform.collections.get(name)
+        if as_of is not None:
+            await platform.history.show(name, as_of)
+        return json_response(_model(model, collection.created_at))
+
+    chat_responses: dict[int | str, dict[str, Any]] = {200: {"model": forms.ChatCompletion, "content": _STREAM}}
+
+    @router.post(
+        "/chat/completions",
+        summary="Chat completion",
+        response_model=None,
+        responses={**chat_responses, **errors(404, 410, 413, 415, 429, 503, 507, shape=_SHAPE)},
+        openapi_extra=body(forms.ChatBody),
+    )
+    async def chat(request: Request) -> Response:
+        """The last user message is answered from the collection; citations, commit and interaction id are under `ragstone`."""
+        asked = await read_json(request, forms.ChatBody)
+        question = _question(context, asked)
+        if asked.stream:
+            stream = await primed(gated(context, question))
+            with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
+            return event_stream(_chunks(stream, asked.model, request_id(request.scope), with_usage=with_usage))
+        async with context.queries:
+            done = await while_connected(request, platform.query.run(question))
+        context.metrics.answered(dict(done.interaction.timings), abstained=done.answer.abstained)
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": done.answer.text, "refusal": None},
+            "finish_reason": "stop",
+            "logprobs": None,
+        }
+        form = {
+            "id": f"chatcmpl-{done.interaction.id}",
+            "object": "chat.completion",
+            "created": int(done.interaction.created_at),
+            "model": asked.model,
+            "choices": [choice],
+            "usage": _usage(done.answer.usage),
+            "ragstone": _extras(done),
+        }
+        return json_response(form, headers=commit_header(done.snapshot.commit_id))
+
+    @router.post(
+        "/embeddings",
+        summary="Embeddings",
+        response_model=None,
+        responses={200: {"model": forms.Embeddings}, **errors(404, 413, 415, 429, 503, shape=_SHAPE)},
+        openapi_extra=body(forms.EmbeddingsBody),
+    )
+    async def embeddings(request: Request) -> Response:
+        """Each text's vector, as questions are embedded."""
+        asked = await read_json(request, forms.EmbeddingsBody)
+        identity = platform.embedder.identity
+        if asked.model != identity.name:
+            if not asked.model.startswith(_PREFIX):
+                raise NotFound(f"model: there is no {asked.model[:100]!r}; the embedding model is {identity.name!r}.", field="model")
+            await platform.collections.get(_split(asked.model)[0])
+        if asked.dimensions not in (None, identity.dimension):
+            raise InvalidInput(f"dimensions: the model has {identity.dimension}; leave the field out.", field="dimensions")
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        _check_texts(texts, platform.limits.question_characters)
+        async with context.queries:
+            vectors = await platform.embedder.embed_queries(texts)
+        tokens = sum(platform.embedder.count_tokens(texts))
+        encoded = [_encoded(vector, asked.encoding_format) for vector in vectors]
+        form = {
+            "object": "list",
+            "data": [{"object": "embedding", "index": index, "embedding": value} for index, value in enumerate(encoded)],
+            "model": identity.name,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+        return json_response(form)
+
+    return router
+
+
+def _model(name: str, created: float) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": int(created), "owned_by": "ragstone"}
+
+
+def _split(model: str) -> tuple[str, str | None]:
+    """Collection and commit of `ragstone/<collection>[@<reference>]`."""
+    if not model.startswith(_PREFIX):
+        raise NotFound(f"model: there is no {model[:100]!r}; models are ragstone/<collection> (GET /v1/models).", field="model")
+    name, _, reference = model.removeprefix(_PREFIX).partition("@")
+    return check_collection_name(name, "model"), reference or None
+
+
+def _question(context: Context, asked: forms.ChatBody) -> Question:
+    name, as_of = _split(asked.model)
+    users = [message for message in asked.messages if message.role == "user"]
+    if not users or users[-1].content is None:
+        raise InvalidInput("messages: there is no text of the user in them.", field="messages")
+    content = users[-1].content
+    text = content if isinstance(content, str) else "\n".join(part.text for part in content)
+    defaults = AnswerSettings()
+    return Question(
+        collection=name,
+        text=text,
+        as_of=as_of,
+        answer=AnswerSettings(
+            max_tokens=asked.max_completion_tokens or asked.max_tokens or defaults.max_tokens,
+            temperature=asked.temperature if asked.temperature is not None else defaults.temperature,
+            max_sentences=default_sentences(context.settings),
+            timeout=default_timeout(context.settings),
+        ),
+    )
+
+
+async def _chunks(
+    stream: AsyncGenerator[QueryEvent, None], model: str, request: str, *, with_usage: bool
+) -> AsyncGenerator[ServerSentEvent, None]:
+    base = {"id": f"chatcmpl-{new_id()}", "object": "chat.completion.chunk", "created": int(time.time()), "model": model}
+
+    def chunk(delta: dict[str, Any], finish: str | None = None, **extra: Any) -> ServerSentEvent:
+        return event({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}], **extra})
+
+    try:
+        async with aclosing(stream):
+            yield chunk({"role": "assistant", "content": ""})
+            async for item in stream:
+                if isinstance(item, TextDelta):
+                    yield chunk({"content": item.text})
+                elif isinstance(item, QueryDone):
+                    yield chunk({}, "stop", ragstone=_extras(item))
+                    if with_usage:
+                        yield event({**base, "choices": [], "usage": _usage(item.answer.usage)})
+    except Exception as error:  # the 200 is sent: whatever happens is told as an event, which OpenAI's clients raise
+        yield event(openai_error(as_domain_error(error), request))
+    yield DONE
+
+
+def _extras(done: QueryDone) -> dict[str, Any]:
+    return {
+        "interaction_id": done.interaction.id,
+        "abstained": done.answer.abstained,
+        "grounded": done.answer.grounded,
+        "citations": done.interaction.answer["citations"],
+        "snapshot": snapshot_json(done.snapshot),
+        "release_id": done.release.id,
+    }
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+
+
+def _check_texts(texts: Sequence[str], characters: int) -> None:
+    if not 1 <= len(texts) <= _INPUTS:
+        raise InvalidInput(f"input: give 1 to {_INPUTS} texts.", field="input")
+    if any(not text for text in texts):
+        raise InvalidInput("input: a text is empty.", field="input")
+    if any(len(text) > characters for text in texts):
+        raise TooLarge(f"input: a text has at most {characters:,} characters.", field="input")
+
+
+def _encoded(vector: Any, encoding: str | None) -> list[float] | str:
+    if encoding == "base64":
+        return base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode()
+    return [float(value) for value in vector]

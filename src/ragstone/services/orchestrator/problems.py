@@ -1,0 +1,108 @@
+"""Errors as RFC 9457 problem documents, or in OpenAI's shape on its routes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from ragstone.domain.errors import InvalidInput, RagstoneError
+from ragstone.domain.jobs import DocumentFailure, JobResult
+
+PROBLEM = "application/problem+json"
+OPENAI_PATHS = ("/v1/chat/", "/v1/embeddings", "/v1/models")
+
+
+class UnsupportedMediaType(InvalidInput):
+    """The body's Content-Type is not one that the route reads."""
+
+    code = "unsupported-media-type"
+    status = 415
+    title = "Unsupported media type"
+
+
+class NoSuchRoute(RagstoneError):
+    """There is nothing at this path."""
+
+    code = "not-found"
+    status = 404
+    title = "Not found"
+
+
+class MethodNotAllowed(RagstoneError):
+    """The path exists, the method does not."""
+
+    code = "method-not-allowed"
+    status = 405
+    title = "Method not allowed"
+
+
+class JobFailed(RagstoneError):
+    """A job ended in state `failed`; carries its recorded reason."""
+
+    def __init__(self, job_id: str, result: JobResult) -> None:
+        super().__init__(result.error or f"Job {job_id} failed.")
+        self.failures = result.failures
+        self.code = result.error_code or RagstoneError.code
+        self.status = result.status if result.status >= 400 else RagstoneError.status
+        self.field = result.failures[0].path if result.failures else None
+
+
+def problem(error: RagstoneError, request_id: str) -> dict[str, Any]:
+    """The problem document; `failures` where the error lists documents."""
+    form: dict[str, Any] = {
+        "type": f"urn:ragstone:problem:{error.code}",
+        "title": _TITLES.get(error.code, error.title),
+        "status": error.status,
+        "detail": error.message,
+        "request_id": request_id,
+    }
+    if error.field is not None:
+        form["field"] = error.field
+    failures: Iterable[DocumentFailure] | None = getattr(error, "failures", None)
+    if failures is not None:
+        form["failures"] = [asdict(failure) for failure in failures]
+    return form
+
+
+def openai_error(error: RagstoneError, request_id: str) -> dict[str, Any]:
+    """The same in the shape that OpenAI's clients read."""
+    kind = "server_error" if error.status >= 500 else "rate_limit_error" if error.status == 429 else "invalid_request_error"
+    return {"error": {"message": error.message, "type": kind, "param": error.field, "code": error.code, "request_id": request_id}}
+
+
+def error_response(error: RagstoneError, path: str, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The response for a request to `path`; `Retry-After` in whole seconds where the error names a time."""
+    fields = dict(headers or {})
+    if error.retry_after is not None:
+        fields["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if path.startswith(OPENAI_PATHS):
+        return Response(to_json(openai_error(error, request_id)), error.status, fields, "application/json")
+    return Response(to_json(problem(error, request_id)), error.status, fields, PROBLEM)
+
+
+def invalid(errors: ValidationError | Iterable[Mapping[str, Any]]) -> InvalidInput:
+    """The first of pydantic's errors as one of ours: its place as `field`, its reason in words."""
+    first = errors.errors(include_url=False, include_input=False)[0] if isinstance(errors, ValidationError) else next(iter(errors))
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    field = ".".join(place)[:200] or "body"
+    return InvalidInput(f"{field}: {first['msg']}.", field=field)
+
+
+def _titles() -> dict[str, str]:
+    """Title by code, of every error class. A recorded failure carries only its code."""
+    found: dict[str, str] = {}
+    classes: list[type[RagstoneError]] = [RagstoneError]
+    while classes:
+        kind = classes.pop()
+        found.setdefault(kind.code, kind.title)
+        classes += kind.__subclasses__()
+    return found
+
+
+_TITLES = _titles()

@@ -1,0 +1,157 @@
+"""POST /query and POST /v1/search: questions in, answers or passages out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from sse_starlette import ServerSentEvent
+
+from ragstone.domain.answers import PassagesFound, TextDelta
+from ragstone.domain.names import check_collection_name
+from ragstone.domain.retrieval import RetrievalSettings
+from ragstone.services.orchestrator.bodies import read_json
+from ragstone.services.orchestrator.context import Context, commit_header, json_response, read_response, while_connected
+from ragstone.services.orchestrator.documentation import body, errors, read
+from ragstone.services.orchestrator.filters import parse_filter
+from ragstone.services.orchestrator.middleware import request_id
+from ragstone.services.orchestrator.problems import problem
+from ragstone.services.orchestrator.schemas.requests import QueryBody, SearchBody
+from ragstone.services.orchestrator.schemas.responses import QueryResponse, SearchResponse
+from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, event_stream, primed
+from ragstone.services.orchestrator.views import release_json, snapshot_json
+from ragstone.settings.model import ExtractiveGenerator, Settings
+from ragstone.use_cases.answer import AnswerSettings
+from ragstone.use_cases.query import QueryDone, QueryEvent, Question
+from ragstone.use_cases.rendering import passage_json
+
+_STREAM = {
+    "text/event-stream": {
+        "schema": {
+            "type": "string",
+            "description": "events: `passages` {passages}, `delta` {text} …, `answer` (the JSON response) or `error` (a problem); then `data: [DONE]`",
+        }
+    }
+}
+
+
+def routes(context: Context) -> APIRouter:
+    """The two routes, with their platform."""
+    router = APIRouter(tags=["query"])
+    query_responses = read(QueryResponse)
+    query_responses[200]["content"] = _STREAM
+
+    @router.post(
+        "/query",
+        summary="Answer a question from a collection",
+        response_model=None,
+        responses={**query_responses, **errors(404, 410, 413, 415, 429, 503, 507)},
+        openapi_extra=body(QueryBody),
+    )
+    async def query(request: Request) -> Response:
+        """Answers with citations from exactly one commit, or says that the collection holds no answer. The answer is logged before it ends."""
+        asked = await read_json(request, QueryBody)
+        question = _question(asked, _answer_settings(asked, context.settings))
+        if asked.stream or "text/event-stream" in request.headers.get("accept", ""):
+            stream = await primed(gated(context, question))
+            return event_stream(_events(context, stream, request_id(request.scope), explain=asked.explain))
+        async with context.queries:
+            done = await while_connected(request, context.platform.query.run(question))
+        context.metrics.answered(dict(done.interaction.timings), abstained=done.answer.abstained)
+        return json_response(query_json(done, explain=asked.explain), headers=commit_header(done.snapshot.commit_id))
+
+    @router.post(
+        "/v1/search",
+        summary="Find passages",
+        response_model=None,
+        responses={**read(SearchResponse), **errors(404, 410, 413, 415, 429, 503)},
+        openapi_extra=body(SearchBody),
+    )
+    async def search(request: Request) -> Response:
+        """Retrieval alone: nothing is generated, nothing is logged."""
+        asked = await read_json(request, SearchBody)
+        async with context.queries:
+            found = await while_connected(request, context.platform.query.search(_question(asked, AnswerSettings())))
+        passages = [passage_json(passage, explain=asked.explain) for passage in found.passages]
+        return read_response(found.snapshot, {"passages": passages, "timings": found.timings})
+
+    return router
+
+
+async def gated(context: Context, question: Question) -> AsyncGenerator[QueryEvent, None]:
+    """A question's events; it holds its place among the running questions until its stream is closed."""
+    async with context.queries, aclosing(context.platform.query.stream(question)) as events:
+        async for item in events:
+            if isinstance(item, QueryDone):
+                context.metrics.answered(dict(item.interaction.timings), abstained=item.answer.abstained)
+            yield item
+
+
+def query_json(done: QueryDone, *, explain: bool) -> dict[str, Any]:
+    """The response to a question."""
+    interaction = done.interaction
+    return {
+        "id": interaction.id,
+        "answer": interaction.answer,
+        "passages": [passage_json(passage, explain=explain) for passage in done.passages],
+        "snapshot": snapshot_json(done.snapshot),
+        "release": release_json(done.release),
+        "models": interaction.models,
+        "timings": interaction.timings,
+        "logged": "stored",
+    }
+
+
+async def _events(
+    context: Context, stream: AsyncGenerator[QueryEvent, None], request: str, *, explain: bool
+) -> AsyncGenerator[ServerSentEvent, None]:
+    try:
+        async with aclosing(stream):
+            async for item in stream:
+                match item:
+                    case PassagesFound(passages):
+                        yield event({"passages": [passage_json(passage, explain=explain) for passage in passages]}, "passages")
+                    case TextDelta(text):
+                        yield event({"text": text}, "delta")
+                    case QueryDone():
+                        yield event(query_json(item, explain=explain), "answer")
+    except Exception as error:  # the 200 is sent: whatever happens is told as an event
+        yield event(problem(as_domain_error(error), request), "error")
+    yield DONE
+
+
+def _question(asked: SearchBody, answer: AnswerSettings) -> Question:
+    return Question(
+        collection=check_collection_name(asked.collection),
+        text=asked.question,
+        as_of=asked.as_of,
+        min_commit=asked.min_commit,
+        filter=parse_filter(asked.filter),
+        retrieval=RetrievalSettings(
+            asked.top_k, max(asked.candidates, asked.top_k), asked.fusion, asked.alpha, asked.min_score, asked.neighbours
+        ),
+        answer=answer,
+    )
+
+
+def _answer_settings(asked: QueryBody, settings: Settings) -> AnswerSettings:
+    return AnswerSettings(
+        prompt=asked.prompt,
+        max_tokens=asked.max_tokens,
+        temperature=asked.temperature,
+        max_sentences=asked.max_sentences or default_sentences(settings),
+        abstain=asked.abstain,
+        timeout=default_timeout(settings),
+    )
+
+
+def default_sentences(settings: Settings) -> int:
+    """How long an answer is where the question does not say."""
+    return settings.generator.max_sentences if isinstance(settings.generator, ExtractiveGenerator) else AnswerSettings().max_sentences
+
+
+def default_timeout(settings: Settings) -> float:
+    """Seconds that the generator gets."""
+    return AnswerSettings().timeout if isinstance(settings.generator, ExtractiveGenerator) else settings.generator.timeout

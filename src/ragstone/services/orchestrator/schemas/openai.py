@@ -1,0 +1,114 @@
+"""OpenAI's bodies, as far as they mean something here. Unknown request fields are accepted and ignored, as clients send many."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MODEL = Field(
+    description="`ragstone/<collection>`, or `ragstone/<collection>@<commit, tag or #position>`",
+    examples=["ragstone/handbook"],
+    max_length=2000,
+)
+
+
+class OpenAIBody(BaseModel):
+    """Lenient about what it does not know, strict about what it does."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class ContentPart(OpenAIBody):
+    """Text of a message; other kinds are refused."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(OpenAIBody):
+    """A message. The last one of the user is the question."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+
+
+class StreamOptions(OpenAIBody):
+    """Options of a stream."""
+
+    include_usage: bool | None = None
+
+
+class ChatBody(OpenAIBody):
+    """A chat completion: the last user message is the question."""
+
+    model: str = MODEL
+    messages: list[ChatMessage] = Field(min_length=1, max_length=1000, examples=[[{"role": "user", "content": "How do I start?"}]])
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1, le=100_000)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=100_000)
+    n: Literal[1] | None = None
+
+
+class EmbeddingsBody(OpenAIBody):
+    """Texts to embed as questions are embedded, with the server's model."""
+
+    model: str = Field(description="the embedding model's name (GET /v1/models), or a ragstone/ model", max_length=2000)
+    input: str | list[str] = Field(examples=["How do I start?"])
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(default=None, description="only the model's own")
+
+
+class OpenAIErrorBody(BaseModel):
+    """What is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+    request_id: str
+
+
+class OpenAIError(BaseModel):
+    """OpenAI's error shape."""
+
+    error: OpenAIErrorBody
+
+
+class OpenAIModel(BaseModel):
+    """A collection that can be asked, or the embedding model."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class OpenAIModels(BaseModel):
+    """Every model."""
+
+    object: Literal["list"]
+    data: list[OpenAIModel]
+
+
+class ChatCompletion(BaseModel):
+    """A chat completion; `ragstone` holds citations, commit and interaction id."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[dict[str, Any]]
+    usage: dict[str, int]
+    ragstone: dict[str, Any]
+
+
+class Embeddings(BaseModel):
+    """Vectors, L2-normalised, in order of the input."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    model: str
+    usage: dict[str, int]

@@ -1,0 +1,437 @@
+"""Bodies that the API gives. Routes send plain dicts (`views`); these models describe them, and the tests hold both together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Time = Annotated[
+    str, Field(description="ISO 8601, UTC", json_schema_extra={"format": "date-time"}, examples=["2026-11-01T12:00:00.000000Z"])
+]
+JobState = Literal["queued", "running", "published", "unchanged", "superseded", "failed"]
+Value = str | bool | int | float | list[str]
+
+
+class Form(BaseModel):
+    """Nothing beside the fields named."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Failure(Form):
+    """A document that was left out, and why."""
+
+    path: str
+    code: str
+    message: str
+    status: int
+
+
+class Problem(Form):
+    """RFC 9457 problem details. `type` is stable: `urn:ragstone:problem:<code>`."""
+
+    type: str = Field(examples=["urn:ragstone:problem:not-found"])
+    title: str
+    status: int
+    detail: str = Field(description="what is wrong and what to do about it")
+    field: str | None = Field(default=None, description="the request field, file or setting that was wrong")
+    failures: list[Failure] | None = None
+    request_id: str
+
+
+class Stats(Form):
+    """What a commit did, and the collection's totals after it."""
+
+    documents_added: int
+    documents_changed: int
+    documents_removed: int
+    chunks_added: int
+    chunks_removed: int
+    chunks_kept: int
+    chunks_embedded: int
+    chunks_reused: int
+    documents: int
+    chunks: int
+
+
+class Commit(Form):
+    """A published state of a collection. `position` counts 1, 2, 3 …; `seq` rises with gaps."""
+
+    id: str
+    seq: int
+    position: int
+    parent_id: str | None
+    author: str
+    message: str
+    created_at: Time
+    job_id: str
+    space_id: str
+    stats: Stats
+
+
+class Snapshot(Form):
+    """What a read was answered from."""
+
+    collection: str
+    commit_id: str
+    seq: int
+    position: int
+    was_head: bool
+
+
+class Progress(Form):
+    """How far a job is. `rate` in chunks per second."""
+
+    phase: Literal["queued", "parsing", "staging", "embedding", "publishing", "done"]
+    documents: int
+    documents_total: int
+    chunks: int
+    chunks_total: int
+    embedded: int
+    reused: int
+    rate: float
+    seconds_left: float | None
+
+
+class JobResult(Form):
+    """What became of a job. With `unchanged`, the commit is the head's."""
+
+    outcome: JobState
+    commit_id: str | None
+    seq: int | None
+    position: int | None
+    stats: Stats
+    failures: list[Failure]
+    error_code: str | None
+    error: str | None
+    status: int
+
+
+class Job(Form):
+    """An accepted request for change."""
+
+    id: str
+    collection: str
+    number: int
+    state: JobState
+    created_at: Time
+    finished_at: Time | None
+    progress: Progress
+    result: JobResult | None
+
+
+class JobResponse(Form):
+    """A job, finished (200) or going on (202)."""
+
+    job: Job
+
+
+class Plan(Form):
+    """What an ingestion would do at the head `commit_id`."""
+
+    commit_id: str | None
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    chunks_added: int
+    chunks_removed: int
+    chunks_kept: int
+    chunks_to_embed: int
+    failures: list[Failure]
+
+
+class PlanResponse(Form):
+    """The answer to a dry run."""
+
+    plan: Plan
+
+
+class Explain(Form):
+    """A passage's scores and ranks in each list; a rank is null where that list did not hold it."""
+
+    dense: float
+    bm25: float
+    fused: float
+    dense_rank: int | None
+    bm25_rank: int | None
+
+
+class Passage(Form):
+    """A retrieved chunk. `start`, `end`: characters of the document's extracted text."""
+
+    rank: int
+    score: float
+    chunk_id: str
+    path: str
+    title: str | None
+    heading_path: list[str]
+    text: str
+    start: int
+    end: int
+    page: int | None
+    media_type: str
+    metadata: dict[str, Value]
+    commit_id: str = Field(description="the commit that introduced the chunk")
+    checksum: str
+    neighbour_of: str | None
+    explain: Explain | None = None
+
+
+class SearchResponse(Form):
+    """Passages, best first. `timings` in milliseconds."""
+
+    passages: list[Passage]
+    snapshot: Snapshot
+    timings: dict[str, float]
+
+
+class Sentence(Form):
+    """A sentence of an answer after the citation check."""
+
+    text: str
+    markers: list[int]
+    supported: bool
+    support: float
+
+
+class Citation(Form):
+    """The source of a sentence: `marker` is the number in `[n]`."""
+
+    marker: int
+    chunk_id: str
+    path: str
+    heading_path: list[str]
+    start: int
+    end: int
+    page: int | None
+    commit_id: str
+    quote: str
+    score: float
+
+
+class Usage(Form):
+    """Tokens of the generator."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Answer(Form):
+    """`abstained`: the collection holds no answer. `grounded`: share of sentences that their passages bear out."""
+
+    text: str
+    abstained: bool
+    grounded: float
+    answerability: float
+    sentences: list[Sentence]
+    citations: list[Citation]
+    usage: Usage
+
+
+class Release(Form):
+    """Everything that shaped the answer. `commit_id` null: it followed the head."""
+
+    id: str
+    collection: str
+    commit_id: str | None
+    space_id: str
+    retrieval: dict[str, Any]
+    prompt: str
+    generator: dict[str, str]
+    abstain_below: float
+
+
+class QueryResponse(Form):
+    """An answer with its sources and provenance; `id` is the interaction's."""
+
+    id: str
+    answer: Answer
+    passages: list[Passage]
+    snapshot: Snapshot
+    release: Release
+    models: dict[str, str]
+    timings: dict[str, float]
+    logged: Literal["stored"]
+
+
+class Collection(Form):
+    """A collection with its head's totals."""
+
+    name: str
+    language: str
+    description: str
+    created_at: Time
+    head: Commit | None
+    spaces: list[dict[str, Any]]
+    documents: int
+    chunks: int
+
+
+class CollectionsResponse(Form):
+    """Every collection, in order of name."""
+
+    collections: list[Collection]
+
+
+class DocumentInfo(Form):
+    """A document without its bytes. `checksum`: SHA-256."""
+
+    path: str
+    media_type: str
+    size: int
+    checksum: str
+    title: str | None
+    metadata: dict[str, Value]
+
+
+class DocumentsResponse(Form):
+    """A page of documents; `next` is the `after` of the next one."""
+
+    documents: list[DocumentInfo]
+    next: str | None
+    snapshot: Snapshot
+
+
+class Document(DocumentInfo):
+    """A document with its extracted text, which spans refer to."""
+
+    text: str
+    parser: str
+    snapshot: Snapshot
+
+
+class Chunk(Form):
+    """A chunk as it is indexed."""
+
+    chunk_id: str
+    path: str
+    heading_path: list[str]
+    text: str
+    start: int
+    end: int
+    page: int | None
+    content_hash: str
+    commit_id: str
+    checksum: str
+
+
+class ChunksResponse(Form):
+    """A document's chunks in order."""
+
+    chunks: list[Chunk]
+    snapshot: Snapshot
+
+
+class CommitsResponse(Form):
+    """A page of commits, newest first; `next` is the `before` of the next one."""
+
+    commits: list[Commit]
+    next: int | None
+
+
+class Change(Form):
+    """One document of a difference."""
+
+    path: str
+    kind: Literal["added", "changed", "removed"]
+
+
+class Difference(Form):
+    """What changed. A chunk that only moved is kept."""
+
+    documents: list[Change]
+    chunks_added: list[Chunk]
+    chunks_removed: list[Chunk]
+    chunks_kept: int
+
+
+class ShowResponse(Difference):
+    """A commit against its parent."""
+
+    commit: Commit
+    parent: Commit | None
+
+
+class DiffResponse(Difference):
+    """Two commits against each other."""
+
+    before: Commit | None
+    after: Commit
+
+
+class Tag(Form):
+    """A fixed name for a commit."""
+
+    name: str
+    commit_id: str
+    seq: int
+    created_at: Time
+
+
+class TagsResponse(Form):
+    """Tags, newest first."""
+
+    tags: list[Tag]
+
+
+class JobsResponse(Form):
+    """A page of jobs, newest first; `next` is the `before` of the next one."""
+
+    jobs: list[Job]
+    next: str | None
+
+
+class Feedback(Form):
+    """One person's word on an answer."""
+
+    thumb: int | None
+    score: float | None
+    comment: str
+    tags: list[str]
+    created_at: Time
+
+
+class Interaction(Form):
+    """Everything that was logged of a question."""
+
+    id: str
+    collection: str
+    question: str
+    release_id: str
+    commit_id: str
+    seq: int
+    position: int
+    space_id: str
+    principal: str
+    created_at: Time
+    request: dict[str, Any]
+    answer: dict[str, Any]
+    passages: list[dict[str, Any]]
+    models: dict[str, str]
+    timings: dict[str, float]
+    feedback: list[Feedback]
+
+
+class InteractionsResponse(Form):
+    """A page of interactions, newest first; `next` is the `before` of the next one."""
+
+    interactions: list[Interaction]
+    next: str | None
+
+
+class Health(Form):
+    """The process answers (`ok`), or its stores do too (`ready`)."""
+
+    status: Literal["ok", "ready"]
+
+
+class Info(Form):
+    """What runs here. `data_directory` is its name, not its path."""
+
+    version: str
+    data_directory: str
+    model: dict[str, Any]
+    generator: dict[str, str]
+    limits: dict[str, int]
+    collections: int

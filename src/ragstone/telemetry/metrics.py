@@ -1,0 +1,53 @@
+"""Every metric in one place. Names begin with `ragstone_` and end with their unit; labels have few values."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Histogram(
+            "ragstone_http_request_duration_seconds",
+            "Time from a request's headers to the end of its response, by route template.",
+            ("method", "route", "status"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.requests_running = Gauge("ragstone_http_requests_running", "Requests being answered now.", registry=self.registry)
+        self.query_phases = Histogram(
+            "ragstone_query_phase_duration_seconds",
+            "Time of one question by phase: search (embedding the question included), generate, total.",
+            ("phase",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.answers = Counter("ragstone_answers_total", "Questions answered, by outcome.", ("outcome",), registry=self.registry)
+        self.interactions_logged = Counter("ragstone_interactions_logged_total", "Interactions stored in the log.", registry=self.registry)
+        self.queries_waiting = Gauge("ragstone_queries_waiting", "Questions that wait for a free place.", registry=self.registry)
+        self.jobs = Counter("ragstone_jobs_total", "Jobs finished since this process began, by state.", ("state",), registry=self.registry)
+        self.jobs_pending = Gauge("ragstone_jobs_pending", "Jobs accepted and not finished.", ("collection",), registry=self.registry)
+        self.chunks_embedded = Counter("ragstone_chunks_embedded_total", "Chunks that went through the model.", registry=self.registry)
+        self.chunks_reused = Counter(
+            "ragstone_chunks_reused_total", "Chunks written with a vector that was known before.", registry=self.registry
+        )
+        self.documents = Gauge("ragstone_collection_documents", "Documents at the head.", ("collection",), registry=self.registry)
+        self.chunks = Gauge("ragstone_collection_chunks", "Chunks at the head.", ("collection",), registry=self.registry)
+        self.head_position = Gauge("ragstone_collection_head_position", "Position of the head.", ("collection",), registry=self.registry)
+
+    def answered(self, timings: dict[str, float], *, abstained: bool) -> None:
+        """One question, with its `timings` in milliseconds by phase."""
+        self.answers.labels("abstained" if abstained else "answered").inc()
+        self.interactions_logged.inc()
+        for phase, milliseconds in timings.items():
+            self.query_phases.labels(phase).observe(milliseconds / 1e3)
+
+    def exposition(self) -> tuple[bytes, str]:
+        """Everything in Prometheus's text format, with its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST

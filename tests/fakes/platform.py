@@ -1,0 +1,44 @@
+"""A platform over the fakes alone, for tests of what stands on top of it."""
+
+from __future__ import annotations
+
+from ragstone.ports.generator import Generator
+from ragstone.ports.interaction_log import InteractionLog
+from ragstone.ports.job_queue import JobQueue
+from ragstone.use_cases.answer import Answering
+from ragstone.use_cases.answerability import Calibrations
+from ragstone.use_cases.limits import Limits
+from ragstone.use_cases.platform import Adapters, Platform, assemble
+from ragstone.use_cases.prompts import Prompts
+from tests.fakes.catalog import InMemoryCatalog
+from tests.fakes.document_parser import ParagraphParser
+from tests.fakes.embedding_model import HashingEmbeddingModel
+from tests.fakes.generator import ScriptedGenerator
+from tests.fakes.interaction_log import InMemoryInteractionLog
+from tests.fakes.job_queue import InMemoryJobQueue
+from tests.fakes.staging import InMemoryStaging
+from tests.fakes.vector_index import InMemoryVectorIndex
+from tests.fakes.version_store import InMemoryVersionStore
+
+
+def fake_platform(
+    *,
+    limits: Limits | None = None,
+    generator: Generator | None = None,
+    interactions: InteractionLog | None = None,
+    queue: JobQueue | None = None,
+) -> Platform:
+    """Not started. Whatever is not given is a fresh fake."""
+    embedder = HashingEmbeddingModel(32)
+    adapters = Adapters(
+        catalog=InMemoryCatalog(),
+        versions=InMemoryVersionStore(),
+        index=InMemoryVectorIndex(),
+        staging=InMemoryStaging(),
+        queue=queue or InMemoryJobQueue(),
+        parser=ParagraphParser(),
+        embedder=embedder,
+        interactions=interactions or InMemoryInteractionLog(),
+    )
+    answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations())
+    return assemble(adapters, answering, limits or Limits(), "test")
