@@ -124,9 +124,8 @@ class ModelStore:
         `StorageFull`. Nothing is installed then.
         """
         preset = self._preset(name)
-        entry = self._entry(preset)
-        if entry.installed and self.verify(name).ok:
-            return entry
+        if self._intact(preset):
+            return self._entry(preset)
         with _storage_errors():
             self._cache.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".pull-", dir=self._cache) as scratch:
@@ -175,10 +174,23 @@ class ModelStore:
             "files": found,
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        self._place(preset, folder)
+
+    def _place(self, preset: Preset, folder: Path) -> None:
+        """Moves a checked folder to where the model is looked for, unless another process was faster: its copy may be in use by now."""
         target = self._folder(preset)
-        if target.exists():  # damaged, or another process was faster with the same files
-            target.rename(folder.with_name("replaced"))
-        folder.rename(target)
+        if self._intact(preset):
+            return
+        if target.exists():
+            target.rename(folder.with_name("damaged"))
+        try:
+            folder.rename(target)
+        except OSError:
+            if not self._intact(preset):
+                raise
+
+    def _intact(self, preset: Preset) -> bool:
+        return self._entry(preset).installed and self.verify(preset.name).ok
 
     def _expected(self, preset: Preset) -> dict[str, str] | None:
         """Digests by file: those of the preset, else those locked at the first pull, else None."""

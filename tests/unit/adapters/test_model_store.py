@@ -254,6 +254,21 @@ def test_two_first_pulls_at_once_agree_or_the_second_is_refused(trusting: Preset
     assert store.verify("tiny").ok
 
 
+def test_a_copy_that_another_process_installed_meanwhile_stays(pinned: Preset, tmp_path: Path, files: dict[str, bytes]) -> None:
+    class Overtaken:
+        """While this source fetches, another process installs the same model and begins to read it."""
+
+        name = "overtaken"
+
+        def fetch(self, preset: Preset, folder: Path, on_progress: OnProgress) -> None:
+            store_of(tmp_path, pinned, Folder(files)).pull("tiny")
+            Folder(files).fetch(preset, folder, on_progress)
+
+    entry = store_of(tmp_path, pinned, Overtaken()).pull("tiny")
+    assert entry.source == "memory"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 class Folder:
     """A source in memory."""
 

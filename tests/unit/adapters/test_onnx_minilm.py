@@ -13,6 +13,8 @@ from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.domain.errors import Unavailable
 from tests.support.tiny_encoder import forward
 
+pytestmark = pytest.mark.xdist_group("minilm")  # one worker loads it
+
 TEXTS = ["A man is eating food.", "Someone has a meal", "The stock market fell sharply on Tuesday; naïve façades, 東京 and 42.7 % …"]
 
 
