@@ -80,8 +80,8 @@ async def ask(
         else:
             response = await _stream(session, client, body)
     if explain and not output.json_mode:
-        output.out.print()
-        output.out.print(passage_table(response["passages"]))
+        output.print()
+        output.print(passage_table(response["passages"]))
 
 
 async def search(
@@ -133,7 +133,7 @@ async def _stream(session: Session, client: Client, body: Json) -> Json:
             response = event.data
     session.output.raw("\n")
     for line in source_lines(response):
-        session.output.out.print(line)
+        session.output.print(line)
     return response
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,7 +32,9 @@ async def connect(settings: Settings, server: str | None, output: Output) -> Asy
         return
     from ragstone.bootstrap import open_platform  # only here: it imports every engine
     from ragstone.services.orchestrator.app import create_app
+    from ragstone.telemetry.logging import configure_logging
 
+    configure_logging("DEBUG" if os.environ.get("RAGSTONE_DEBUG") else "CRITICAL")  # a command says itself what went wrong
     await ensure_model(settings, output)
     async with open_platform(settings) as platform, in_process(create_app(platform, settings)) as client:
         yield client

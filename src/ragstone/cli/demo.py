@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -80,7 +83,7 @@ class Show:
 
         if not self._output.json_mode:
             for part in parts:
-                self._output.out.print(text(part) if isinstance(part, str) else part)
+                self._output.print(text(part) if isinstance(part, str) else part)
 
     @property
     def output(self) -> Any:
@@ -188,12 +191,18 @@ async def _difference(show: Show, client: Client) -> Json:
     return answer
 
 
+def _program() -> str:
+    """How this program is called from here."""
+    return "ragstone" if shutil.which("ragstone") else os.path.relpath(sys.argv[0])
+
+
 def _how_to_go_on(directory: Path, commits: dict[str, Json]) -> str:
     last = commits[VERSIONS[-1]]["position"]
-    at = f"--data-dir {directory}"
+    at = f"{_program()} --data-dir {directory}"
     return (
         f"\nHow to go on ({last} commits are there to play with):\n"
-        f"  ragstone {at} ask 'How often is a fire drill held?' -c {NAME}\n"
-        f"  ragstone {at} ingest DIRECTORY -c NAME      your own documents\n"
-        f"  ragstone {at} up                            API on http://127.0.0.1:8642, docs page at /docs"
+        f"  {at} ask 'How often is a fire drill held?' -c {NAME}\n"
+        f"  {at} ingest DIRECTORY -c NAME\n"
+        f"  {at} up\n"
+        "The last one serves the API on http://127.0.0.1:8642; its documentation is the page http://127.0.0.1:8642/docs."
     )

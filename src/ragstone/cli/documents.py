@@ -59,7 +59,7 @@ async def list_(
             session.output.line(info)
         return
     rows = [(info["path"], info["media_type"], size(info["size"]), info["checksum"][:12], info["title"]) for info in infos]
-    session.output.out.print(table(("path", "type", "size", "checksum", "title"), rows, right=("size",)))
+    session.output.print(table(("path", "type", "size", "checksum", "title"), rows, right=("size",)))
 
 
 async def show(session: Session, path: _PATH, collection: COLLECTION, *, as_of: AS_OF = None) -> None:

@@ -20,10 +20,8 @@ async def follow(client: Client, job: Json, output: Output, title: str) -> Json:
         if job["state"] not in TERMINAL:
             async for event in client.events("GET", url("jobs", job["id"], "events")):
                 job = event.data["job"]
-                progress = job.get("progress") or {}
+                progress = job["progress"]
                 shown.show(_done(progress), _total(progress), describe(progress))
-                if job["state"] in TERMINAL:
-                    break
         if job["state"] not in TERMINAL:  # the stream ended early: ask
             job = (await client.get(url("jobs", job["id"])))["job"]
     if job["state"] == "failed":
@@ -56,7 +54,7 @@ def describe(progress: Json) -> str:
         parts.append(f"{progress.get('embedded', 0):,} embedded, {progress.get('reused', 0):,} reused")
     if phase == "embedding" and (rate := progress.get("rate")):
         parts.append(f"{rate:,.0f}/s")
-    if (left := progress.get("seconds_left")) is not None:
+    if left := progress.get("seconds_left"):
         parts.append(f"{duration(left)} left")
     return ", ".join(parts)
 

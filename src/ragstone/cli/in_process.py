@@ -6,6 +6,7 @@ httpx's own ASGITransport collects the whole body first, which would hold back p
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,7 @@ import httpx
 
 Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+_log = logging.getLogger(__name__)
 _AHEAD = 64  # pieces of a body that may wait to be read
 
 
@@ -39,6 +41,8 @@ class _Call(httpx.AsyncByteStream):
         self._task: asyncio.Task[None] | None = None
         self._body = aiter(request.stream) if isinstance(request.stream, httpx.AsyncByteStream) else None
         self._sent = False
+        self._complete = False
+        self._broken: Exception | None = None  # why the request's body could not be sent
 
     def start(self, app: App) -> None:
         url = self._request.url
@@ -60,8 +64,11 @@ class _Call(httpx.AsyncByteStream):
 
     async def head(self) -> tuple[int, list[tuple[bytes, bytes]]]:
         message = await self._messages.get()
+        if self._broken is not None:
+            await self.aclose()
+            raise self._broken
         if message is None:
-            await self._finish()
+            await self.aclose()
             raise httpx.RemoteProtocolError("the application sent no response", request=self._request)
         return message["status"], list(message.get("headers", []))
 
@@ -69,7 +76,8 @@ class _Call(httpx.AsyncByteStream):
         while (message := await self._messages.get()) is not None:
             if body := message.get("body"):
                 yield body
-        await self._finish()
+        if not self._complete:
+            raise httpx.RemoteProtocolError("the application ended its response half-way", request=self._request)
 
     async def aclose(self) -> None:
         self._closed.set()
@@ -80,20 +88,25 @@ class _Call(httpx.AsyncByteStream):
 
     async def _run(self, app: App, scope: Message) -> None:
         try:
-            await app(scope, self._receive, self._messages.put)
+            await app(scope, self._receive, self._send)
+        except Exception:  # as a server does: the application has answered and logged it, or the client sees that it has not
+            _log.debug("the application raised", exc_info=True)
         finally:
             if not self._closed.is_set():
                 await self._messages.put(None)
+
+    async def _send(self, message: Message) -> None:
+        self._complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await self._messages.put(message)
 
     async def _receive(self) -> Message:
         if self._sent or self._body is None:
             await self._closed.wait()
             return {"type": "http.disconnect"}
-        piece = await anext(self._body, None)
+        try:
+            piece = await anext(self._body, None)
+        except Exception as error:  # raised where the response is waited for, as over a socket
+            self._broken = error
+            return {"type": "http.disconnect"}
         self._sent = piece is None
         return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
-
-    async def _finish(self) -> None:
-        self._closed.set()
-        if self._task is not None:
-            await self._task

@@ -63,7 +63,8 @@ async def ingest(
         limits = (await client.get("/v1/info"))["limits"]
         found.leave_out_larger(limits["document_bytes"])
         _check(found, options)
-        session.interrupted = "Interrupted. What the server has accepted goes on; see `ragstone jobs`." if client.remote else "Interrupted."
+        goes_on = "goes on, see `ragstone jobs`" if client.remote else "is taken up again by the next command"
+        session.interrupted = f"Interrupted. What was accepted {goes_on}."
         if dry_run:
             comparison, planned = await plan(client, found, options, limits)
             _show_plan(session, options, found, comparison, planned)
@@ -76,7 +77,6 @@ async def ingest(
 
 
 def _check(found: Scan, options: LoadOptions) -> None:
-
     if options.strict and found.skipped:
         first = found.skipped[0]
         raise InvalidInput(f"--strict: {first.path}: {first.reason}; nothing was sent.", field=first.path)

@@ -10,6 +10,7 @@ import typer
 
 from ragstone.cli import ask, collections, config, demo, documents, history, ingest, interactions, jobs, models, up
 from ragstone.cli.command import new_app
+from ragstone.cli.output import Output
 from ragstone.cli.session import Flags
 
 GROUPS = (up, ingest, ask, collections, documents, history, jobs, interactions, models, config, demo)
@@ -42,7 +43,17 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that can't show a letter is no reason to stop
-    build()()
+    app = build()
+    if "--json" not in sys.argv:
+        app()
+        return
+    try:
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:  # a wrong option or argument
+        Output(json_mode=True).problem(
+            {"type": "urn:ragstone:problem:usage", "title": "Usage", "status": 422, "detail": error.format_message()}
+        )
+        sys.exit(2)
 
 
 def _version(wanted: bool) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from ragstone.cli.local import LocalDocument
+from ragstone.domain.errors import InvalidInput
 
 _PIECE = 1 << 20  # bytes
 
@@ -29,15 +30,19 @@ class Form:
         return f"multipart/form-data; boundary={self._boundary}"
 
     async def body(self) -> AsyncIterator[bytes]:
-        """Raises OSError when a file can't be read any more."""
+        """Raises `InvalidInput` when a file can't be read any more."""
         yield self._field("options", self._options)
         if metadata := {document.path: document.metadata for document in self._documents if document.metadata}:
             yield self._field("metadata", metadata)
         for document in self._documents:
             yield self._head(document)
-            for piece in document.pieces(_PIECE):
-                yield piece
-                self._sent(len(piece))
+            try:
+                for piece in document.pieces(_PIECE):
+                    yield piece
+                    self._sent(len(piece))
+            except OSError as error:
+                reason = (error.strerror or "input/output error").lower()
+                raise InvalidInput(f"{document.path}: it can't be read any more ({reason}).", field=document.path) from None
             yield b"\r\n"
         yield f"--{self._boundary}--\r\n".encode()
 

@@ -50,8 +50,17 @@ class Output:
         if self.json_mode:
             self.raw(json.dumps(document, indent=2) + "\n")
         else:
-            for part in shown:
+            self.print(*shown)
+
+    def print(self, *parts: RenderableType) -> None:
+        """To stdout; without the blanks that fill up tables where there is no terminal."""
+        for part in parts:
+            if self.out.is_terminal:
                 self.out.print(part)
+                continue
+            with self.out.capture() as captured:
+                self.out.print(part)
+            self.raw("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
 
     def line(self, document: Mapping[str, Any]) -> None:
         """One of several results as they come (JSON Lines)."""
@@ -86,7 +95,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
     from rich.table import Table  # rich is slow to import, and `ragstone --help` needs none of it
     from rich.text import Text
 
-    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    grid = Table(show_header=any(columns), box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         grid.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=column in right)
     for row in rows:

@@ -49,11 +49,11 @@ class Scan:
 
     def leave_out_larger(self, limit: int) -> None:
         """Documents of more than `limit` bytes become skipped."""
-        for document in [document for document in self.documents if document.size > limit]:
-            self.documents.remove(document)
-            self.skipped.append(
-                Skipped(document.path, TooLarge.code, f"it has {document.size:,} bytes, at most {limit:,} are taken; split it")
-            )
+        for document in self.documents:
+            if document.size > limit:
+                reason = f"it has {document.size:,} bytes, at most {limit:,} are taken; split it"
+                self.skipped.append(Skipped(document.path, TooLarge.code, reason))
+        self.documents = [document for document in self.documents if document.size <= limit]
 
 
 def scan(paths: Sequence[Path], options: ScanOptions) -> Scan:
