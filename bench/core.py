@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
         rows = asyncio.run(importlib.import_module(f"bench.{arguments[1]}").rows(data))
         print(json.dumps([asdict(row) for row in rows]))
         return 0
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=160)
     groups = tuple(arguments) or GROUPS
     rows = []
     for number, group in enumerate(groups, start=1):
