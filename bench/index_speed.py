@@ -19,6 +19,7 @@ from qdrant_edge import (
     EdgeShard,
     FieldCondition,
     Filter,
+    IdfParams,
     Prefetch,
     Query,
     QueryBatchRequest,
@@ -180,7 +181,7 @@ async def dense(search: Search, corpus: Corpus, seq: int, *, exact: bool) -> lis
 
 
 async def race(search: Search, bare: EdgeShard, corpus: Corpus, seq: int) -> tuple[list[float], list[float]]:
-    """Seconds a question, taking turns. The first ten questions warm both up."""
+    """Seconds a question, taking turns; each question is new. The first ten warm both up."""
     ours, theirs = [], []
     encoder = Bm25(Bm25Config(k=SPACE.bm25.k1, b=SPACE.bm25.b, avg_len=SPACE.bm25.average_length, language=SPACE.bm25.language))
     for text, vector in corpus.questions.items():
@@ -194,16 +195,17 @@ async def race(search: Search, bare: EdgeShard, corpus: Corpus, seq: int) -> tup
 
 
 def bare_requests(encoder: Bm25, text: str, vector: Vectors, seq: int) -> list[QueryRequest]:
-    """The three queries of a hybrid search: dense, BM25, BM25's candidates rescored by their cosine. The snapshot is the filter of each.
+    """The three queries of a hybrid search: dense, BM25, BM25's candidates rescored by their cosine. No payload is read.
 
-    They do not weigh words by the snapshot's statistics, which the engine would take longer for: a fast engine to be measured against.
+    The snapshot is the filter of each, and of BM25's statistics: the engine's own, which the vectors named `terms` carry.
     """
     inside = Filter(must=[FieldCondition("seq_from", range=RangeFloat(lte=seq)), FieldCondition("seq_to", range=RangeFloat(gt=seq))])
     near = Query.Nearest(vector.tolist(), using="dense")
-    words = Query.Nearest(encoder.embed_query(text), using="bm25")
-    prefetch = Prefetch(limit=CANDIDATES, query=words, filter=inside)
+    words = Query.Nearest(encoder.embed_query(text), using="terms")
+    statistics = SearchParams(idf=IdfParams(inside))
+    prefetch = Prefetch(limit=CANDIDATES, query=words, filter=inside, params=statistics)
     return [
-        QueryRequest(limit=CANDIDATES, query=near, filter=inside, with_payload=True),
-        QueryRequest(limit=CANDIDATES, query=words, filter=inside, with_payload=True),
+        QueryRequest(limit=CANDIDATES, query=near, filter=inside),
+        QueryRequest(limit=CANDIDATES, query=words, filter=inside, params=statistics),
         QueryRequest(limit=CANDIDATES, query=near, prefetches=[prefetch], params=SearchParams(exact=True), filter=inside),
     ]

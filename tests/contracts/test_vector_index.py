@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,7 +76,7 @@ async def paths_at(index: VectorIndex, seq: int, gaps: frozenset[int] = frozense
 
 
 async def test_an_index_that_was_not_created_is_not_found_and_not_made(empty: VectorIndex) -> None:
-    calls = [
+    calls: list[Callable[[], Awaitable[object]]] = [
         lambda: empty.insert(NAME, [point()]),
         lambda: empty.close_points(NAME, [point().chunk.id], 2, ()),
         lambda: empty.opened(NAME, 1),

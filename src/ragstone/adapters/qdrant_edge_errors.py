@@ -13,6 +13,8 @@ from ragstone.domain.errors import DataDirectoryError, InternalError, NotFound, 
 # A shard's write-ahead log grows by 32 MiB at a time, and so do its vectors.
 RESERVE = 128 * 2**20  # bytes
 
+DAMAGED = "The index is damaged; restore the data directory from a backup."
+
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
@@ -39,7 +41,7 @@ def _error(text: str, doing: str) -> RagstoneError:
     if "not initialized" in text:
         return NotFound("The index was dropped meanwhile.", field="index")
     if "cannot load edge shard" in text or "no segments were loaded" in text or "failed to open WAL" in text:
-        return DataDirectoryError("The index is damaged; restore the data directory from a backup.")
+        return DataDirectoryError(DAMAGED)
     return InternalError(f"The index failed while {doing}; the log has the engine's own words.")
 
 

@@ -37,13 +37,13 @@ from qdrant_edge import (
 )
 
 from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder, SnapshotStatistics
-from ragstone.adapters.qdrant_edge_errors import check_room, translated
+from ragstone.adapters.qdrant_edge_errors import DAMAGED, check_room, translated
 from ragstone.adapters.qdrant_edge_files import IndexState, sync
 from ragstone.adapters.qdrant_edge_filters import EdgeCondition, any_of, closable, in_snapshot
 from ragstone.adapters.qdrant_edge_payload import from_payload, number_path, to_payload
 from ragstone.domain import retrieval
 from ragstone.domain.commits import OPEN
-from ragstone.domain.errors import InternalError
+from ragstone.domain.errors import DataDirectoryError, InternalError
 
 _T = TypeVar("_T")
 
@@ -89,6 +89,8 @@ class Shard:
         self._journal: list[UpdateOperation] | None = None
         self.statistics = SnapshotStatistics()
         with translated("opening it"):
+            if not any(folder.glob("segments/*")):  # the engine would take it for an empty one
+                raise DataDirectoryError(DAMAGED)
             self.engine = EdgeShard.load(str(folder))
             self._indexed = set(self.engine.info().payload_schema)
         self._unflushed = 0
