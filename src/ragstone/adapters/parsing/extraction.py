@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ragstone.domain.documents import Block, BlockKind, ExtractedText
 
-MAX_BLOCKS = 500_000
+MAX_BLOCKS = 200_000
 _BLANKS = re.compile(r"\s+")
 _UNWANTED = re.compile("[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # control characters and lone surrogates
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -11,7 +10,8 @@ from typing import Any, ClassVar
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives, roles
 
-_CODE_NAMES = "code-block sourcecode prompt testcode testoutput ipython jupyter-execute console graphviz mermaid plantuml"
+# `code` and `code-block` too: docutils drops the content of those that have an option of Sphinx's.
+_CODE_NAMES = "code code-block sourcecode prompt testcode testoutput ipython jupyter-execute console graphviz mermaid plantuml"
 _CODE = frozenset(_CODE_NAMES.split())
 # What holds no text of its own, and `date`, which would make the text depend on the day.
 _SILENT_NAMES = "toctree index highlight autosummary literalinclude default-domain currentmodule inheritance-diagram meta date"
@@ -66,18 +66,15 @@ def _unknown_role(name: str, rawtext: str, text: str, *_: object, **__: object) 
 
 def prepare() -> None:
     """Imports every directive, and makes docutils' look-ups fall back on the above in this process: it has no setting for that."""
-    for module in pkgutil.iter_modules(directives.__path__):
-        importlib.import_module(f"{directives.__name__}.{module.name}")
+    for module in {module for module, _ in vars(directives)["_directive_registry"].values()}:
+        importlib.import_module(f"{directives.__name__}.{module}")
     find_directive: _Lookup = directives.directive
     find_role: _Lookup = roles.role
 
     def directive(name: str, *rest: object) -> Any:
-        if name.lower() in _SILENT:
-            return _Silent, []
-        found, messages = find_directive(name, *rest)
-        if found is not None:
-            return found, messages
-        return (_Code if name.lower() in _CODE else _Unknown), []
+        own = _Silent if name.lower() in _SILENT else _Code if name.lower() in _CODE else None
+        found, messages = (own, []) if own else find_directive(name, *rest)
+        return (found, messages) if found is not None else (_Unknown, [])
 
     def role(name: str, *rest: object) -> Any:
         found, messages = find_role(name, *rest)

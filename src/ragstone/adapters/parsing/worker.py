@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from ragstone.adapters.parsing.extraction import ParseFailure, Source
@@ -24,7 +25,7 @@ from ragstone.domain.documents import ExtractedText
 
 Parse = Callable[[Source], ExtractedText]
 LENGTHS = struct.Struct(">II")
-RECYCLE_SHARE = 0.4  # of the memory limit: having grown beyond it the process ends, so that each document finds about the same room
+RECYCLE_SHARE = 0.4  # of the memory limit: a process that has grown beyond it ends, so that each document finds about the same room
 _RECURSION_LIMIT = 5000
 _SMALLEST_PDF = (
     b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
@@ -166,6 +167,9 @@ def _limit(which: int, value: int, *, hard: bool = False) -> None:
 
 
 def _has_grown(limits: Limits) -> bool:
-    """Whether the most memory ever used is beyond the share that is left to what stays behind."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit > RECYCLE_SHARE * limits.memory
+    """Whether what is left behind takes more than its share of the memory (looked at only where the limit is enforced)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return False
+    return pages * resource.getpagesize() > RECYCLE_SHARE * limits.memory
