@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from ragstone.domain.answers import Usage
+from ragstone.domain.errors import Unavailable
 from ragstone.domain.evidence import Candidate, gather, scores
 from ragstone.domain.generation import GeneratedText, GenerationEvent, GenerationFinished, GenerationRequest, GeneratorIdentity
 from ragstone.ports.embedding_model import EmbeddingModel
@@ -39,7 +41,11 @@ class ExtractiveGenerator:
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """One piece per sentence, each followed by ` [n]`. Sentences of one passage come in its order."""
-        chosen = await self._choose(request)
+        try:
+            async with asyncio.timeout(request.timeout):
+                chosen = await self._choose(request)
+        except TimeoutError as error:
+            raise Unavailable("The embedding model did not answer in time to choose sentences; try again.") from error
         read = sum(self.count_tokens(passage.chunk.text) for passage in request.passages)
         written = 0
         for place, candidate in enumerate(chosen):

@@ -32,9 +32,13 @@ class OpenAIGenerator:
     def __init__(self, base_url: str, model: str, *, api_key: str | None = None, context_window: int = 8192) -> None:
         self._identity = GeneratorIdentity("openai", model)
         self._context_window = context_window
-        self._url = f"{_checked(base_url).rstrip('/')}/chat/completions"
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(None, connect=10.0), follow_redirects=False)
+        address = _checked(base_url)
+        self._url = f"{str(address).rstrip('/')}/chat/completions"
+        self._client = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=httpx.Timeout(None, connect=10.0),
+            verify=address.scheme != "http",  # without TLS there are no certificates to load, which takes most of a second
+        )
 
     @property
     def identity(self) -> GeneratorIdentity:
@@ -162,7 +166,9 @@ async def _events(response: httpx.Response) -> AsyncIterator[str]:
             elif not content and data:
                 yield b"\n".join(data).decode("utf-8", "replace")
                 data = []
-    if data:  # some servers end without the last blank line
+    if pending.startswith(b"data:"):  # some servers end without the last line feeds
+        data.append(pending[5:].strip())
+    if data:
         yield b"\n".join(data).decode("utf-8", "replace")
 
 
@@ -201,7 +207,7 @@ def _usage(chunk: dict[str, Any]) -> Usage | None:
     return Usage(*(count if isinstance(count, int) else 0 for count in counts))
 
 
-def _checked(base_url: str) -> str:
+def _checked(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL:
@@ -211,4 +217,4 @@ def _checked(base_url: str) -> str:
             "generator.base_url: it must be an http or https address such as http://127.0.0.1:8080/v1, without user, password or query.",
             field="generator.base_url",
         )
-    return base_url
+    return url

@@ -12,6 +12,7 @@ import re
 _PREFIX = 6
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]+")
+_PLURAL = re.compile(r"(?:(?<=[a-z]{3})(?<![su])s|'s)$")  # English, for words that are shorter than the prefix
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _NEGATIONS = re.compile(r"\b(?:not|no|never|none|neither|nor|without|cannot|nobody|nothing|nowhere)\b|n['’]t\b", re.IGNORECASE)
@@ -175,5 +176,5 @@ def _terms(text: str, *, keep_stop_words: bool) -> list[str]:
         if _UNSPACED.search(word):
             found.extend(word[at : at + 2] for at in range(max(1, len(word) - 1)))
         else:
-            found.append(word.replace("’", "'").removesuffix("'s")[:_PREFIX])
+            found.append(_PLURAL.sub("", word.replace("’", "'"))[:_PREFIX])
     return found

@@ -1,0 +1,133 @@
+"""The contract of `Generator`, over the extractive one, an OpenAI-compatible endpoint and the fake."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from ragstone.adapters.extractive import ExtractiveGenerator
+from ragstone.adapters.openai_generator import OpenAIGenerator
+from ragstone.domain.errors import Unavailable
+from ragstone.domain.generation import GeneratedText, GenerationEvent, GenerationFinished, GenerationRequest
+from ragstone.domain.retrieval import Vectors
+from ragstone.ports.generator import Generator
+from tests.fakes.embedding_model import HashingEmbeddingModel
+from tests.fakes.generator import ScriptedGenerator
+from tests.support.chat_server import chat_server, hang, quote
+from tests.support.passages import passages, request
+
+FOUND = passages("Quartz is a mineral. It is made of silica.", "Gold is a metal.")
+ASK = request("What is quartz?", FOUND)
+
+
+class SilentEmbeddingModel(HashingEmbeddingModel):
+    """Never answers; `asked` is set when it is called and `cancelled` when its caller gave up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+        raise AssertionError
+
+
+@asynccontextmanager
+async def _extractive(*, silent: bool) -> AsyncIterator[Generator]:
+    yield ExtractiveGenerator(SilentEmbeddingModel() if silent else HashingEmbeddingModel())
+
+
+@asynccontextmanager
+async def _openai(*, silent: bool) -> AsyncIterator[Generator]:
+    async with chat_server(hang if silent else quote) as server:
+        generator = OpenAIGenerator(server.base_url, "m")
+        yield generator
+        await generator.aclose()
+
+
+@asynccontextmanager
+async def _scripted(*, silent: bool) -> AsyncIterator[Generator]:
+    yield ScriptedGenerator(["Quartz "], blocks=True) if silent else ScriptedGenerator()
+
+
+ADAPTERS = {"extractive": _extractive, "openai": _openai, "scripted": _scripted}
+
+
+@pytest.fixture(params=ADAPTERS)
+async def generator(request: pytest.FixtureRequest) -> AsyncIterator[Generator]:
+    async with ADAPTERS[request.param](silent=False) as made:
+        yield made
+
+
+@pytest.fixture(params=ADAPTERS)
+async def silent(request: pytest.FixtureRequest) -> AsyncIterator[Generator]:
+    """One whose engine stops answering."""
+    async with ADAPTERS[request.param](silent=True) as made:
+        yield made
+
+
+async def _all(generator: Generator, asked: GenerationRequest) -> list[GenerationEvent]:
+    async with asyncio.timeout(10):
+        return [event async for event in generator.stream(asked)]
+
+
+async def test_text_comes_first_and_one_finish_last(generator: Generator) -> None:
+    *pieces, last = await _all(generator, ASK)
+    assert pieces
+    assert all(isinstance(piece, GeneratedText) and piece.text for piece in pieces)
+    assert isinstance(last, GenerationFinished)
+    assert last.usage.prompt_tokens > 0
+    assert last.usage.completion_tokens > 0
+
+
+async def test_the_same_request_twice_gives_the_same_answer(generator: Generator) -> None:
+    assert await _all(generator, ASK) == await _all(generator, ASK)
+
+
+async def test_streams_side_by_side_do_not_mix(generator: Generator) -> None:
+    alone = await _all(generator, ASK)
+    assert await asyncio.gather(*(_all(generator, ASK) for _ in range(4))) == [alone] * 4
+
+
+async def test_passages_are_cited_by_number(generator: Generator) -> None:
+    text = "".join(event.text for event in await _all(generator, ASK) if isinstance(event, GeneratedText))
+    assert "[1]" in text
+
+
+async def test_closing_early_is_clean_and_leaves_it_usable(generator: Generator) -> None:
+    async with aclosing(generator.stream(ASK)) as events:
+        assert isinstance(await anext(events), GeneratedText)
+    assert len(await _all(generator, ASK)) > 1
+
+
+async def test_silence_beyond_the_timeout_is_unavailable(silent: Generator) -> None:
+    with pytest.raises(Unavailable):
+        await _all(silent, request("What is quartz?", FOUND, timeout=0.05))
+
+
+async def test_cancelling_a_waiting_stream_ends_it(silent: Generator) -> None:
+    task = asyncio.ensure_future(_all(silent, ASK))
+    await asyncio.wait([task], timeout=0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 1)
+
+
+async def test_tokens_grow_with_the_text(generator: Generator) -> None:
+    assert generator.count_tokens("") == 0
+    assert 0 < generator.count_tokens("Quartz.") < generator.count_tokens("Quartz is a mineral made of silica.")
+    assert generator.context_window > generator.count_tokens("Quartz is a mineral.")
+
+
+async def test_identity_is_stable(generator: Generator) -> None:
+    assert generator.identity == generator.identity
+    assert generator.identity.kind
+    assert generator.identity.name
