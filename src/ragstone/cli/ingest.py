@@ -106,6 +106,7 @@ def summary(options: LoadOptions, found: Scan, loaded: Loaded, seconds: float) -
         "deletes": comparison.deletes,
         "stats": _sum([result["stats"] for result in results]),
         "failures": [one for one in skipped if one["code"] not in _NOT_DOCUMENTS]
+        + loaded.refused
         + [failure for result in results for failure in result["failures"]],
         "skipped": [one for one in skipped if one["code"] in _NOT_DOCUMENTS],
         "jobs": [job["id"] for job in loaded.jobs],

@@ -55,10 +55,11 @@ class Comparison:
 
 @dataclass(slots=True)
 class Loaded:
-    """What was done. `jobs` in order, one an ingest; empty when nothing differed."""
+    """What was done. `jobs` in order, one an ingest; empty when nothing differed. `refused`: failures of requests in which no document was good."""
 
     comparison: Comparison
     jobs: list[Json] = field(default_factory=list)
+    refused: list[Json] = field(default_factory=list)
 
 
 async def compare(client: Client, found: Scan, options: LoadOptions) -> Comparison:
@@ -159,20 +160,35 @@ async def _send(client: Client, loaded: Loaded, options: LoadOptions, limits: Js
         if len(cut) > 1 and options.message:
             request["message"] = f"{options.message} ({number}/{len(cut)})"
         headers = {"If-Match": head or EMPTY} if options.mirror and (options.wait or number == 1) else {}
-        with bar(output, f"Sending{name}") as shown:
-            total = sum(document.size for document in part)
-            sent = 0
-
-            def tell(count: int, shown: Any = shown, total: int = total) -> None:
-                nonlocal sent
-                sent += count
-                shown.show(sent, total, f"{size(sent)} of {size(total)}")
-
-            job = (await _post(client, part, request, headers, tell))["job"]
-        if options.wait:
-            job = await follow(client, job, output, f"Ingesting{name}")
-            head = (job.get("result") or {}).get("commit_id") or head
+        try:
+            job = await _one(client, part, request, headers, output, name)
+            if options.wait:
+                job = await follow(client, job, output, f"Ingesting{name}")
+        except ProblemError as error:
+            failures = error.document.get("failures") or []
+            all_bad = bool(failures) and {failure["path"] for failure in failures} == {document.path for document in part}
+            other_good = bool(comparison.unchanged or loaded.jobs or not is_last)
+            if options.strict or not (all_bad and other_good):
+                raise
+            loaded.refused += failures
+            continue
+        head = (job.get("result") or {}).get("commit_id") or head
         loaded.jobs.append(job)
+
+
+async def _one(client: Client, part: list[LocalDocument], request: Json, headers: dict[str, str], output: Output, name: str) -> Json:
+    """Sends one request; the job, accepted."""
+    total = sum(document.size for document in part)
+    sent = 0
+    with bar(output, f"Sending{name}") as shown:
+
+        def tell(count: int) -> None:
+            nonlocal sent
+            sent += count
+            shown.show(sent, total, f"{size(sent)} of {size(total)}")
+
+        job: Json = (await _post(client, part, request, headers, tell))["job"]
+        return job
 
 
 async def _post(client: Client, part: list[LocalDocument], request: Json, headers: dict[str, str], sent: Any) -> Json:
