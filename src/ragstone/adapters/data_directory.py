@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragstone.adapters.durable_files import sync_directory, write_durably
 from ragstone.domain.errors import DataDirectoryError, RagstoneError, StorageFull
 
 FORMAT = 1
@@ -81,7 +82,10 @@ def _open(path: Path) -> DataDirectory:
             (path / name).mkdir(mode=0o700, exist_ok=True)
         if is_new:
             path.chmod(0o700)
-            _write_format(path)
+            fresh = path / ".FORMAT.new"
+            fresh.unlink(missing_ok=True)  # of a start that was cut short
+            write_durably(path / "FORMAT", f"{FORMAT}\n".encode(), fresh)
+            sync_directory(path)
         return DataDirectory(path / "versions", path / "index", path / "staging", path / "ragstone.db", lock)
     except BaseException:
         os.close(lock)
@@ -132,20 +136,6 @@ def _check_format(path: Path, is_new: bool) -> None:
         raise DataDirectoryError(
             f"the data directory was made by a newer ragstone (format {text}, this one knows {FORMAT}); upgrade ragstone.", field=_FIELD
         )
-
-
-def _write_format(path: Path) -> None:
-    fresh = path / ".FORMAT.new"
-    with fresh.open("w") as file:
-        file.write(f"{FORMAT}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path / "FORMAT")
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unusable(error: OSError) -> RagstoneError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
+from ragstone.adapters.durable_files import sync_directory, write_durably
 from ragstone.domain.documents import checksum
 from ragstone.domain.errors import InternalError, NotFound, StorageFull, Unavailable
 
@@ -60,18 +60,10 @@ class FileStaging:
         target = directory / digest
         if not target.exists():
             temporary = self._directory / f".{uuid4().hex}"
-            try:
-                with temporary.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                directory.mkdir(mode=0o700, exist_ok=True)
-                temporary.rename(target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        _sync_directory(directory)  # even when the file was there: whoever wrote it may not have come this far
-        _sync_directory(self._directory)
+            directory.mkdir(mode=0o700, exist_ok=True)
+            write_durably(target, content, temporary)
+        sync_directory(directory)  # even when the file was there: whoever wrote it may not have come this far
+        sync_directory(self._directory)
         return digest
 
     def _of(self, job: str) -> Path:
@@ -97,11 +89,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,7 +18,7 @@ from typing import TypeVar
 from dulwich.errors import ChecksumMismatch, FileFormatException, NotGitRepository
 
 from ragstone.adapters import git_tree
-from ragstone.adapters.git_objects import sync_directory
+from ragstone.adapters.durable_files import sync_directory
 from ragstone.adapters.git_repository import About, GitRepository
 from ragstone.domain.commits import DocumentChange
 from ragstone.domain.documents import DocumentInfo, ExtractedText, StoredDocument

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,6 +12,8 @@ from dulwich.object_format import DEFAULT_OBJECT_FORMAT
 from dulwich.object_store import DiskObjectStore
 from dulwich.objects import ObjectID, ShaFile
 from dulwich.pack import Pack, full_unpacked_object, write_pack_data, write_pack_index
+
+from ragstone.adapters.durable_files import sync_directory, write_durably
 
 _LOOSE_AT_MOST = 64  # objects of one write; beyond, one pack costs fewer fsyncs
 _PACKS_AT_MOST = 32  # beyond, the smaller half is merged: every look-up may have to ask every pack
@@ -43,7 +44,7 @@ class GitObjects:
             self._write_pack(iter(distinct), len(distinct))
             return
         for each in distinct:
-            self._store.add_object(each)  # fsyncs the file: core.fsyncObjectFiles is set
+            self._write_file(each)
         for directory in sorted({self._directory / each.id[:2].decode() for each in distinct}):
             sync_directory(directory)
         sync_directory(self._directory)
@@ -82,6 +83,14 @@ class GitObjects:
         with self._lock:
             self._store.close()
 
+    def _write_file(self, each: ShaFile) -> None:
+        # Not dulwich's add_object: when the disk is full it leaves its lock behind, and the object could never be written again.
+        name = each.id.decode()
+        target = self._directory / name[:2] / name[2:]
+        if not target.exists():
+            target.parent.mkdir(exist_ok=True)
+            write_durably(target, each.as_legacy_object(_COMPRESSION), target.with_name(f"tmp_obj_{uuid4().hex}"))
+
     def _write_pack(self, objects: Iterator[ShaFile], count: int) -> None:
         directory = self._directory / "pack"
         name = f"pack-{uuid4().hex}"
@@ -112,21 +121,11 @@ class GitObjects:
 
 def sweep(repository: Path) -> None:
     """Removes what a killed process left: lock files and half-written packs. Only the directory's one owner may call it."""
-    for lock in [*repository.glob("*.lock"), *repository.glob("refs/**/*.lock"), *repository.glob("objects/??/*.lock")]:
-        lock.unlink(missing_ok=True)
+    for file in [*repository.glob("*.lock"), *repository.glob("refs/**/*.lock"), *repository.glob("objects/??/tmp_obj_*")]:
+        file.unlink(missing_ok=True)
     packs = repository / "objects" / "pack"
     for file in packs.glob("tmp*"):
         file.unlink(missing_ok=True)
     for file in packs.glob("pack-*"):
         if not (file.with_suffix(".idx").exists() and file.with_suffix(".pack").exists()):
             file.unlink(missing_ok=True)
-
-
-def sync_directory(directory: Path) -> None:
-    """Makes the names in a directory durable. A directory that is gone needs nothing."""
-    with suppress(FileNotFoundError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

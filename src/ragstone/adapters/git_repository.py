@@ -7,17 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from dulwich.file import FileLocked
 from dulwich.object_store import DiskObjectStore
-from dulwich.objects import ZERO_SHA, Commit, ObjectID, ShaFile
+from dulwich.objects import Commit, ObjectID, ShaFile
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from ragstone.adapters import git_tree
-from ragstone.adapters.git_objects import GitObjects, sweep, sync_directory
+from ragstone.adapters.durable_files import sync_directory, write_durably
+from ragstone.adapters.git_objects import GitObjects, sweep
 from ragstone.domain.commits import DocumentChange
 from ragstone.domain.documents import StoredDocument
 from ragstone.domain.errors import Conflict, NotFound, Unavailable
@@ -55,11 +57,7 @@ class GitRepository:
         """An empty bare repository whose HEAD is `main`; appears whole or not at all."""
         fresh = path.with_name(f".{path.name}.new")
         fresh.mkdir()
-        with Repo.init_bare(str(fresh), default_branch=b"main") as repo:
-            config = repo.get_config()
-            config.set((b"core",), b"fsyncObjectFiles", True)
-            config.set((b"core",), b"looseCompression", b"1")
-            config.write_to_path()
+        Repo.init_bare(str(fresh), default_branch=b"main").close()
         fresh.rename(path)
         sync_directory(path.parent)
 
@@ -86,7 +84,7 @@ class GitRepository:
             self._load(commit)
             main = self._ref(_MAIN)
             if main is None or (main != commit and self._is_ahead(commit, main)):
-                self._set_ref(_MAIN, main, commit)
+                self._set_ref(_MAIN, commit)
         if attempt is not None:
             self.drop_attempts([attempt])
 
@@ -105,7 +103,7 @@ class GitRepository:
             for attempt in attempts:
                 ref = _attempt_ref(attempt)
                 if self._ref(ref) is not None:
-                    self._patiently(lambda ref=ref: self._repo.refs.remove_if_equals(ref, None))
+                    self._patiently(partial(self._repo.refs.remove_if_equals, ref, None))
 
     def root(self, commit: str | None) -> bytes:
         """The id of a commit's tree; of the empty tree for None."""
@@ -142,8 +140,7 @@ class GitRepository:
         commit.encoding = b"UTF-8"
         commit.message = _message(about, count)
         self.objects.write([*objects, commit])
-        ref = _attempt_ref(attempt)
-        self._set_ref(ref, self._ref(ref), commit.id.decode())
+        self._set_ref(_attempt_ref(attempt), commit.id.decode())
         return commit.id.decode()
 
     def _load(self, commit: str) -> Commit:
@@ -177,11 +174,12 @@ class GitRepository:
         value = self._repo.refs.read_ref(ref)
         return value.decode() if value else None
 
-    def _set_ref(self, ref: Ref, old: str | None, new: str) -> None:
-        expected = ObjectID(old.encode()) if old else ZERO_SHA
-        if not self._patiently(lambda: self._repo.refs.set_if_equals(ref, expected, ObjectID(new.encode()))):
-            raise Unavailable("a branch moved while it was written; try again.")
-        directory = (self._path / ref.decode()).parent
+    def _set_ref(self, ref: Ref, new: str) -> None:
+        """Durable, under Git's own lock. Not dulwich's set_if_equals: when the disk is full it leaves its lock behind."""
+        path = self._path / ref.decode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._patiently(lambda: write_durably(path, f"{new}\n".encode(), path.with_name(f"{path.name}.lock")))
+        directory = path.parent
         while directory != self._path:
             sync_directory(directory)
             directory = directory.parent
@@ -191,7 +189,7 @@ class GitRepository:
         for _ in range(_LOCK_TRIES):
             try:
                 return operation()
-            except FileLocked:
+            except (FileLocked, FileExistsError):
                 time.sleep(_LOCK_PAUSE)
         raise Unavailable("a branch of the version store stays locked; remove what else writes to it.")
 
