@@ -60,7 +60,9 @@ async def rows(data: Path) -> list[Row]:
 
 async def fill(home: Path, lines: list[bytes], docs: Path) -> int:
     """Abstracts, then documentation, until there are `CHUNKS` chunks."""
-    batches = [(Upload("papers.jsonl", b"".join(lines[start : start + 1000])),) for start in range(0, len(lines), 1000)]
+    batches: list[tuple[Upload, ...]] = [
+        (Upload("papers.jsonl", b"".join(lines[start : start + 1000])),) for start in range(0, len(lines), 1000)
+    ]
     files = sorted(docs.rglob("*.md"))  # noqa: ASYNC240 - nothing else runs on this loop
     batches += [
         tuple(Upload(path.relative_to(docs).as_posix(), path.read_bytes()) for path in files[start : start + 20])

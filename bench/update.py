@@ -29,8 +29,9 @@ class RandomVectors:
 
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         seeds = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) for text in texts]
-        vectors = np.array([np.random.default_rng(seed).standard_normal(384) for seed in seeds], np.float32).reshape(-1, 384)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors: Vectors = np.array([np.random.default_rng(seed).standard_normal(384) for seed in seeds], np.float32).reshape(-1, 384)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
 
     async def embed_queries(self, texts: Sequence[str]) -> Vectors:
         return await self.embed_passages(texts)

@@ -8,7 +8,6 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
@@ -96,7 +95,7 @@ class CollectionMachine(RuleBasedStateMachine):
             candidates = await self.platform.adapters.index.search(
                 index, commit.seq, commit.gaps, vector=vector, text=question, filter=Filter(), limit=3, exact=True
             )
-            found.append([(candidate.chunk.id, candidate.dense, candidate.bm25) for candidate in candidates])
+            found.append([(candidate.id, candidate.dense, candidate.bm25) for candidate in candidates])
         return found
 
     @initialize()
@@ -185,7 +184,7 @@ class CollectionMachine(RuleBasedStateMachine):
 
 
 def _run(open_world: object, examples: int, steps: int) -> None:
-    machine = type("Machine", (CollectionMachine,), {"open_world": staticmethod(open_world)})  # type: ignore[arg-type]
+    machine = type("Machine", (CollectionMachine,), {"open_world": staticmethod(open_world)})
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit
@@ -30,7 +31,7 @@ class Maintenance:
             if name not in self._running:
                 task = asyncio.create_task(self._optimise(name))
                 self._running[name] = task
-                task.add_done_callback(lambda _, name=name: self._running.pop(name, None))
+                task.add_done_callback(partial(self._ended, name))
 
     async def idle(self) -> None:
         """Returns when nothing runs."""
@@ -41,6 +42,9 @@ class Maintenance:
         for task in tuple(self._running.values()):
             task.cancel()
         await self.idle()
+
+    def _ended(self, name: str, _: asyncio.Task[None]) -> None:
+        del self._running[name]
 
     async def _optimise(self, name: str) -> None:
         try:

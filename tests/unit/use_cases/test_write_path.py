@@ -89,12 +89,18 @@ async def test_mirror_prefix_touches_nothing_else(world: World) -> None:
 
 async def test_a_plan_tells_what_the_ingest_then_does(world: World) -> None:
     await run(world, IngestRequest((A, B)))
-    request = IngestRequest((Upload("a.txt", b"The ferry leaves at ten.", "text/plain"), Upload("c.txt", B.content, "text/plain")), mirror=True)
+    request = IngestRequest(
+        (Upload("a.txt", b"The ferry leaves at ten.", "text/plain"), Upload("c.txt", B.content, "text/plain")), mirror=True
+    )
     plan = await world.platform.ingest.plan("docs", request)
     assert (plan.added, plan.changed, plan.removed) == (("c.txt",), ("a.txt",), ("b.txt",))
     assert len(await world.platform.history.log("docs")) == 1
     stats = result(await run(world, request)).stats
-    assert (plan.chunks_added, plan.chunks_removed, plan.chunks_to_embed) == (stats.chunks_added, stats.chunks_removed, stats.chunks_embedded)
+    assert (plan.chunks_added, plan.chunks_removed, plan.chunks_to_embed) == (
+        stats.chunks_added,
+        stats.chunks_removed,
+        stats.chunks_embedded,
+    )
     assert plan.chunks_to_embed == 1  # the text of b.txt was embedded before
 
 
@@ -116,7 +122,10 @@ async def test_if_match_is_checked_again_under_the_lease(world: World) -> None:
     first = await run(world, IngestRequest((A,)))
     ingest = world.platform.ingest
     jobs = await asyncio.gather(
-        *(ingest.submit("docs", IngestRequest((Upload(f"{n}.txt", b"Text.", "text/plain"),), expected_head=result(first).commit_id)) for n in range(2))
+        *(
+            ingest.submit("docs", IngestRequest((Upload(f"{n}.txt", b"Text.", "text/plain"),), expected_head=result(first).commit_id))
+            for n in range(2)
+        )
     )
     done = [await ingest.wait(job.id, 20) for job in jobs]
     assert sorted((job.state, result(job).status) for job in done) == [("failed", 412), ("published", 200)]
@@ -144,7 +153,9 @@ async def test_bad_vectors_publish_nothing(world: World, bad: Vectors, monkeypat
 
 
 @pytest.mark.parametrize("error", [StorageFull("no space"), InternalError("broken")])
-async def test_a_failed_write_leaves_nothing_that_a_later_commit_shows(world: World, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_write_leaves_nothing_that_a_later_commit_shows(
+    world: World, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     index = world.platform.adapters.index
     insert = index.insert
 
