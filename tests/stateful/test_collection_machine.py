@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -183,9 +184,9 @@ class CollectionMachine(RuleBasedStateMachine):
             assert {chunk for answer in self.versions[-1].answers for chunk, _, _ in answer} or not self.head
 
 
-def _run(open_world: object, examples: int, steps: int) -> None:
+def _run(open_world: Callable[[Path], Awaitable[World]], examples: int, steps: int) -> None:
     machine = type("Machine", (CollectionMachine,), {"open_world": staticmethod(open_world)})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True

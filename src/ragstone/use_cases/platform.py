@@ -120,6 +120,6 @@ def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: s
             progress,
             maintenance.published,
             holder,
-        ),  # fmt: skip
+        ),
         maintenance=maintenance,
     )

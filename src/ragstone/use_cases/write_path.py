@@ -151,9 +151,15 @@ class WritePath:
         ):
             raise JobRejected(resolved.failures)
         commit = await self._versions.stage(
-            repo, lease.attempt, lease.head_id, list(resolved.puts.values()), resolved.removes,
-            author=request.author, message=request.message, metadata=notes,
-        )  # fmt: skip
+            repo,
+            lease.attempt,
+            lease.head_id,
+            list(resolved.puts.values()),
+            resolved.removes,
+            author=request.author,
+            message=request.message,
+            metadata=notes,
+        )
         return commit, resolved
 
     async def _changed(
@@ -180,9 +186,19 @@ class WritePath:
         space_id = head.space_id if head else collection.space_id
         stats = _stats(head, changes, written[space_id])
         commit = Commit(
-            collection.name, lease.attempt, 0, staged, lease.head_id, space_id, frozenset(), job.id,
-            job.request.author, job.request.message, 0.0, stats,
-        )  # fmt: skip
+            collection.name,
+            lease.attempt,
+            0,
+            staged,
+            lease.head_id,
+            space_id,
+            frozenset(),
+            job.id,
+            job.request.author,
+            job.request.message,
+            0.0,
+            stats,
+        )
         result = JobResult("published", staged, lease.attempt, None, stats, failures)
         paths = [change.path for change in changes]
         try:
@@ -213,8 +229,15 @@ class WritePath:
             raise error
         failures = error.failures if isinstance(error, JobRejected) else ()
         result = JobResult(
-            "failed", None, None, None, failures=failures, error_code=error.code, error=error.message, status=error.status,
-        )  # fmt: skip
+            "failed",
+            None,
+            None,
+            None,
+            failures=failures,
+            error_code=error.code,
+            error=error.message,
+            status=error.status,
+        )
         try:
             await self._catalog.fail(lease, result)
         except LeaseLost:
