@@ -1,0 +1,171 @@
+"""Every other command that talks to the API, over the fakes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ragstone.cli import ask, collections, documents, history, interactions, jobs
+from ragstone.cli.ingest import ingest
+from tests.unit.cli.conftest import Shell
+
+Tree = Callable[..., Path]
+HOSTILE = "# Alpha\n\nAlpha is \x1b[2J\x1b]0;owned\x07 the [bold]first[/bold] letter.\n"
+
+
+@pytest.fixture
+async def filled(shell: Shell, tree: Tree) -> Shell:
+    """Two commits: v1 has a.md and b.md; in v2 b.md is changed."""
+    root = tree("docs", {"a.md": HOSTILE, "b.md": "# Beta\n\nBeta is the second letter.\n"})
+    await shell(ingest, [root], "docs", message="first")
+    await shell(history.tag, "docs", "v1")
+    tree("docs", {"b.md": "# Beta\n\nBeta is a letter of the Greek alphabet.\n"})
+    await shell(ingest, [root], "docs", message="second")
+    return shell
+
+
+async def test_ask_prints_answer_citations_and_commit(filled: Shell) -> None:
+    ran = await filled(ask.ask, "What is Alpha?", "docs")
+    response = (await filled(ask.ask, "What is Alpha?", "docs", as_json=True)).json
+    assert ran.out.startswith(response["answer"]["text"].replace("\x1b", "").replace("\x07", ""))
+    [citation] = response["answer"]["citations"]
+    assert f"[{citation['marker']}] {citation['path']}" in ran.out
+    assert f"characters {citation['start']}-{citation['end']}" in ran.out
+    assert f"docs #2 ({response['snapshot']['commit_id'][:12]})" in ran.out
+    assert f"release {response['release']['id'][:12]}" in ran.out
+    assert "\x1b" not in ran.out
+    assert "\x07" not in ran.out
+
+
+async def test_a_streamed_answer_prints_the_same(filled: Shell) -> None:
+    whole = (await filled(ask.ask, "What is Alpha?", "docs")).out
+    streamed = (await filled(ask.ask, "What is Alpha?", "docs", stream=True)).out
+    assert streamed.split("interaction")[0] == whole.split("interaction")[0]
+
+
+async def test_streamed_json_is_one_event_a_line(filled: Shell) -> None:
+    out = (await filled(ask.ask, "What is Alpha?", "docs", stream=True, as_json=True)).out
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events][:1] == ["passages"]
+    assert [event["event"] for event in events][-1:] == ["answer"]
+    assert "".join(event["text"] for event in events if event["event"] == "delta") == events[-1]["answer"]["text"]
+
+
+async def test_an_abstention_is_said_plainly(filled: Shell) -> None:
+    ran = await filled(ask.ask, "What is Alpha?", "docs", filter_=["path=nowhere.md"])
+    assert "does not hold an answer" in ran.out
+    assert "Not in the knowledge base as of docs #2" in ran.out
+
+
+async def test_as_of_answers_from_the_past(filled: Shell) -> None:
+    old = (await filled(ask.search, "Beta", "docs", as_of="v1", as_json=True)).json
+    new = (await filled(ask.search, "Beta", "docs", as_json=True)).json
+    assert old["snapshot"]["position"] == 1
+    assert "second letter" in " ".join(passage["text"] for passage in old["passages"])
+    assert "Greek" in " ".join(passage["text"] for passage in new["passages"])
+
+
+async def test_search_shows_passages_and_with_explain_their_scores(filled: Shell) -> None:
+    ran = await filled(ask.search, "Greek alphabet", "docs", explain=True, filter_json='{"path": {"prefix": "b"}}')
+    assert ran.out.startswith("1. b.md, Beta")
+    assert "rank  fused  dense  (rank)" in ran.out
+    assert "1 passages of docs #2" in ran.out
+
+
+async def test_log_show_and_diff_tell_what_changed(filled: Shell) -> None:
+    log = (await filled(history.log, "docs")).out.splitlines()
+    assert [line.split()[0] for line in log[1:]] == ["#2", "#1"]
+    assert "~1" in log[1]
+    assert log[2].endswith("+2         v1    first")
+    shown = (await filled(history.show, "head", "docs")).out
+    assert "message   second" in shown
+    assert "~ b.md\n1 documents differ; chunks: 1 added, 1 removed, 1 kept" in shown
+    diff = (await filled(history.diff, "v1", "#2", "docs", as_json=True)).json
+    assert diff["documents"] == [{"path": "b.md", "kind": "changed"}]
+
+
+async def test_rollback_is_a_new_commit_that_embeds_nothing(filled: Shell) -> None:
+    ran = await filled(history.rollback, "v1", "docs")
+    assert ran.out.startswith("docs: published, head is #3")
+    assert "1 changed; 0 chunks embedded" in ran.out
+
+
+async def test_tags_are_made_listed_and_removed(filled: Shell) -> None:
+    assert (await filled(history.tag, "docs", "good", "#1", as_json=True)).json["name"] == "good"
+    assert {tag["name"] for tag in (await filled(history.tag, "docs", as_json=True)).json["tags"]} == {"v1", "good"}
+    assert (await filled(history.tag, "docs", "good", delete=True)).out == "Removed the tag good.\n"
+    assert (await filled(history.tag, "docs", "good", delete=True)).problem is not None
+    assert (await filled(history.tag, "docs", delete=True)).problem is not None
+
+
+async def test_delete_and_move_are_commits(filled: Shell) -> None:
+    moved = await filled(documents.move, "b.md", "new/b.md", "docs")
+    assert "1 added, 1 removed; 0 chunks embedded" in moved.out
+    deleted = await filled(documents.delete, "docs", ["a.md"], prefix=["new/"], as_json=True)
+    assert deleted.json["result"]["stats"]["documents_removed"] == 2
+    assert (await filled(documents.list_, "docs")).out.splitlines()[1:] == []
+    assert len((await filled(documents.list_, "docs", as_of="v1")).out.splitlines()) == 3
+
+
+async def test_deleting_what_is_not_there_changes_nothing(filled: Shell) -> None:
+    ran = await filled(documents.delete, "docs", ["a.md", "gone.md"])
+    assert ran.problem is not None
+    assert ran.problem["status"] == 404
+    assert "gone.md" in ran.problem["detail"]
+    assert (await filled(collections.show, "docs", as_json=True)).json["documents"] == 2
+
+
+async def test_documents_are_listed_shown_and_printed(filled: Shell) -> None:
+    lines = (await filled(documents.list_, "docs", prefix="b", as_json=True)).out.splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["b.md"]
+    shown = (await filled(documents.show, "a.md", "docs")).out
+    assert "title     Alpha" in shown
+    assert "\x1b" not in shown
+    chunks = (await filled(documents.cat, "b.md", "docs", form=documents.Form.chunks, as_of="v1")).out
+    assert "Beta is the second letter." in chunks
+
+
+async def test_collections_are_made_shown_and_deleted(filled: Shell) -> None:
+    await filled(collections.create, "notes", language="german", description="Notes")
+    rows = (await filled(collections.list_)).out.splitlines()
+    assert rows[1].split()[:2] == ["docs", "#2"]
+    assert rows[2].split() == ["notes", "empty", "0", "0", "german", "Notes"]
+    refused = await filled(collections.delete, "notes")
+    assert refused.problem is not None
+    assert "--yes" in refused.problem["detail"]
+    assert (await filled(collections.delete, "notes", yes=True)).out == "Deleted notes.\n"
+    assert len((await filled(collections.list_, as_json=True)).json["collections"]) == 1
+
+
+async def test_jobs_are_listed_shown_and_followed(filled: Shell) -> None:
+    listed = (await filled(jobs.jobs, as_json=True)).json["jobs"]
+    assert [job["state"] for job in listed] == ["published", "published"]
+    shown = (await filled(jobs.jobs, listed[0]["id"])).out
+    assert "documents changed  1" in shown
+    followed = (await filled(jobs.jobs, listed[0]["id"], follow=True, as_json=True)).out.splitlines()
+    assert json.loads(followed[-1])["state"] == "published"
+    assert (await filled(jobs.jobs, "nope")).problem is not None
+
+
+async def test_interactions_are_listed_shown_and_judged(filled: Shell) -> None:
+    asked = (await filled(ask.ask, "What is Alpha?", "docs", as_json=True)).json["id"]
+    assert asked in (await filled(interactions.list_)).out
+    assert (await filled(interactions.feedback, asked, up=True, down=True)).problem is not None
+    assert (await filled(interactions.feedback, asked)).problem is not None
+    assert (await filled(interactions.feedback, asked, up=True, comment="just right", tag=["demo"])).status == 0
+    shown = (await filled(interactions.show, asked)).out
+    assert shown.startswith("What is Alpha?\n")
+    assert "up, just right, demo" in shown
+
+
+async def test_an_error_is_the_servers_problem_document(filled: Shell) -> None:
+    ran = await filled(ask.ask, "What?", "nowhere")
+    assert ran.problem is not None
+    assert ran.problem["type"] == "urn:ragstone:problem:not-found"
+    assert ran.problem["status"] == 404
+    streamed = await filled(ask.ask, "What?", "nowhere", stream=True)
+    assert streamed.problem is not None
+    assert streamed.problem["status"] == 404
