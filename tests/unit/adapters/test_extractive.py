@@ -39,9 +39,10 @@ async def test_a_second_sentence_only_when_it_is_nearly_as_good() -> None:
 
 
 async def test_sentences_of_one_passage_come_in_its_order() -> None:
-    found = passages("The pump stops when oil is low. Then the pump stops and the oil alarm rings.")
-    text = await answer("When does the pump stop and the oil alarm ring?", found)
-    assert text == "The pump stops when oil is low. [1] Then the pump stops and the oil alarm rings. [1]"
+    found = passages("The pump also stops once oil gets thin, foamy or old. The pump stops when oil is hot.")
+    both = await answer("When does oil stop the pump?", found)
+    assert both == "The pump also stops once oil gets thin, foamy or old. [1] The pump stops when oil is hot. [1]"
+    assert await answer("When does oil stop the pump?", found, max_sentences=1) == "The pump stops when oil is hot. [1]"
 
 
 async def test_line_breaks_inside_a_sentence_become_spaces() -> None:

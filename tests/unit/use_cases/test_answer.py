@@ -61,7 +61,7 @@ async def test_below_the_threshold_it_says_so_and_asks_no_generator() -> None:
     answer = last(found)
     assert answer.abstained
     assert answer.text == ABSTENTION
-    assert answer.citations == answer.sentences == ()
+    assert (answer.citations, answer.sentences) == ((), ())
     assert 0 < answer.answerability < 0.999
     assert generator.requests == []
 

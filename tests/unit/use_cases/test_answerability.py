@@ -83,7 +83,7 @@ def test_too_few_examples_are_refused() -> None:
     "text", ["", "[]", "{}", '{"name": 1}', '{"name":"x","model_digest":"","space_id":null,"weights":{},"intercept":0,"threshold":0.5}']
 )
 def test_a_file_that_is_none_is_named(text: str) -> None:
-    with pytest.raises(InvalidInput, match="mine.json"):
+    with pytest.raises(InvalidInput, match=r"mine\.json"):
         parse_calibration(text, "mine.json")
 
 
