@@ -1,0 +1,50 @@
+"""`python -m tests.model`: how far the model was exhausted, and the counterexample of each weakened protocol.
+
+Every scenario is run with the jobs, faults and workers asked for; `--counterexamples` prints the traces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+
+from tests.model.checker import explore
+from tests.model.scenarios import COUNTEREXAMPLES, MOVE, SCENARIOS, put
+from tests.model.write_path import WritePath
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
+    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], help="all of them when none is named")
+    parser.add_argument("--jobs", type=int, choices=(2, 3), default=2, help="3 adds a put of d0 to the scenarios of two jobs")
+    parser.add_argument("--faults", type=int, help="how many may happen in one run (default: the scenario's own)")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--in-order", action="store_true", help="jobs take the lease in the order of their numbers")
+    parser.add_argument("--limit", type=int, default=1_000_000, help="states; about 1 GB for a million")
+    parser.add_argument("--counterexamples", action="store_true", help="print the trace of every weakened protocol, and nothing else")
+    asked = parser.parse_args()
+    if asked.counterexamples:
+        for weakness, (name, faults) in COUNTEREXAMPLES.items():
+            outcome = explore(WritePath(replace(SCENARIOS[name], faults=faults), weakness))
+            print(f"## {weakness.name}: {weakness} ({name})\n{outcome}\n{outcome.trace}\n")
+        return 0
+    violated = False
+    scenarios = {**SCENARIOS, "move": MOVE} if asked.in_order else SCENARIOS
+    for name in asked.scenarios or scenarios:
+        scenario = scenarios[name]
+        jobs = (*scenario.jobs, put("a"))[: max(asked.jobs, len(scenario.jobs))]
+        faults = scenario.faults if asked.faults is None else asked.faults
+        scenario = replace(scenario, jobs=jobs, faults=faults, workers=asked.workers, in_order=asked.in_order)
+        started = time.monotonic()
+        outcome = explore(WritePath(scenario), asked.limit)
+        print(
+            f"{name}, {len(jobs)} jobs, {faults} faults: {outcome} ({time.monotonic() - started:.0f} s)\n{outcome.trace}".rstrip(),
+            flush=True,
+        )
+        violated |= outcome.broken is not None
+    return violated
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
