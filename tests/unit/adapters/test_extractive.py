@@ -39,9 +39,9 @@ async def test_a_second_sentence_only_when_it_is_nearly_as_good() -> None:
 
 
 async def test_sentences_of_one_passage_come_in_its_order() -> None:
-    found = passages("The pump also stops once oil gets thin, foamy or old. The pump stops when oil is hot.")
+    found = passages("Soon the pump stops when oil is thin. The pump stops when oil is hot.")
     both = await answer("When does oil stop the pump?", found)
-    assert both == "The pump also stops once oil gets thin, foamy or old. [1] The pump stops when oil is hot. [1]"
+    assert both == "Soon the pump stops when oil is thin. [1] The pump stops when oil is hot. [1]"
     assert await answer("When does oil stop the pump?", found, max_sentences=1) == "The pump stops when oil is hot. [1]"
 
 
