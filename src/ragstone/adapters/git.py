@@ -8,14 +8,13 @@ import errno
 import re
 import shutil
 import threading
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from dulwich.errors import ChecksumMismatch, FileFormatException, NotGitRepository
+from dulwich.errors import FileFormatException, NotGitRepository
 
 from ragstone.adapters import git_tree
 from ragstone.adapters.durable_files import sync_directory
@@ -194,7 +193,7 @@ class GitVersionStore:
             objects = self._repository(repo).objects
             if objects.crowded:
                 objects.merge_packs()
-        except (NotFound, OSError):
+        except (NotFound, OSError, DataDirectoryError):
             return
 
 
@@ -205,5 +204,5 @@ def _translated(work: Callable[[], T]) -> T:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("no space is left for the version store; free some and try again.") from error
         raise Unavailable(f"the version store cannot be read or written ({error.strerror or 'input/output error'}).") from error
-    except (KeyError, zlib.error, ChecksumMismatch, FileFormatException, NotGitRepository) as error:
-        raise DataDirectoryError("the version store is damaged: an object is missing or broken; restore it from a backup.") from error
+    except (KeyError, FileFormatException, NotGitRepository) as error:
+        raise DataDirectoryError("the version store is damaged: an object is missing; restore it from a backup.") from error

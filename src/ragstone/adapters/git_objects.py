@@ -1,4 +1,4 @@
-"""Durable reading and writing of Git objects in one bare repository: few as loose files, many as one pack."""
+"""Durable reading and writing of Git objects in one bare repository: each write is one pack, and packs are merged now and then (ADR 0004)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from dulwich.object_store import DiskObjectStore
 from dulwich.objects import ObjectID, ShaFile
 from dulwich.pack import Pack, full_unpacked_object, write_pack_data, write_pack_index
 
-from ragstone.adapters.durable_files import sync_directory, write_durably
+from ragstone.adapters.durable_files import sync_directory
+from ragstone.domain.errors import DataDirectoryError
 
-_LOOSE_AT_MOST = 64  # objects of one write; beyond, one pack costs fewer fsyncs
-_PACKS_AT_MOST = 32  # beyond, the smaller half is merged: every look-up may have to ask every pack
+_PACKS_AT_MOST = 16  # beyond, small ones are merged: a look-up may have to ask every pack
+_GROWTH = 2  # a pack is left alone if it is larger than this many times all smaller ones: each object is rewritten O(log n) times
 _COMPRESSION = 1  # zlib level: text shrinks nearly as well as at 6, twice as fast
 
 
 class GitObjects:
     """The objects of one repository. Thread-safe; dulwich's packs are not, so reads take turns.
 
-    Written objects survive power loss when `write` returns. `read` raises `KeyError` for an unknown id.
+    Written objects survive power loss when `write` returns. `read` raises `KeyError` for an unknown id
+    and `DataDirectoryError` for a broken object.
     """
 
     def __init__(self, store: DiskObjectStore) -> None:
@@ -35,19 +37,17 @@ class GitObjects:
     def read(self, object_id: bytes) -> tuple[int, bytes]:
         """The object's type number (1 commit, 2 tree, 3 blob) and its bytes."""
         with self._lock:
-            return self._store.get_raw(ObjectID(object_id))
+            try:
+                return self._store.get_raw(ObjectID(object_id))
+            except (KeyError, OSError):
+                raise
+            except Exception as error:  # dulwich meets a broken pack with AssertionError, TypeError, ValueError, zlib.error and its own
+                raise DataDirectoryError("the version store is damaged: an object is broken; restore it from a backup.") from error
 
     def write(self, objects: Sequence[ShaFile]) -> None:
         """Stores objects, each once."""
-        distinct = list({each.id: each for each in objects}.values())
-        if len(distinct) > _LOOSE_AT_MOST:
-            self._write_pack(iter(distinct), len(distinct))
-            return
-        for each in distinct:
-            self._write_file(each)
-        for directory in sorted({self._directory / each.id[:2].decode() for each in distinct}):
-            sync_directory(directory)
-        sync_directory(self._directory)
+        distinct = {each.id: each for each in objects}
+        self._write_pack(iter(distinct.values()), len(distinct))
 
     @property
     def crowded(self) -> bool:
@@ -55,14 +55,11 @@ class GitObjects:
         return len(list((self._directory / "pack").glob("*.idx"))) > _PACKS_AT_MOST
 
     def merge_packs(self) -> None:
-        """Puts the smaller half of the packs into one. Readers and writers go on meanwhile."""
+        """Puts the small packs into one. Readers and writers go on meanwhile."""
         if not self._merging.acquire(blocking=False):
             return
         try:
-            files = sorted((self._directory / "pack").glob("*.pack"), key=lambda file: file.stat().st_size)
-            small = [file for file in files[: len(files) // 2 + 1] if file.with_suffix(".idx").exists()]
-            if len(small) < 2:
-                return
+            small = self._small_packs()
             packs = [Pack(str(file.with_suffix("")), object_format=DEFAULT_OBJECT_FORMAT) for file in small]
             try:
                 wanted = {object_id: pack for pack in packs for object_id in pack}
@@ -83,13 +80,16 @@ class GitObjects:
         with self._lock:
             self._store.close()
 
-    def _write_file(self, each: ShaFile) -> None:
-        # Not dulwich's add_object: when the disk is full it leaves its lock behind, and the object could never be written again.
-        name = each.id.decode()
-        target = self._directory / name[:2] / name[2:]
-        if not target.exists():
-            target.parent.mkdir(exist_ok=True)
-            write_durably(target, each.as_legacy_object(_COMPRESSION), target.with_name(f"tmp_obj_{uuid4().hex}"))
+    def _small_packs(self) -> list[Path]:
+        small: list[Path] = []
+        total = 0
+        for index in sorted((self._directory / "pack").glob("pack-*.idx"), key=lambda path: path.stat().st_size):
+            size = index.stat().st_size
+            if len(small) > 1 and size > _GROWTH * total:
+                break
+            small.append(index.with_suffix(".pack"))
+            total += size
+        return small
 
     def _write_pack(self, objects: Iterator[ShaFile], count: int) -> None:
         directory = self._directory / "pack"
@@ -121,7 +121,7 @@ class GitObjects:
 
 def sweep(repository: Path) -> None:
     """Removes what a killed process left: lock files and half-written packs. Only the directory's one owner may call it."""
-    for file in [*repository.glob("*.lock"), *repository.glob("refs/**/*.lock"), *repository.glob("objects/??/tmp_obj_*")]:
+    for file in [*repository.glob("*.lock"), *repository.glob("refs/**/*.lock"), *repository.glob("objects/??/tmp*")]:
         file.unlink(missing_ok=True)
     packs = repository / "objects" / "pack"
     for file in packs.glob("tmp*"):

@@ -102,7 +102,8 @@ class GitRepository:
         with self._writing:
             for attempt in attempts:
                 ref = _attempt_ref(attempt)
-                if self._ref(ref) is not None:
+                (self._path / ref.decode()).unlink(missing_ok=True)
+                if self._ref(ref) is not None:  # someone ran `git pack-refs`
                     self._patiently(partial(self._repo.refs.remove_if_equals, ref, None))
 
     def root(self, commit: str | None) -> bytes:
@@ -177,12 +178,11 @@ class GitRepository:
     def _set_ref(self, ref: Ref, new: str) -> None:
         """Durable, under Git's own lock. Not dulwich's set_if_equals: when the disk is full it leaves its lock behind."""
         path = self._path / ref.decode()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir()
+            sync_directory(path.parent.parent)
         self._patiently(lambda: write_durably(path, f"{new}\n".encode(), path.with_name(f"{path.name}.lock")))
-        directory = path.parent
-        while directory != self._path:
-            sync_directory(directory)
-            directory = directory.parent
+        sync_directory(path.parent)
 
     @staticmethod
     def _patiently(operation: Callable[[], T]) -> T:

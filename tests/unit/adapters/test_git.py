@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from dulwich.objects import ShaFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,14 +119,23 @@ async def test_git_itself_finds_nothing_wrong(store: GitVersionStore, tmp_path: 
     assert git(tmp_path / f"{REPO}.git", "symbolic-ref", "HEAD").strip() == "refs/heads/main"
 
 
-async def test_a_few_objects_are_files_and_many_are_one_pack(store: GitVersionStore, tmp_path: Path) -> None:
-    await stage(store, 1, None, *(document(f"{i}") for i in range(500)))
-    packs = tmp_path / f"{REPO}.git" / "objects" / "pack"
-    assert len(list(packs.glob("*.pack"))) == 1
-    assert len(list((tmp_path / f"{REPO}.git" / "objects").glob("??/*"))) == 0
-    await stage(store, 2, None, document("a"))
-    assert len(list(packs.glob("*.pack"))) == 1
-    assert len(list((tmp_path / f"{REPO}.git" / "objects").glob("??/*"))) == 7
+async def test_packs_stay_few_and_each_is_rewritten_seldom(store: GitVersionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = 0
+    real = git_objects.GitObjects._write_pack
+
+    def count(self: git_objects.GitObjects, objects: Iterator[ShaFile], number: int) -> None:
+        nonlocal written
+        written += number
+        real(self, objects, number)
+
+    monkeypatch.setattr(git_objects.GitObjects, "_write_pack", count)
+    base = await stage(store, 1, None, *(document(f"{i}") for i in range(2000)))
+    bulk = written
+    for attempt in range(2, 102):
+        base = await stage(store, attempt, base, document("a", f"{attempt}"))
+    await store.close()
+    assert len(list((tmp_path / f"{REPO}.git" / "objects" / "pack").glob("*.pack"))) <= 17
+    assert written - bulk < 100 * 7 * 5  # not the bulk again and again
 
 
 async def test_many_packs_are_merged_while_reads_go_on(store: GitVersionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,8 +156,7 @@ async def test_many_packs_are_merged_while_reads_go_on(store: GitVersionStore, t
     await again.close()
 
 
-@pytest.mark.parametrize("count", [1, 200])
-async def test_a_full_disk_is_said_so_and_changes_nothing(store: GitVersionStore, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_is_said_so_and_changes_nothing(store: GitVersionStore, monkeypatch: pytest.MonkeyPatch) -> None:
     base = await stage(store, 1, None, document("a"))
 
     def full(_: int) -> None:
@@ -156,10 +165,10 @@ async def test_a_full_disk_is_said_so_and_changes_nothing(store: GitVersionStore
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(StorageFull):
-            await stage(store, 2, base, *(document(f"{i}", f"text {i}") for i in range(count)))
+            await stage(store, 2, base, document("b"))
     assert await store.attempts(REPO) == [1]
-    commit = await stage(store, 2, base, *(document(f"{i}", f"text {i}") for i in range(count)))
-    assert await store.count(REPO, commit) == count + 1
+    commit = await stage(store, 2, base, document("b"))
+    assert await store.count(REPO, commit) == 2
 
 
 async def test_other_trouble_of_the_disk_is_unavailable(store: GitVersionStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,13 +180,17 @@ async def test_other_trouble_of_the_disk_is_unavailable(store: GitVersionStore, 
         await stage(store, 1, None, document("a"))
 
 
-async def test_a_missing_object_is_damage(store: GitVersionStore, tmp_path: Path) -> None:
-    commit = await stage(store, 1, None, document("a"))
-    for file in (tmp_path / f"{REPO}.git" / "objects").glob("??/*"):
-        if not file.match(f"{commit[:2]}/{commit[2:]}"):
-            file.unlink()
+async def test_a_broken_object_is_damage(store: GitVersionStore, tmp_path: Path) -> None:
+    commit = await stage(store, 1, None, document("a", "text " * 1000), document("b", "other " * 1000))
+    await store.close()
+    pack = next((tmp_path / f"{REPO}.git" / "objects" / "pack").glob("*.pack"))
+    content = bytearray(pack.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    pack.write_bytes(content)
+    again = GitVersionStore(tmp_path)
     with pytest.raises(DataDirectoryError):
-        await store.documents(REPO, commit)
+        await asyncio.gather(*(again.read(REPO, commit, path) for path in ("a", "b")))
+    await again.close()
 
 
 async def test_every_write_is_synced_before_it_is_acknowledged(
@@ -196,12 +209,11 @@ async def test_every_write_is_synced_before_it_is_acknowledged(
     second = await stage(store, 2, first, document("a"))
     await store.advance(REPO, second, 2)
     written = [
-        *(repository / "objects").glob("??/*"),
         *(repository / "objects" / "pack").glob("pack-*"),
-        *repository.glob("refs/heads/**/*"),
+        *(repository / "refs/heads" / name for name in ("main", "attempt/1")),
     ]
-    assert len(written) > 10
-    for path in [*written, repository / "refs" / "heads"]:
+    assert len(written) == 6
+    for path in written:
         assert path.stat().st_ino in synced, path
     for path in written:
         assert path.parent.stat().st_ino in synced, path.parent
@@ -218,9 +230,9 @@ async def test_what_a_killed_process_left_does_not_stand_in_the_way(store: GitVe
         "objects/pack/tmp_x.pack",
         "objects/pack/pack-1.pack",
     ]
-    loose = next((repository / "objects").glob("??/*"))
-    for path in [*(repository / name for name in remains), loose.with_name("tmp_obj_1")]:
-        path.write_bytes(b"half")
+    for name in remains:
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_bytes(b"half")
     (tmp_path / ".beef.git.new").mkdir()
     again = GitVersionStore(tmp_path)
     await again.advance(REPO, commit, 1)
