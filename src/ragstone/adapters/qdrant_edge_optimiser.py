@@ -41,7 +41,7 @@ class Optimiser:
     def run(self, shard: Shard, threshold: int) -> None:
         """Does nothing below `threshold` points, or a fifth of what the last optimisation saw, written since."""
         state = self._files.read()
-        points = shard.count_all()
+        points = shard.size_in_points()
         if points - state.optimised_points < max(threshold, state.optimised_points // 5):
             return
         check_room(self._files.folder, 2 * shard.size())
