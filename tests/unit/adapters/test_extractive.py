@@ -39,10 +39,10 @@ async def test_a_second_sentence_only_when_it_is_nearly_as_good() -> None:
 
 
 async def test_sentences_of_one_passage_come_in_its_order() -> None:
-    found = passages("Soon the pump stops when oil is thin. The pump stops when oil is hot.")
+    found = passages("The pump stops when oil is hot. Soon the pump stops when oil is thin.")
     both = await answer("When does oil stop the pump?", found)
-    assert both == "Soon the pump stops when oil is thin. [1] The pump stops when oil is hot. [1]"
-    assert await answer("When does oil stop the pump?", found, max_sentences=1) == "The pump stops when oil is hot. [1]"
+    assert both == "The pump stops when oil is hot. [1] Soon the pump stops when oil is thin. [1]"
+    assert await answer("When does oil stop the pump?", found, max_sentences=1) == "Soon the pump stops when oil is thin. [1]"
 
 
 async def test_line_breaks_inside_a_sentence_become_spaces() -> None:
