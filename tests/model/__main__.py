@@ -16,7 +16,12 @@ from tests.model.write_path import WritePath
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
-    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], help="all of them when none is named")
+    parser.add_argument(
+        "scenarios",
+        nargs="*",
+        metavar="scenario",
+        help=f"{', '.join(SCENARIOS)}, move; all but move when none is named (move fits only --in-order)",
+    )
     parser.add_argument("--jobs", type=int, choices=(2, 3), default=2, help="3 adds a put of d0 to the scenarios of two jobs")
     parser.add_argument("--faults", type=int, help="how many may happen in one run (default: the scenario's own)")
     parser.add_argument("--workers", type=int, default=2)
@@ -29,9 +34,11 @@ def main() -> int:
             outcome = explore(WritePath(replace(SCENARIOS[name], faults=faults), weakness))
             print(f"## {weakness.name}: {weakness} ({name})\n{outcome}\n{outcome.trace}\n")
         return 0
-    violated = False
-    scenarios = {**SCENARIOS, "move": MOVE} if asked.in_order else SCENARIOS
-    for name in asked.scenarios or scenarios:
+    scenarios = {**SCENARIOS, "move": MOVE}
+    if unknown := set(asked.scenarios) - set(scenarios):
+        parser.error(f"there is no scenario {', '.join(sorted(unknown))}")
+    violated = 0
+    for name in asked.scenarios or (scenarios if asked.in_order else SCENARIOS):
         scenario = scenarios[name]
         jobs = (*scenario.jobs, put("a"))[: max(asked.jobs, len(scenario.jobs))]
         faults = scenario.faults if asked.faults is None else asked.faults
@@ -42,7 +49,7 @@ def main() -> int:
             f"{name}, {len(jobs)} jobs, {faults} faults: {outcome} ({time.monotonic() - started:.0f} s)\n{outcome.trace}".rstrip(),
             flush=True,
         )
-        violated |= outcome.broken is not None
+        violated |= bool(outcome.broken)
     return violated
 
 

@@ -17,7 +17,7 @@ SCENARIOS = {
     # Two documents in one commit; chunks that stay, move and go.
     "puts": Scenario((put("b"), put("ba", "a")), seeds=(("ab", ""),), faults=1),
     # A newer put that finds its text there already.
-    "same": Scenario((put("b"), put("ab")), seeds=(("ab", "a"),), faults=2),
+    "same": Scenario((put("b"), put("ab")), seeds=(("ab", "a"),), faults=1),
     "delete": Scenario((put(""), put("b")), seeds=(("ab", "a"),), faults=2),
     "mirror": Scenario((put("a", ""), put("b", "b")), seeds=(("ab", "a"),), faults=1),
     # d1 is the same now and then, and the older job changes it.
