@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragstone.domain.chunk_atoms import CHARACTERS_PER_TOKEN
+from ragstone.domain.chunk_atoms import CHARACTERS_PER_TOKEN, CountTokens
 from ragstone.domain.chunking import chunk_document
 from ragstone.domain.documents import Block, BlockKind, Chunk, ExtractedText, content_hash
 from ragstone.domain.spaces import ChunkerSettings
@@ -28,6 +28,11 @@ def words(texts: Sequence[str]) -> list[int]:
 def letters(texts: Sequence[str]) -> list[int]:
     """A tokeniser whose tokens are bytes in threes, white space included: parts do not add up to the whole."""
     return [-(-len(text.encode()) // 3) for text in texts]
+
+
+def links(texts: Sequence[str]) -> list[int]:
+    """A tokeniser for which the whole is more than its parts: words, and what is between any two of them."""
+    return [max(0, 2 * len(text.split()) - 1) for text in texts]
 
 
 def document(*parts: tuple[Any, ...], title: str | None = None) -> ExtractedText:
@@ -119,9 +124,14 @@ def test_no_tiny_chunk_is_left_at_the_end_of_a_section() -> None:
     assert chunks[-1].text.endswith("Tail end.")
 
 
+def test_no_tiny_chunk_is_left_before_a_long_paragraph() -> None:
+    chunks = chunks_of(document(("paragraph", "In short."), ("paragraph", prose(4))))
+    assert min(words([chunk.text])[0] for chunk in chunks) >= SMALL.min_tokens
+
+
 @pytest.mark.parametrize("kind", ["code", "table"])
 def test_code_and_tables_are_kept_whole_or_cut_at_lines(kind: BlockKind) -> None:
-    fitting = "\n".join(f"    line {number} x" for number in range(8))
+    fitting = "\n".join(f"    line {number} x" for number in range(9))
     long = "\n".join(f"line {number} of it" for number in range(20))
     chunks = chunks_of(document(("paragraph", prose(1, 4)), (kind, fitting), ("paragraph", "After."), (kind, long)))
     assert any(fitting.strip() in chunk.text for chunk in chunks)
@@ -135,6 +145,11 @@ def test_a_sentence_beyond_the_budget_is_cut_at_words() -> None:
     chunks = chunks_of(document(("paragraph", sentence)))
     assert " ".join(chunk.text for chunk in chunks) == sentence
     assert len(chunks) <= 6
+
+
+def test_the_budget_holds_where_the_whole_is_more_than_its_parts() -> None:
+    chunks = chunk_document(document(("paragraph", prose(30, 2))), "T", links, SMALL)
+    assert max(links([chunk.embedded_text for chunk in chunks])) <= SMALL.max_tokens
 
 
 def test_a_word_without_end_is_cut_by_length() -> None:
@@ -225,11 +240,10 @@ PARTS = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(PARTS, st.none() | st.text(max_size=100), st.integers(8, 60), st.sampled_from([words, letters]))
+@given(PARTS, st.none() | st.text(max_size=100), st.integers(8, 60), st.sampled_from([words, letters, links]))
 def test_chunks_cover_the_body_once_in_order_within_the_budget(
-    parts: list[tuple[BlockKind, str, int]], title: str | None, budget: int, count_tokens: object
+    parts: list[tuple[BlockKind, str, int]], title: str | None, budget: int, count: CountTokens
 ) -> None:
-    count = words if count_tokens is words else letters
     extracted = document(*parts)
     chunks = chunk_document(extracted, title, count, ChunkerSettings(max_tokens=budget, min_tokens=budget // 5))
     body = [True] * len(extracted.text)
@@ -244,7 +258,7 @@ def test_chunks_cover_the_body_once_in_order_within_the_budget(
         assert chunk.text == extracted.text[chunk.start : chunk.end] == chunk.text.strip() != ""
         assert chunk.start >= position
         position = chunk.end
-        assert count([chunk.embedded_text])[0] <= budget or len(chunk.text) == 1
+        assert count([chunk.embedded_text])[0] <= budget or len(chunk.text) == 1, count.__name__
         covered[chunk.start : chunk.end] = [True] * (chunk.end - chunk.start)
     for character, expected, actual in zip(extracted.text, body, covered, strict=True):
         assert character.isspace() or expected == actual

@@ -91,7 +91,7 @@ def test_linear_time(unit: str) -> None:
         rounds = []
         for _ in range(3):
             began = time.process_time()
-            split_sentences(text)
+            split_sentences(text + "x")
             rounds.append(time.process_time() - began)
         times.append(min(rounds))
     assert times[1] < 35 * times[0] + 0.05
