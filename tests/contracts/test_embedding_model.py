@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.domain.retrieval import Vectors
 from ragstone.ports.embedding_model import EmbeddingModel
@@ -26,6 +27,7 @@ ADAPTERS: dict[str, Make] = {
         make_encoder(folder / "tiny", pooling="cls", prompts=PROMPTS), graphs=folder / "graphs", threads=3
     ),
     "fake": lambda _: HashingEmbeddingModel(window=20),
+    "cache": lambda _: EmbeddingCache(HashingEmbeddingModel(window=20), max_bytes=2000),
 }
 TEXTS = ["the red pump stops", "oil flows", "the hot water flows , the cold water stops .", "a valve", "the red pump stops", "engine"]
 
