@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -88,6 +89,20 @@ def test_a_server_that_does_not_answer_is_one_sentence(run: Run) -> None:
     status, out, err = run("log", "-c", "docs", "--server", "localhost", "--json")
     assert (status, err) == (1, "")
     assert json.loads(out)["field"] == "server"
+
+
+def test_up_refuses_what_it_must_in_one_sentence(run: Run, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        in_use = run("up", "--port", str(taken.getsockname()[1]))
+    beyond = run("up", "--host", "0.0.0.0")
+    (tmp_path / "newer").mkdir()
+    (tmp_path / "newer" / "FORMAT").write_text("999\n")
+    newer = run("log", "-c", "docs", "--data-dir", str(tmp_path / "newer"), "--model", str(tmp_path))
+    for (status, out, err), words in ((in_use, "address already in use"), (beyond, "not a loopback address"), (newer, "newer ragstone")):
+        assert (status, out, len(err.splitlines())) == (1, "", 1), err
+        assert words in err
 
 
 @pytest.mark.parametrize(
