@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from math import isclose
 from pathlib import Path
 
 from bench.core import data_directory
 from bench.xquad import NAME, Asked, collection, load
+from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.domain.filters import Filter
 from ragstone.domain.retrieval import SearchQuery
-from ragstone.use_cases.answerability import Calibration, Features, calibrate, format_calibration, measure
+from ragstone.ports.embedding_model import EmbeddingModel
+from ragstone.use_cases.answerability import Calibration, Features, calibrate, format_calibration, measure, parse_calibration
 from ragstone.use_cases.platform import Platform
 
 VERSION = 1
@@ -26,8 +29,9 @@ async def fit(data: Path) -> tuple[Calibration, float, float]:
     uploads, asked = load(data)
     async with collection(uploads) as platform:
         identity = platform.embedder.identity
-        there = [(question.even, await features(platform, question, Filter())) for question in asked]
-        left_out = [(question.even, await features(platform, question, question.without_article)) for question in asked]
+        remembered = EmbeddingCache(platform.embedder)
+        there = [(question.even, await features(platform, remembered, question, Filter())) for question in asked]
+        left_out = [(question.even, await features(platform, remembered, question, question.without_article)) for question in asked]
     calibration = calibrate(
         [found for even, found in there if even],
         [found for even, found in left_out if even],
@@ -39,16 +43,26 @@ async def fit(data: Path) -> tuple[Calibration, float, float]:
     return calibration, rates[0], rates[1]
 
 
-async def features(platform: Platform, question: Asked, filter_: Filter) -> Features:
+async def features(platform: Platform, embedder: EmbeddingModel, question: Asked, filter_: Filter) -> Features:
     """As the answer's own check measures them."""
     resolved, snapshot = await platform.snapshots.resolve(NAME)
     passages = await platform.search.run(resolved, snapshot, SearchQuery(question.question, filter_))
-    return await measure(platform.embedder, question.question, passages)
+    return await measure(embedder, question.question, passages)
 
 
 def abstained(calibration: Calibration, found: list[Features]) -> float:
     """Share below the threshold."""
     return sum(calibration.probability(one) < calibration.threshold for one in found) / len(found)
+
+
+def close(one: Calibration, other: Calibration) -> bool:
+    """Whether two fits agree within what another machine's arithmetic moves them by."""
+    pairs = [
+        (one.intercept, other.intercept),
+        (one.threshold, other.threshold),
+        *((one.weights[name], other.weights[name]) for name in one.weights),
+    ]
+    return all(isclose(a, b, rel_tol=0.01) for a, b in pairs)
 
 
 def main() -> int:
@@ -60,7 +74,7 @@ def main() -> int:
     if "--write" in sys.argv[1:]:
         file.write_text(text)
         return 0
-    same = file.is_file() and file.read_text() == text
+    same = file.is_file() and close(calibration, parse_calibration(file.read_text(), file.name))
     print("the packaged calibration is the same" if same else "the packaged calibration differs")
     return 0 if same else 1
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ragstone.domain.retrieval import Passage
 
 CountTokens = Callable[[str], int]
-_ELEMENT_TOKENS = 24  # what the prompt puts around a passage: its element, and its share of its document's
+ELEMENT_TOKENS = 40  # what the prompt puts around a passage at most: its element and its document's, in the estimate of `openai_generator`
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ def fit(passages: Sequence[Passage], budget: int, count_tokens: CountTokens) -> 
     kept: list[Passage] = []
     left = budget
     for passage in passages:
-        cost = count_tokens(_shown(passage)) + _ELEMENT_TOKENS
+        cost = count_tokens(_shown(passage)) + ELEMENT_TOKENS
         if cost > left:
             break
         kept.append(passage)
         left -= cost
-    if not kept and passages and budget > _ELEMENT_TOKENS:
-        kept = _cut(passages[0], budget - _ELEMENT_TOKENS, count_tokens)
+    if not kept and passages and budget > ELEMENT_TOKENS:
+        kept = _cut(passages[0], budget - ELEMENT_TOKENS, count_tokens)
     return tuple(kept)
 
 
