@@ -67,6 +67,7 @@ _NO_SUFFIX = {
     "justfile": "text/x-makefile",
 }
 _SOURCE_CODE = re.compile(r"text/x-[a-z0-9+.-]{1,60}")
+_HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 _LOOKED_AT = 8192  # bytes
 
 
@@ -110,6 +111,8 @@ def guess_media_type(path: str, content: bytes) -> str:
         return f"text/x-{_CODE[suffix]}"
     if name in _NO_SUFFIX:
         return _NO_SUFFIX[name]
+    if _HTML.match(content):
+        return "text/html"
     if suffix and not _is_text(content[:_LOOKED_AT]):
         raise InvalidInput(
             f"{path}: files ending in .{suffix[:20]} can't be read; leave it out or convert it to PDF, HTML or text.", field=path

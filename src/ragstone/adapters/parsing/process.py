@@ -14,7 +14,7 @@ from ragstone.adapters.parsing.worker import read_message, write_message
 
 # `-I`: neither the environment nor the working directory decides what is imported. The paths are handed over, because a source tree or a
 # user's site directory would be missing otherwise.
-_ENTRY = "import sys; sys.path[:] = sys.argv[3:]; from ragstone.adapters.parsing.worker import main; main()"
+_ENTRY = "import sys; sys.path[:] = sys.argv[4:]; from ragstone.adapters.parsing.worker import main; main()"
 _KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")  # without the first two some interpreters don't start
 
 
@@ -30,7 +30,7 @@ class WorkerProcess:
     """Not thread-safe but for `kill`."""
 
     def __init__(self, memory: int, cpu: float) -> None:
-        arguments = [sys.executable, "-I", "-c", _ENTRY, str(memory), str(cpu), *_import_paths()]
+        arguments = [sys.executable, "-I", "-c", _ENTRY, str(memory), str(cpu), str(os.getpid()), *_import_paths()]
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
             arguments,
             stdin=subprocess.PIPE,

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import resource
+import signal
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ Parse = Callable[[Source], ExtractedText]
 LENGTHS = struct.Struct(">II")
 RECYCLE_SHARE = 0.4  # of the memory limit: a process that has grown beyond it ends, so that each document finds about the same room
 _RECURSION_LIMIT = 5000
+_LOOK_EVERY = 0.5  # seconds
 _SMALLEST_PDF = (
     b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
     b"3 0 obj<</Type/Page/Parent 2 0 R>>endobj\ntrailer<</Root 1 0 R>>\n"
@@ -53,6 +55,7 @@ class Limits:
 def main() -> None:
     """Serves until stdin ends."""
     limits = Limits(memory=int(sys.argv[1]), cpu=float(sys.argv[2]))
+    _end_with(parent=int(sys.argv[3]))
     _limit(resource.RLIMIT_CORE, 0, hard=True)
     _limit(resource.RLIMIT_AS, limits.memory, hard=True)
     sys.setrecursionlimit(_RECURSION_LIMIT)
@@ -68,6 +71,17 @@ def main() -> None:
         write_message(target, answer, text)
         if answer.get("last"):
             return
+
+
+def _end_with(parent: int) -> None:
+    """Has this process end, in the middle of a document too, soon after the one that started it was killed."""
+
+    def look(_number: int, _frame: object) -> None:
+        if os.getppid() != parent:
+            os._exit(1)
+
+    signal.signal(signal.SIGALRM, look)  # a thread would take tens of megabytes of address space
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_EVERY, _LOOK_EVERY)
 
 
 def read_message(stream: IO[bytes], limit: int = 2**31) -> tuple[dict[str, Any], bytes] | None:

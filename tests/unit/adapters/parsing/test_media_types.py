@@ -42,6 +42,7 @@ def test_types_by_suffix_and_name(path: str, media_type: str) -> None:
 
 def test_types_by_the_first_bytes() -> None:
     assert guess_media_type("paper", b"%PDF-1.7\n\x00\x01") == "application/pdf"
+    assert guess_media_type("index", b"\n<!DOCTYPE html>\n<p>x") == guess_media_type("page.asp", b"<html><p>x") == "text/html"
     assert guess_media_type("notes.x", "é".encode() * 5000) == "text/plain"
     for path, content in (("a.bin", b"a\x00b"), ("program", b"\x7fELF\x00"), ("a.png", b"\x89PNG\r\n"), ("a.py", b"\x00")):
         with pytest.raises(InvalidInput) as caught:

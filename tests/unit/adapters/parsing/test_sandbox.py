@@ -6,7 +6,9 @@ import asyncio
 import os
 import resource
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -169,6 +171,43 @@ async def test_the_worker_gets_no_secrets_and_no_files(make: Make, started: list
         environment, opened = seen_in_proc(pid)
         assert b"hush" not in environment
         assert all(name == os.devnull or name.startswith("pipe:") for name in opened), opened
+
+
+ABANDONED = """
+import asyncio, sys
+from ragstone.adapters.parsing import process
+from ragstone.adapters.parsing.sandbox import SubprocessParser
+
+begin = process.WorkerProcess.__init__
+
+def told(self, memory, cpu):
+    begin(self, memory, cpu)
+    print(self.pid, flush=True)
+
+process.WorkerProcess.__init__ = told
+asyncio.run(SubprocessParser().parse("a.md", "text/markdown", b"<!--" * 1_000_000))
+"""
+
+
+def test_no_worker_outlives_ragstone() -> None:
+    """Not even one that is busy when ragstone is killed."""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    with subprocess.Popen([sys.executable, "-c", ABANDONED], stdout=subprocess.PIPE, env={"PYTHONPATH": paths}) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    assert ended_within(worker, 20)
+
+
+def ended_within(pid: int, seconds: float) -> bool:
+    """Whether the process, which is not our child, is gone in time. One that is dead and not yet reaped counts as gone."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout.strip()
+        if not status or status.startswith("Z"):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def seen_in_proc(pid: int) -> tuple[bytes, set[str]]:
