@@ -7,11 +7,13 @@ from typing import Generic, TypeVar
 from pydantic import TypeAdapter
 
 from ragstone.domain.commits import CommitStats
+from ragstone.domain.errors import InvalidInput
 from ragstone.domain.interactions import Feedback, Interaction
 from ragstone.domain.jobs import ChangeRequest, JobResult
 from ragstone.domain.spaces import EmbeddingSpace
 
 T = TypeVar("T")
+NOT_UNICODE = "a text holds characters that are not valid Unicode; remove them."
 
 
 class Codec(Generic[T]):
@@ -21,8 +23,11 @@ class Codec(Generic[T]):
         self._adapter = adapter
 
     def dump(self, value: T) -> str:
-        """The value as JSON."""
-        return self._adapter.dump_json(value).decode()
+        """The value as JSON. Raises `InvalidInput` for lone surrogates."""
+        try:
+            return self._adapter.dump_json(value).decode()
+        except ValueError as error:  # pydantic's own subclass of it is not public
+            raise InvalidInput(NOT_UNICODE) from error
 
     def load(self, text: str) -> T:
         """The reverse of `dump`."""

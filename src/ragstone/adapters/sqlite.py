@@ -11,8 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic_core import PydanticSerializationError
-
+from ragstone.adapters.codecs import NOT_UNICODE
 from ragstone.adapters.sqlite_schema import MIGRATIONS
 from ragstone.domain.errors import DataDirectoryError, InternalError, InvalidInput, RagstoneError, StorageFull, Unavailable
 
@@ -89,8 +88,8 @@ def translated() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translation(error) from error
-    except (UnicodeEncodeError, PydanticSerializationError) as error:
-        raise InvalidInput("a text holds characters that are not valid Unicode; remove them.") from error
+    except UnicodeEncodeError as error:
+        raise InvalidInput(NOT_UNICODE) from error
     except OverflowError as error:
         raise InvalidInput("a number has more than 63 bits; use a smaller one.") from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlite3 import Connection, Row
 
 from ragstone.adapters import codecs
-from ragstone.adapters.sqlite import SqliteDatabase, translated
+from ragstone.adapters.sqlite import SqliteDatabase
 from ragstone.domain.errors import NotFound, RagstoneError
 from ragstone.domain.interactions import Feedback, Interaction
 
@@ -25,8 +25,7 @@ class SqliteInteractionLog:
         self._writing: asyncio.Task[None] | None = None
 
     async def append(self, interaction: Interaction) -> None:
-        with translated():
-            entry = (interaction.id, interaction.collection, codecs.INTERACTION.dump(replace(interaction, feedback=())))
+        entry = (interaction.id, interaction.collection, codecs.INTERACTION.dump(replace(interaction, feedback=())))
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, written))
         if self._writing is None:
