@@ -80,7 +80,7 @@ async def ask(
         else:
             response = await _stream(session, client, body)
     if explain and not output.json_mode:
-        output.print()
+        output.print(text())
         output.print(passage_table(response["passages"]))
 
 

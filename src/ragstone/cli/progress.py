@@ -24,13 +24,14 @@ class Bar:
         self._progress = progress
         self._task = task
         self._told = time.monotonic()
+        self._last: tuple[float, str] | None = None
 
     def show(self, done: float, total: float | None, remark: str = "") -> None:
         """How far it is."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total, remark=clean(remark))
-        elif time.monotonic() - self._told >= _EVERY:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._told >= _EVERY and (done, remark) != self._last:
+            self._told, self._last = time.monotonic(), (done, remark)
             share = f" {min(100, int(100 * done / total))} %" if total else ""
             self._output.note(f"{self._title}{share} {remark}".rstrip())
 
