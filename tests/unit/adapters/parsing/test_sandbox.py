@@ -195,6 +195,8 @@ def test_no_worker_outlives_ragstone() -> None:
     with subprocess.Popen([sys.executable, "-c", ABANDONED], stdout=subprocess.PIPE, env={"PYTHONPATH": paths}) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
+        while not busy(worker):
+            time.sleep(0.001)
         parent.kill()
     assert ended_within(worker, 20)
 
@@ -231,13 +233,14 @@ async def test_while_it_reads_it_can_open_and_write_nothing(make: Make, started:
 
 
 async def until_busy(worker: WorkerProcess) -> None:
-    """Until the worker has sealed itself for a document; nothing but its limits tells."""
-
-    def busy() -> bool:
-        return not hasattr(resource, "prlimit") or resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)[0] == 0
-
-    while not busy():  # noqa: ASYNC110 - another process sets no event
+    """Until the worker reads a document."""
+    while not busy(worker.pid):  # noqa: ASYNC110 - another process sets no event
         await asyncio.sleep(0.001)
+
+
+def busy(pid: int) -> bool:
+    """Whether a worker has sealed itself for a document; nothing but its limits tells, and only on Linux."""
+    return not hasattr(resource, "prlimit") or resource.prlimit(pid, resource.RLIMIT_FSIZE)[0] == 0
 
 
 def test_a_worker_that_dies_says_by_which_signal() -> None:
