@@ -10,8 +10,10 @@ from ragstone.domain.sentences import split_sentences
 
 _MARKER = re.compile(r"\s{0,8}\[\s*(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\s*\]")
 
-IsVerbatim = Callable[[str, tuple[int, ...]], bool]
-"""Whether a text stands word for word in one of the passages with these numbers."""
+_OWN_BRACKETS = 4
+
+IsVerbatim = Callable[[str, tuple[int, ...], bool], bool]
+"""Whether a text stands word for word in one of the passages with these numbers; if the last argument is true, as a whole sentence of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,8 @@ def cited_sentences(answer: str, is_verbatim: IsVerbatim) -> tuple[CitedSentence
     """The sentences of `answer` in order.
 
     A marker belongs to the sentence that ends before it, or in which it stands. Numbers in brackets may also be the passage's own (`a[0]`,
-    a footnote): where a sentence is verbatim only with them, they are its text. Where the text up to a marker is verbatim, a
-    sentence ends there, full stop or not: headings, list items and table rows have none.
+    a footnote): where a sentence is verbatim only with them, they are its text. Where the text up to a marker is a whole
+    sentence of the passage, one ends there, full stop or not: headings, list items and table rows have none.
     """
     clean, markers = _strip(answer)
     spans = split_sentences(clean)
@@ -66,7 +68,7 @@ def _strip(answer: str) -> tuple[str, list[_Marker]]:
 
 
 def _pieces(clean: str, start: int, end: int, markers: list[_Marker], is_verbatim: IsVerbatim) -> list[CitedSentence]:
-    """One sentence, or several where the text up to a marker inside it is verbatim."""
+    """One sentence, or several where the text up to a marker inside it is a sentence of a passage."""
     pieces: list[CitedSentence] = []
     pending: list[_Marker] = []
     begin = start
@@ -77,7 +79,7 @@ def _pieces(clean: str, start: int, end: int, markers: list[_Marker], is_verbati
         if not clean[begin:stop].strip() or (following and not clean[marker.at : following.at].strip()):
             continue  # before the text, or one of a run
         last = not clean[stop:end].strip()
-        piece = _piece(clean, begin, end if last else stop, pending, is_verbatim)
+        piece = _piece(clean, begin, end if last else stop, pending, is_verbatim, whole=not last)
         if last or piece.verbatim:
             pieces.append(piece)
             pending = []
@@ -85,16 +87,19 @@ def _pieces(clean: str, start: int, end: int, markers: list[_Marker], is_verbati
             if last:
                 return pieces
     if clean[begin:end].strip():
-        pieces.append(_piece(clean, begin, end, pending, is_verbatim))
+        pieces.append(_piece(clean, begin, end, pending, is_verbatim, whole=False))
     return pieces
 
 
-def _piece(clean: str, start: int, end: int, markers: list[_Marker], is_verbatim: IsVerbatim) -> CitedSentence:
-    """With the first i markers taken as text, for the largest i with which it is verbatim; else with none."""
-    for kept in reversed(range(len(markers))):
+def _piece(clean: str, start: int, end: int, markers: list[_Marker], is_verbatim: IsVerbatim, *, whole: bool) -> CitedSentence:
+    """With the first i markers taken as text, for the largest i with which it is verbatim; else with none.
+
+    Tried are all but the last and the first few: trying every number would take a minute for an answer of nothing but markers.
+    """
+    for kept in sorted({len(markers) - 1, *range(min(_OWN_BRACKETS, len(markers)))} - {-1}, reverse=True):
         text = _with_brackets(clean, start, end, markers[:kept])
         cited = _distinct(markers[kept:])
-        if is_verbatim(text, cited):
+        if is_verbatim(text, cited, whole):
             return CitedSentence(text, cited, verbatim=True)
     return CitedSentence(_squeezed(clean[start:end]), _distinct(markers), verbatim=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ragstone.domain.answers import AnswerSentence, Citation
@@ -46,7 +46,11 @@ class CitationCheck:
 
     async def check(self, answer: str, passages: Sequence[Passage], commit_id: str) -> CheckedAnswer:
         """`passages` as numbered for the generator, from 1. `commit_id`: the commit that they were read from. Markers that name none are dropped."""
-        cited = cited_sentences(answer, lambda text, numbered: any(_find(text, passage) for _, passage in _existing(numbered, passages)))
+
+        def is_verbatim(text: str, numbered: tuple[int, ...], whole: bool) -> bool:
+            return any((_is_sentence if whole else _find)(text, passage) for _, passage in _existing(numbered, passages))
+
+        cited = cited_sentences(answer, is_verbatim)
         verdicts = await self._verdicts(cited, passages)
         sentences, citations = [], {}
         for sentence, verdict in zip(cited, verdicts, strict=True):
@@ -112,17 +116,26 @@ def _nearest(text: str, passages: Sequence[Passage]) -> list[Sentence]:
     return found[:_COMPARED]
 
 
+def _is_sentence(text: str, passage: Passage) -> bool:
+    return any(text == " ".join(sentence.text.split()) for sentence in sentences_of(passage.chunk.text))
+
+
 def _find(text: str, passage: Passage) -> tuple[int, int] | None:
     """Where `text` (white space squeezed) stands in the passage's text, in whole words and not cut out of its negation."""
-    held = passage.chunk.text
-    words = text.split()
-    if not words or words[0] not in held or words[-1] not in held:
-        return None
-    for match in re.finditer(r"\s+".join(map(re.escape, words)), held):
-        start, end = match.span()
-        if _whole(held, start, end) and not _loses_negation(passage, start, end):
+    for start, end in _occurrences(text, passage.chunk.text):
+        if _whole(passage.chunk.text, start, end) and not _loses_negation(passage, start, end):
             return start, end
     return None
+
+
+def _occurrences(text: str, held: str) -> Iterator[tuple[int, int]]:
+    """Spans of `text` in `held`, whatever white space stands between its words there."""
+    at = held.find(text) if text else -1
+    while at >= 0:
+        yield at, at + len(text)
+        at = held.find(text, at + 1)
+    if text and text in " ".join(held.split()):
+        yield from (match.span() for match in re.finditer(r"\s+".join(map(re.escape, text.split())), held))
 
 
 def _loses_negation(passage: Passage, start: int, end: int) -> bool:

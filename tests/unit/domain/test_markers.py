@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from ragstone.domain.markers import cited_sentences
 
 PASSAGES = ["The index a[0] is first. It was noted.[3] Rows 12 mm", "Tesla was born in 1856. He died in 1943.", "No full stop heading"]
+SENTENCES = {"The index a[0] is first.", "It was noted.[3]", "Tesla was born in 1856.", "He died in 1943.", "No full stop heading"}
 
 
-def verbatim(text: str, numbered: tuple[int, ...]) -> bool:
-    return any(1 <= number <= 3 and text in PASSAGES[number - 1] for number in numbered)
+def verbatim(text: str, numbered: tuple[int, ...], whole: bool) -> bool:
+    held = [PASSAGES[number - 1] for number in numbered if 1 <= number <= 3]
+    return any(text in passage for passage in held) and (not whole or text in SENTENCES)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,7 @@ def verbatim(text: str, numbered: tuple[int, ...]) -> bool:
         # numbers in brackets of the passage's own
         ("The index a[0] is first. [1]", [("The index a[0] is first.", (1,), True)]),
         ("It was noted.[3] [1]", [("It was noted.[3]", (1,), True)]),
+        ("He died [2] in 1943. [2]", [("He died in 1943.", (2,), True)]),
         # no full stop before the marker
         (
             "No full stop heading [3] Tesla was born in 1856. [2]",
@@ -42,7 +45,7 @@ def test_markers_belong_to_the_sentence_before_them(answer: str, expected: list[
 
 @given(st.text(alphabet="aB1 .!?\n[],;", max_size=60))
 def test_no_text_is_lost_and_no_marker_invented(answer: str) -> None:
-    sentences = cited_sentences(answer, lambda text, numbered: False)
+    sentences = cited_sentences(answer, lambda text, numbered, whole: False)
     letters = [c for c in "".join(s.text for s in sentences) if c in "aB"]
     assert letters == [c for c in answer if c in "aB"]
     assert all(str(number) in answer for s in sentences for number in s.markers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ragstone.use_cases.citation_check import CheckedAnswer, CitationCheck
@@ -82,6 +84,13 @@ async def test_the_same_span_is_cited_once() -> None:
     assert len((await check("Petrel sails daily. [1] Petrel sails daily. [1]")).citations) == 1
 
 
+async def test_a_marker_inside_a_sentence_does_not_end_it() -> None:
+    checked = await check("Petrel sails [1] under the old flag of ancient Rome [1].")
+    assert [(sentence.text, sentence.supported) for sentence in checked.sentences] == [
+        ("Petrel sails under the old flag of ancient Rome.", False)
+    ]
+
+
 async def test_half_a_word_is_not_verbatim() -> None:
     checked = await check("etrel sails dail [1]")
     assert checked.sentences[0].support < 1
@@ -102,3 +111,10 @@ async def test_everything_else_is_embedded_in_one_call() -> None:
     model = HashingEmbeddingModel()
     await CitationCheck(model).check("Petrel goes daily [1]. Sandpiper has 120 seats [2]. Both float [1][2].", FOUND, "c")
     assert model.calls == 1
+
+
+async def test_an_answer_of_nothing_but_markers_is_checked_in_no_time() -> None:
+    began = time.perf_counter()
+    checked = await check("Petrel" + " sails [1][2]" * 300)
+    assert time.perf_counter() - began < 5  # seconds; minutes when every combination is tried
+    assert len(checked.sentences) == 1
