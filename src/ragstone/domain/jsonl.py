@@ -72,7 +72,9 @@ def _document(folder: str, line: bytes) -> RecordDocument:
     except UnicodeDecodeError:
         raise InvalidInput("it is not UTF-8 text; convert it to UTF-8.") from None
     except ValueError as error:
-        raise InvalidInput(f"it is not JSON ({error.msg if isinstance(error, json.JSONDecodeError) else error}); each line is one JSON object.") from None
+        raise InvalidInput(
+            f"it is not JSON ({error.msg if isinstance(error, json.JSONDecodeError) else error}); each line is one JSON object."
+        ) from None
     except RecursionError:
         raise InvalidInput("it is nested too deeply.") from None
     if not isinstance(record, dict):
