@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,6 +54,11 @@ class Candidate:
         return f"{self.heading}\n{self.sentence.text}" if self.heading else self.sentence.text
 
 
+_Row = tuple[int, str, Sentence, frozenset[str], frozenset[str]]  # passage, heading, sentence; question's terms in it, and around it too
+_Ranked = tuple[float, int, str, Sentence]  # prior, passage, heading, sentence
+_NOTHING: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """`shortlist`: best prior first. `coverage`: share (0 to 1) of the question's terms, weighed by rarity, that the best passage holds."""
@@ -73,25 +79,28 @@ def gather(question: str, passages: Sequence[Passage], size: int = SHORTLIST) ->
     apart, whatever the corpus. A term that stands in the heading or in the sentence before counts as context, for pronouns.
     """
     wanted = question_terms(question)
-    rows = [
-        (number, sentence, before, heading, words)
-        for number, passage in enumerate(passages)
-        for heading, words in [_heading(passage.chunk.heading_path)]
-        for before, sentence in _with_previous(sentences_of(passage.chunk.text))
-    ]
-    weight = _rarity(wanted, [sentence.words for _, sentence, _, _, _ in rows])
-    total = sum(weight.values()) or 1.0
+    rows: list[_Row] = []
+    held_by_passage: list[frozenset[str]] = []
+    for number, passage in enumerate(passages):
+        heading, heading_words = _heading(passage.chunk.heading_path)
+        of_heading = wanted & heading_words
+        of_passage, before = of_heading, _NOTHING
+        for sentence in sentences_of(passage.chunk.text):
+            own = wanted & sentence.words
+            rows.append((number, heading, sentence, own, own | before | of_heading))
+            of_passage, before = of_passage | own, own
+        held_by_passage.append(of_passage)
+    share = _shares(wanted, [own for _, _, _, own, _ in rows], (context for _, _, _, _, context in rows))
     best = max((passage.score for passage in passages), default=0.0)
-    candidates = []
-    for number, sentence, before, heading, words in rows:
-        if sentence.words <= wanted and sentence.text[-1:].isalnum():
-            continue  # a title in the text's own words, say: it tells the asker nothing
-        own = _share(weight, wanted & sentence.words, total)
-        context = _share(weight, wanted & (sentence.words | before | words), total)
-        place = passages[number].score / best if best > 0 else 0.0
-        candidates.append(Candidate(sentence, number, heading, _OWN_WORDS * own + _WORDS_IN_CONTEXT * context + _PASSAGE * place))
-    candidates.sort(key=lambda candidate: -candidate.prior)  # stable: equal priors stay in order of rank
-    return Evidence(_distinct(candidates, size), _coverage(wanted, passages))
+    places = [_PASSAGE * (passage.score / best if best > 0 else 0.0) for passage in passages]
+    ranked = [
+        (_OWN_WORDS * share[own] + _WORDS_IN_CONTEXT * share[context] + places[number], number, heading, sentence)
+        for number, heading, sentence, own, context in rows
+        # a title in the text's own words, say, tells the asker nothing
+        if not (sentence.text[-1:].isalnum() and sentence.words <= wanted)
+    ]
+    ranked.sort(key=_by_prior)  # stable: equal priors stay in order of rank
+    return Evidence(_distinct(ranked, size), _coverage(wanted, held_by_passage))
 
 
 def scores(candidates: Sequence[Candidate], question: Vector, sentences: Vectors) -> list[float]:
@@ -128,40 +137,29 @@ def _heading(path: tuple[str, ...]) -> tuple[str, frozenset[str]]:
     return (path[-1] if path else ""), frozenset().union(*(terms(heading) for heading in path))
 
 
-def _with_previous(sentences: Sequence[Sentence]) -> Iterable[tuple[frozenset[str], Sentence]]:
-    before: frozenset[str] = frozenset()
-    for sentence in sentences:
-        yield before, sentence
-        before = sentence.words
+def _by_prior(ranked: _Ranked) -> float:
+    return -ranked[0]
 
 
-def _distinct(candidates: Iterable[Candidate], size: int) -> tuple[Candidate, ...]:
+def _distinct(ranked: Iterable[_Ranked], size: int) -> tuple[Candidate, ...]:
     """The first `size`, each text once: versions and templates repeat themselves."""
     kept: dict[str, Candidate] = {}
-    for candidate in candidates:
-        kept.setdefault(candidate.sentence.text, candidate)
+    for prior, number, heading, sentence in ranked:
+        if sentence.text not in kept:
+            kept[sentence.text] = Candidate(sentence, number, heading, prior)
         if len(kept) == size:
             break
     return tuple(kept.values())
 
 
-def _coverage(wanted: frozenset[str], passages: Sequence[Passage]) -> float:
-    held = [
-        wanted & frozenset().union(_heading(passage.chunk.heading_path)[1], *(s.words for s in sentences_of(passage.chunk.text)))
-        for passage in passages
-    ]
-    weight = _rarity(wanted, held)
+def _coverage(wanted: frozenset[str], held: Sequence[frozenset[str]]) -> float:
+    return max(_shares(wanted, held).values(), default=0.0)
+
+
+def _shares(wanted: frozenset[str], held: Sequence[frozenset[str]], others: Iterable[frozenset[str]] = ()) -> dict[frozenset[str], float]:
+    """The share (0 to 1) of the wanted terms' weight that each set has. `held`: which of them each sentence, or passage, holds."""
+    having = Counter(term for words in held for term in words)
+    # sorted: sums of floats must not depend on the order of a set
+    weight = {term: math.log(1 + (len(held) - having[term] + 0.5) / (having[term] + 0.5)) for term in sorted(wanted)}
     total = sum(weight.values()) or 1.0
-    return max((_share(weight, words, total) for words in held), default=0.0)
-
-
-def _rarity(wanted: frozenset[str], held: Sequence[frozenset[str]]) -> dict[str, float]:
-    weight = {}
-    for term in sorted(wanted):  # sorted: sums of floats must not depend on the order of a set
-        having = sum(term in words for words in held)
-        weight[term] = math.log(1 + (len(held) - having + 0.5) / (having + 0.5))
-    return weight
-
-
-def _share(weight: dict[str, float], terms_held: frozenset[str], total: float) -> float:
-    return sum(value for term, value in weight.items() if term in terms_held) / total
+    return {words: sum([value for term, value in weight.items() if term in words]) / total for words in {*held, *others}}

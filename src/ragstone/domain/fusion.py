@@ -31,8 +31,8 @@ def fuse(candidates: Sequence[Candidate], settings: RetrievalSettings) -> list[t
 
 
 def _convex(candidates: Sequence[Candidate], alpha: float) -> list[tuple[Candidate, float]]:
-    dense = [max(candidate.dense, 0.0) for candidate in candidates]
-    bm25 = [max(candidate.bm25, 0.0) for candidate in candidates]
+    dense = [candidate.dense if candidate.dense > 0 else 0.0 for candidate in candidates]
+    bm25 = [candidate.bm25 if candidate.bm25 > 0 else 0.0 for candidate in candidates]
     best_dense, best_bm25 = max(dense, default=0.0) or 1.0, max(bm25, default=0.0) or 1.0
     return [
         (candidate, alpha * (d / best_dense) + (1 - alpha) * (b / best_bm25))

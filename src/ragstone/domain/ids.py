@@ -7,13 +7,14 @@ import time
 import uuid
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _NAMESPACE = uuid.UUID("6f0c0f5e-3b9b-5a39-9f0e-7261677374e0")  # of ragstone's chunk ids; changing it changes every id
 
 
 def new_id() -> str:
     """26 characters: 48 bits of Unix milliseconds, then 80 random bits (the layout of a ULID, in lower case)."""
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def chunk_id(path: str, content_hash: str, occurrence: int, attempt: int) -> str:

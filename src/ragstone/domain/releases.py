@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 from ragstone.domain.generation import GeneratorIdentity
 from ragstone.domain.retrieval import RetrievalSettings
@@ -25,5 +26,10 @@ class Release:
     @property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON of all fields."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return _release_id(self)
+
+
+@lru_cache(maxsize=256)  # most questions of a time have the same one
+def _release_id(release: Release) -> str:
+    canonical = json.dumps(asdict(release), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Literal
 
 Pooling = Literal["mean", "cls", "last"]
@@ -55,5 +56,10 @@ class EmbeddingSpace:
     @property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON of all fields."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return _space_id(self)
+
+
+@lru_cache(maxsize=256)  # every question asks for it, several times
+def _space_id(space: EmbeddingSpace) -> str:
+    canonical = json.dumps(asdict(space), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

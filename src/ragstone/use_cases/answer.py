@@ -17,7 +17,7 @@ from ragstone.ports.generator import Generator
 from ragstone.use_cases.answerability import FALLBACK, Calibration, Calibrations, measure
 from ragstone.use_cases.citation_check import CitationCheck
 from ragstone.use_cases.context import arrange, fit
-from ragstone.use_cases.prompts import DEFAULT_PROMPT, Prompt, Prompts
+from ragstone.use_cases.prompts import DEFAULT_PROMPT, Prompt, Prompts, RenderedPrompt
 
 ABSTENTION = "The knowledge base does not hold an answer to this question."
 
@@ -104,17 +104,17 @@ class Answering:
 
     def _request(self, question: str, passages: tuple[Passage, ...], prompt: Prompt, settings: AnswerSettings) -> GenerationRequest:
         """The passages that fit the generator's window beside the prompt and the answer, rendered."""
-        generator = self._generator
-        bare = prompt.render(question, (), max_sentences=settings.max_sentences, abstention=ABSTENTION)
-        room = generator.context_window - settings.max_tokens - generator.count_tokens(bare.system) - generator.count_tokens(bare.user)
-        kept = fit(passages, room, generator.count_tokens)
-        if not kept:
-            raise InvalidInput(
-                f"question: with max_tokens {settings.max_tokens} it leaves no room for a passage in the generator's window of "
-                f"{generator.context_window} tokens; shorten it or lower max_tokens.",
-                field="question",
-            )
-        rendered = prompt.render(question, arrange(kept), max_sentences=settings.max_sentences, abstention=ABSTENTION)
+        kept, rendered = passages, _render(prompt, question, passages, settings)
+        if self._tokens(rendered) + settings.max_tokens > self._generator.context_window:
+            bare = self._tokens(_render(prompt, question, (), settings))
+            kept = fit(passages, self._generator.context_window - settings.max_tokens - bare, self._generator.count_tokens)
+            if not kept:
+                raise InvalidInput(
+                    f"question: with max_tokens {settings.max_tokens} it leaves no room for a passage in the generator's window of "
+                    f"{self._generator.context_window} tokens; shorten it or lower max_tokens.",
+                    field="question",
+                )
+            rendered = _render(prompt, question, kept, settings)
         return GenerationRequest(
             question=question,
             passages=kept,
@@ -125,6 +125,13 @@ class Answering:
             timeout=settings.timeout,
             max_sentences=settings.max_sentences,
         )
+
+    def _tokens(self, rendered: RenderedPrompt) -> int:
+        return self._generator.count_tokens(rendered.system) + self._generator.count_tokens(rendered.user)
+
+
+def _render(prompt: Prompt, question: str, passages: tuple[Passage, ...], settings: AnswerSettings) -> RenderedPrompt:
+    return prompt.render(question, arrange(passages), max_sentences=settings.max_sentences, abstention=ABSTENTION)
 
 
 def _abstained(answerability: float, usage: Usage) -> Answer:

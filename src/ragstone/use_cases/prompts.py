@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
 from ragstone.domain.errors import InvalidInput, NotFound
-from ragstone.use_cases.context import ContextBlock
+from ragstone.use_cases.context import ContextBlock, ContextPart
 
 DEFAULT_PROMPT = "answer/1"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}/[0-9]{1,6}")
+_FIELDS = {kind: frozenset(field.name for field in fields(kind)) for kind in (ContextBlock, ContextPart)}
 _DELIMITER = re.compile(r"<(?=\s*/?\s*(?:passages?|documents?|question|system|user)\b)", re.IGNORECASE)
 
 
@@ -55,7 +57,7 @@ class Prompts:
 
     def __init__(self, folder: Traversable | None = None) -> None:
         self._folder = folder or files("ragstone") / "prompts"
-        self._environment = SandboxedEnvironment(autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True)
+        self._environment = _Environment(autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True)
         self._environment.filters |= {"untrusted": _untrusted, "attribute": _attribute}
         self._prompts: dict[str, Prompt] = {}
 
@@ -87,6 +89,16 @@ class Prompts:
         except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, TemplateError) as error:
             raise InvalidInput(f"prompt: the file of {name} cannot be used: {error}.", field="prompt") from error
         return Prompt(name, str(fields.get("description", "")), system, user)
+
+
+class _Environment(SandboxedEnvironment):
+    """Reads the fields of blocks and parts directly: the sandbox's checks of each of them took longer than all the rest of a prompt."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """As the sandbox's."""
+        if attribute in _FIELDS.get(type(obj), ()):
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)
 
 
 def _untrusted(text: str) -> str:

@@ -6,6 +6,8 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any
 
 from ragstone.domain.answers import Answer, AnswerDone, PassagesFound, TextDelta
 from ragstone.domain.collections import Collection
@@ -165,9 +167,9 @@ class Query:
             request={
                 "as_of": question.as_of,
                 "min_commit": question.min_commit,
-                "filter": asdict(question.filter),
-                "retrieval": asdict(question.retrieval),
-                "answer": asdict(question.answer),
+                "filter": asdict(question.filter) if question.filter.conditions else {"conditions": ()},
+                "retrieval": _plain(question.retrieval),
+                "answer": _plain(question.answer),
             },
             answer=answer_json(answer),
             passages=tuple(passage_json(passage, explain=True) for passage in passages),
@@ -179,6 +181,12 @@ class Query:
             },
             timings=timings,
         )
+
+
+@lru_cache(maxsize=256)  # most questions come with the same few settings
+def _plain(settings: RetrievalSettings | AnswerSettings) -> dict[str, Any]:
+    """As a dict, which is only read."""
+    return asdict(settings)
 
 
 def _milliseconds(since: float) -> float:

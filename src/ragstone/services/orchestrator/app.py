@@ -53,9 +53,9 @@ def create_app(platform: Platform, settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.metrics = metrics
-    for module in (ingest, query, collections, documents, history, jobs, interactions, openai, health):
-        app.include_router(module.routes(context))
-    app.include_router(documentation.routes())
+    for module in (query, ingest, collections, documents, history, jobs, interactions, openai, health):
+        app.router.routes += module.routes(context).routes  # flat: include_router would match every request twice
+    app.router.routes += documentation.routes().routes
     documentation.install(app, limits)
     app.add_exception_handler(RagstoneError, _domain_error)
     app.add_exception_handler(RequestValidationError, _domain_error)

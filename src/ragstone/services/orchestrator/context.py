@@ -93,22 +93,35 @@ def commit_header(commit_id: str) -> dict[str, str]:
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled if the client hangs up (noticed once it has run for a second)."""
-    task = asyncio.ensure_future(work)
+    task = asyncio.current_task()
+    if task is None:
+        raise AssertionError("requests run in tasks")
+    gone = False
+    watching: asyncio.Task[None] | None = None
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    def begin() -> None:
+        nonlocal watching
+        watching = asyncio.ensure_future(watch())
+
+    timer = asyncio.get_running_loop().call_later(_UNWATCHED, begin)
     try:
-        await asyncio.wait({task}, timeout=_UNWATCHED)
-        if not task.done():
-            leaving = asyncio.ensure_future(_disconnected(request))
-            try:
-                await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                leaving.cancel()
-        if not task.done():
-            raise ClientGone("The client closed the connection.")
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        task.uncancel()
+        raise ClientGone("The client closed the connection.") from None
     finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        timer.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
 async def job_response(context: Context, request: Request, job: Job, *, wait: bool, within: float) -> Response:
@@ -124,8 +137,3 @@ async def job_response(context: Context, request: Request, job: Job, *, wait: bo
         return json_response(form, 202, location)
     commit = job.result.commit_id if job.result else None
     return json_response(form, 200, location | (commit_header(commit) if commit else {}))
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

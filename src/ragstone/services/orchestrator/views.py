@@ -6,15 +6,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit, CommitStats, Snapshot, Tag
 from ragstone.domain.documents import DocumentInfo, StoredDocument
+from ragstone.domain.generation import GeneratorIdentity
 from ragstone.domain.interactions import Feedback, Interaction
 from ragstone.domain.jobs import Job, JobResult, Progress
 from ragstone.domain.releases import Release
-from ragstone.domain.retrieval import IndexedChunk
+from ragstone.domain.retrieval import IndexedChunk, RetrievalSettings
 from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.domain.uploads import IngestPlan
 from ragstone.use_cases.history import Difference
@@ -183,11 +185,16 @@ def release_json(release: Release) -> Json:
         "collection": release.collection,
         "commit_id": release.commit_id,
         "space_id": release.space_id,
-        "retrieval": asdict(release.retrieval),
+        "retrieval": _plain(release.retrieval),
         "prompt": release.prompt,
-        "generator": asdict(release.generator),
+        "generator": _plain(release.generator),
         "abstain_below": release.abstain_below,
     }
+
+
+@lru_cache(maxsize=256)  # every answer carries them, and most carry the same
+def _plain(settings: RetrievalSettings | GeneratorIdentity) -> Json:
+    return asdict(settings)
 
 
 def feedback_json(feedback: Feedback) -> Json:

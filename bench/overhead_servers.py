@@ -1,0 +1,140 @@
+"""The two servers of bench/overhead.py: ours over stub engines, and a bare FastAPI route that gives the same body.
+
+`python -m bench.overhead_servers ours|bare DIRECTORY` prints its port and serves until it is ended. `bare` reads the body that `ours` left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncGenerator, Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+
+from ragstone.adapters.embedding_cache import EmbeddingCache
+from ragstone.adapters.sqlite_catalog import SqliteCatalog
+from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
+from ragstone.cli.serving import listen
+from ragstone.domain.answers import Usage
+from ragstone.domain.filters import Filter
+from ragstone.domain.generation import GeneratedText, GenerationEvent, GenerationFinished, GenerationRequest, GeneratorIdentity
+from ragstone.domain.retrieval import Candidate, Vector, Vectors
+from ragstone.domain.spaces import ModelIdentity
+from ragstone.domain.uploads import IngestRequest, Upload
+from ragstone.services.orchestrator.app import create_app
+from ragstone.services.orchestrator.schemas.requests import QueryBody
+from ragstone.services.orchestrator.schemas.responses import QueryResponse
+from ragstone.settings.model import Settings
+from ragstone.use_cases.answer import Answering
+from ragstone.use_cases.answerability import Calibrations
+from ragstone.use_cases.limits import Limits
+from ragstone.use_cases.platform import Adapters, assemble
+from ragstone.use_cases.prompts import Prompts
+from tests.fakes.document_parser import ParagraphParser
+from tests.fakes.job_queue import InMemoryJobQueue
+from tests.fakes.staging import InMemoryStaging
+from tests.fakes.vector_index import InMemoryVectorIndex
+from tests.fakes.version_store import InMemoryVersionStore
+
+DOCUMENTS = 120
+DIMENSION = 384
+QUESTION = {"collection": "handbook", "question": "When does the night ferry to the outer islands leave in winter?"}
+
+
+class StubEmbedder:
+    """One vector for everything, at once."""
+
+    identity = ModelIdentity("stub", "1", "0" * 64, DIMENSION, "mean", 256)
+
+    async def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        return np.full((len(texts), DIMENSION), DIMENSION**-0.5, np.float32)
+
+    embed_queries = embed_passages
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [text.count(" ") + 1 for text in texts]
+
+
+class StubIndex(InMemoryVectorIndex):
+    """The first search is a real one; afterwards its result is given again, at once."""
+
+    _found: list[Candidate] | None = None
+
+    async def search(
+        self, index: str, seq: int, gaps: Collection[int], *, vector: Vector, text: str, filter: Filter, limit: int, exact: bool
+    ) -> list[Candidate]:
+        if self._found is None:
+            self._found = await super().search(index, seq, gaps, vector=vector, text=text, filter=filter, limit=limit, exact=exact)
+        return self._found
+
+
+class StubGenerator:
+    """One cited sentence, at once."""
+
+    identity = GeneratorIdentity("stub", "stub", "1")
+    context_window = 8192
+
+    def count_tokens(self, text: str) -> int:
+        return text.count(" ") + 1
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
+        yield GeneratedText(request.passages[0].chunk.text.partition(".")[0] + ". [1]")
+        yield GenerationFinished(Usage(100, 20))
+
+
+def _uploads() -> tuple[Upload, ...]:
+    def text(number: int) -> str:
+        return (
+            f"Ferry {number} to the outer islands leaves at {number % 24:02} o'clock in winter. It carries bicycles, letters and dogs. " * 4
+        )
+
+    return tuple(Upload(f"timetable/{number:03}.txt", text(number).encode(), "text/plain") for number in range(DOCUMENTS))
+
+
+async def _ours(directory: Path) -> None:
+    embedder = EmbeddingCache(StubEmbedder())  # as bootstrap does
+    adapters = Adapters(
+        catalog=SqliteCatalog(directory / "ragstone.db"),
+        versions=InMemoryVersionStore(),
+        index=StubIndex(),
+        staging=InMemoryStaging(),
+        queue=InMemoryJobQueue(),
+        parser=ParagraphParser(),
+        embedder=StubEmbedder(),
+        interactions=SqliteInteractionLog(directory / "ragstone.db"),
+    )
+    platform = assemble(adapters, Answering(embedder, StubGenerator(), Prompts(), Calibrations()), Limits(), "bench")
+    await platform.start()
+    await platform.collections.create("handbook")
+    job = await platform.ingest.submit("handbook", IngestRequest(_uploads()))
+    await platform.ingest.wait(job.id, 60)
+    await _serve(create_app(platform, Settings(data_dir=directory)))
+    await platform.close()
+
+
+async def _bare(directory: Path) -> None:
+    answer = QueryResponse.model_validate_json((directory / "answer.json").read_bytes())
+    app = FastAPI()
+
+    @app.post("/query", response_model_exclude_unset=True)
+    async def query(body: QueryBody) -> QueryResponse:
+        return answer
+
+    await _serve(app)
+
+
+async def _serve(app: FastAPI) -> None:
+    """As `ragstone up` configures uvicorn, but a connection may rest while the other server has its turn."""
+    gc.freeze()
+    listening = listen("127.0.0.1", 0)
+    listening.listen()
+    print(listening.getsockname()[1], flush=True)
+    await uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=60)).serve([listening])
+
+
+if __name__ == "__main__":
+    asyncio.run({"ours": _ours, "bare": _bare}[sys.argv[1]](Path(sys.argv[2])))
