@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 import httpx
@@ -40,7 +40,7 @@ class Client:
         """DELETE; an answer without a body is {}."""
         return _object(await self._request("DELETE", path))
 
-    async def events(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> AsyncIterator[ServerEvent]:
+    async def events(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> AsyncGenerator[ServerEvent, None]:
         """The events of a stream up to `[DONE]`; an `error` event raises."""
         headers = {"Accept": "text/event-stream"}
         try:

@@ -59,7 +59,7 @@ async def demo(
         asked = [await _ask(show, client, entry["question"]) for entry in questions]
         past = await _travel(show, client, next(entry["question"] for entry in questions if entry.get("as_of")))
         changed = await _difference(show, client)
-        show.say(_how_to_go_on(directory, commits))
+        show.say(_how_to_go_on(directory, f"http://{settings.host}:{settings.port}", commits))
     document = {
         "data_directory": str(directory),
         "commits": commits,
@@ -196,7 +196,7 @@ def _program() -> str:
     return "ragstone" if shutil.which("ragstone") else os.path.relpath(sys.argv[0])
 
 
-def _how_to_go_on(directory: Path, commits: dict[str, Json]) -> str:
+def _how_to_go_on(directory: Path, address: str, commits: dict[str, Json]) -> str:
     last = commits[VERSIONS[-1]]["position"]
     at = f"{_program()} --data-dir {directory}"
     return (
@@ -204,5 +204,5 @@ def _how_to_go_on(directory: Path, commits: dict[str, Json]) -> str:
         f"  {at} ask 'How often is a fire drill held?' -c {NAME}\n"
         f"  {at} ingest DIRECTORY -c NAME\n"
         f"  {at} up\n"
-        "The last one serves the API on http://127.0.0.1:8642; its documentation is the page http://127.0.0.1:8642/docs."
+        f"The last one serves the API on {address}; its documentation is the page {address}/docs."
     )
