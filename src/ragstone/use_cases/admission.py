@@ -60,7 +60,13 @@ class Admission:
         records, errors = expand_json_lines(upload.path, upload.content)
         refused += [DocumentFailure(f"{upload.path}:{error.line}", UnreadableDocument.code, error.message) for error in errors]
         for record in records:
-            yield Upload(record.path, record.content, record.media_type, {**record.metadata, **upload.metadata})
+            metadata = {**record.metadata, **upload.metadata}
+            try:
+                check_metadata(record.path, metadata, self._limits.metadata_bytes)
+            except InvalidInput as error:
+                refused.append(DocumentFailure(record.path, error.code, error.message, error.status))
+            else:
+                yield Upload(record.path, record.content, record.media_type, metadata)
 
 
 def check_metadata(path: str, metadata: Metadata, limit: int) -> None:

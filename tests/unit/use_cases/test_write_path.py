@@ -58,6 +58,14 @@ async def test_one_bad_document_does_not_stop_the_others(world: World) -> None:
     assert result(job).stats.documents == 1
 
 
+async def test_a_bad_record_of_json_lines_does_not_stop_the_others(world: World) -> None:
+    lines = b'{"_id": "1", "text": "One."}\n{"_id": "2", "text": "Two.", "bad key": 1}\nnot json\n{"_id": "4", "text": "Four."}\n'
+    job = await run(world, IngestRequest((Upload("papers.jsonl", lines),)))
+    _, page = await world.platform.documents.page("docs")
+    assert [info.path for info in page] == ["papers/1", "papers/4"]
+    assert [failure.path for failure in result(job).failures] == ["papers.jsonl:3", "papers/2"]
+
+
 async def test_strict_publishes_nothing_when_one_document_is_bad(world: World) -> None:
     with pytest.raises(Refused) as refused:
         await run(world, IngestRequest((A, Upload("empty.txt", b"")), strict=True))
