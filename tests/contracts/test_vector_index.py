@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
@@ -305,12 +305,24 @@ async def test_equal_scores_are_ordered_by_id_also_at_the_cut(index: VectorIndex
 
 async def test_bm25_statistics_are_those_of_the_snapshot_without_the_filter(index: VectorIndex) -> None:
     await index.insert(NAME, [point("a.md", "quartz"), point("b.md", "basalt"), point("c.md", "basalt")])
-    all_of_it = {c.chunk.path: c.bm25 for c in await find(index)}
     filtered = {c.chunk.path: c.bm25 for c in await find(index, filter=Filter((PathPrefix("a"),)))}
+    all_of_it = {c.chunk.path: c.bm25 for c in await find(index)}
+    unasked = {c.chunk.path: c.bm25 for c in await find(index, 7)}  # a snapshot with the same points, whose statistics nobody has asked for
     assert filtered == {"a.md": all_of_it["a.md"]}
+    assert unasked == all_of_it
     await index.insert(NAME, [point(f"{i}.md", "quartz", seq_from=2) for i in range(20)])
     later = {c.chunk.path: c.bm25 for c in await find(index, 2)}
     assert later["a.md"] < all_of_it["a.md"]
+
+
+async def test_statistics_follow_what_is_written_before_a_commit_is_published(index: VectorIndex) -> None:
+    await index.insert(NAME, [point("a.md", "quartz"), point("b.md", "basalt")])
+    before = {c.chunk.path: c.bm25 for c in await find(index, 5)}
+    await index.insert(NAME, [point(f"{i}.md", "quartz", seq_from=5) for i in range(9)])
+    written = {c.chunk.path: c.bm25 for c in await find(index, 5)}
+    assert written["a.md"] < before["a.md"]
+    await index.erase_attempts(NAME, [5])
+    assert {c.chunk.path: c.bm25 for c in await find(index, 5)} == before
 
 
 async def test_searches_of_a_snapshot_stay_identical_while_others_write(index: VectorIndex) -> None:
@@ -373,6 +385,8 @@ CONDITIONS = st.recursive(SIMPLE, lambda inner: st.builds(Not, inner), max_leave
     documents=st.lists(st.tuples(METADATA, st.none() | st.sampled_from(["", "en", "T"])), min_size=1, max_size=8),
     conditions=st.lists(CONDITIONS, max_size=3),
 )
+@example(documents=[({"year": -0.0}, None), ({"year": 0}, None), ({"year": False}, None)], conditions=[Equals("year", 0.0)])
+@example(documents=[({"year": True}, None), ({"year": 1}, None), ({"year": "1"}, None)], conditions=[OneOf("year", (1.0, "1"))])
 async def test_filters_mean_what_the_domain_says(
     index: VectorIndex, documents: list[tuple[Metadata, str | None]], conditions: list[Condition]
 ) -> None:
