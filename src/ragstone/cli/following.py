@@ -11,7 +11,7 @@ from ragstone.cli.progress import bar, duration
 if TYPE_CHECKING:
     from ragstone.cli.client import Client
 
-TERMINAL = frozenset({"published", "unchanged", "superseded", "failed"})
+TERMINAL = frozenset({"published", "unchanged", "failed"})
 
 
 async def follow(client: Client, job: Json, output: Output, title: str) -> Json:

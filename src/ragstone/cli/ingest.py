@@ -92,7 +92,7 @@ def summary(options: LoadOptions, found: Scan, loaded: Loaded, seconds: float) -
     last = results[-1] if results else {"commit_id": comparison.commit_id, "position": comparison.position, "stats": {}}
     waiting = len(results) < len(loaded.jobs)
     outcomes = {result["outcome"] for result in results}
-    outcome = "accepted" if waiting else next((name for name in ("published", "superseded") if name in outcomes), "unchanged")
+    outcome = "accepted" if waiting else "published" if "published" in outcomes else "unchanged"
     skipped = [{"path": one.path, "code": one.code, "message": one.reason} for one in found.skipped]
     return {
         "collection": options.collection,

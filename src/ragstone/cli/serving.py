@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 
 from ragstone import __version__
 from ragstone.adapters.data_directory import owner
 from ragstone.bootstrap import open_directory
 from ragstone.cli.connection import in_process
+from ragstone.cli.in_process import App
 from ragstone.cli.progress import duration
 from ragstone.cli.pull import ensure_model
 from ragstone.cli.session import Session
@@ -146,7 +146,7 @@ def _refuse_second(settings: Settings) -> None:
         )
 
 
-async def _loaded(platform: Platform, app: FastAPI, settings: Settings, url: str) -> dict[str, Any]:
+async def _loaded(platform: Platform, app: App, settings: Settings, url: str) -> dict[str, Any]:
     async with in_process(app) as client:
         collections = (await client.get("/v1/collections"))["collections"]
     model, generator = platform.embedder.identity, platform.query.generator
