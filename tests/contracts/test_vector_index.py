@@ -387,6 +387,8 @@ CONDITIONS = st.recursive(SIMPLE, lambda inner: st.builds(Not, inner), max_leave
 )
 @example(documents=[({"year": -0.0}, None), ({"year": 0}, None), ({"year": False}, None)], conditions=[Equals("year", 0.0)])
 @example(documents=[({"year": True}, None), ({"year": 1}, None), ({"year": "1"}, None)], conditions=[OneOf("year", (1.0, "1"))])
+@example(documents=[({"year": ()}, None), ({"year": ""}, None), ({}, ""), ({"year": False}, "T")], conditions=[Exists("year")])
+@example(documents=[({"year": ()}, None), ({"year": ""}, None), ({}, ""), ({}, "T")], conditions=[Exists("title", present=False)])
 async def test_filters_mean_what_the_domain_says(
     index: VectorIndex, documents: list[tuple[Metadata, str | None]], conditions: list[Condition]
 ) -> None:
