@@ -64,12 +64,12 @@ def record(lease: Lease, commit_id: str | None = None) -> tuple[Commit, JobResul
     return commit, JobResult("published", commit_id, lease.attempt, None, stats)
 
 
-async def publish(catalog: Catalog, lease: Lease, *paths: str, commit_id: str | None = None) -> Commit:
-    return await catalog.publish(lease, *record(lease, commit_id), paths)
+async def publish(catalog: Catalog, lease: Lease, commit_id: str | None = None) -> Commit:
+    return await catalog.publish(lease, *record(lease, commit_id))
 
 
-async def published(catalog: Catalog, number: int, *paths: str, commit_id: str | None = None) -> Commit:
-    return await publish(catalog, await lease_for(catalog, number), *paths, commit_id=commit_id)
+async def published(catalog: Catalog, number: int, commit_id: str | None = None) -> Commit:
+    return await publish(catalog, await lease_for(catalog, number), commit_id)
 
 
 # Collections
@@ -96,7 +96,7 @@ async def test_collections_are_kept_by_name(catalog: Catalog, clock: Clock) -> N
 
 
 async def test_a_deleted_collection_leaves_nothing_behind(catalog: Catalog) -> None:
-    commit = await published(catalog, 1, "a")
+    commit = await published(catalog, 1)
     await catalog.tag("docs", "v1", commit.id)
     held = await lease_for(catalog, 2)
     deleted = await catalog.delete_collection("docs")
@@ -105,7 +105,7 @@ async def test_a_deleted_collection_leaves_nothing_behind(catalog: Catalog) -> N
     assert await catalog.head("docs") is None
     assert await catalog.tags("docs") == []
     assert await catalog.jobs("docs") == []
-    assert await catalog.newer_paths("docs", 0, ["a"]) == frozenset()
+    assert await catalog.next_job("docs") is None
     with pytest.raises(NotFound):
         await catalog.job("job-0001")
     with pytest.raises(NotFound):
@@ -129,7 +129,7 @@ async def test_every_call_on_an_unknown_collection_is_not_found(catalog: Catalog
         catalog.attempt("absent", 1),
         catalog.aborted("absent"),
         catalog.retire("absent", [1]),
-        catalog.newer_paths("absent", 1, ["a"]),
+        catalog.next_job("absent"),
         catalog.head("absent"),
         catalog.commit("absent", "0" * 40),
         catalog.commit_at_position("absent", 1),
@@ -218,18 +218,17 @@ async def test_jobs_are_paged_newest_first(catalog: Catalog) -> None:
 
 async def test_a_live_lease_keeps_others_out_until_it_expires(catalog: Catalog, clock: Clock) -> None:
     first = await lease_for(catalog, 1, "one", ttl=30)
-    await catalog.accept(job(2))
     with pytest.raises(Busy) as refused:
-        await catalog.acquire("job-0002", "two", 30)
+        await catalog.acquire("job-0001", "two", 30)
     assert refused.value.retry_after == pytest.approx(30)
     clock.now += 20
     renewed = await catalog.renew(first)
     assert renewed.expires_at == clock.now + 30
     clock.now += 29
     with pytest.raises(Busy):
-        await catalog.acquire("job-0002", "two", 30)
+        await catalog.acquire("job-0001", "two", 30)
     clock.now += 1
-    second = await catalog.acquire("job-0002", "two", 30)
+    second = await catalog.acquire("job-0001", "two", 30)
     assert (second.attempt, second.gaps) == (2, frozenset({1}))
     assert await catalog.attempt("docs", 1) == "aborted"
     for late in (catalog.renew(renewed), publish(catalog, first), catalog.fail(first, FAILED), catalog.finish_unchanged(first, UNCHANGED)):
@@ -240,14 +239,53 @@ async def test_a_live_lease_keeps_others_out_until_it_expires(catalog: Catalog, 
     assert (await catalog.job("job-0001")).state == "running"
 
 
-async def test_of_two_holders_that_race_one_gets_the_lease(catalog: Catalog) -> None:
-    for i in range(8):
-        await catalog.accept(job(i))
-    outcomes = await asyncio.gather(*(catalog.acquire(f"job-{i:04}", f"holder {i}", 30) for i in range(8)), return_exceptions=True)
+async def test_of_holders_that_race_one_gets_the_lease(catalog: Catalog) -> None:
+    await catalog.accept(job(1))
+    outcomes = await asyncio.gather(*(catalog.acquire("job-0001", f"holder {i}", 30) for i in range(8)), return_exceptions=True)
     leases = [outcome for outcome in outcomes if isinstance(outcome, Lease)]
     assert len(leases) == 1
     assert sum(isinstance(outcome, Busy) for outcome in outcomes) == 7
     assert leases[0].attempt == 1
+
+
+async def test_jobs_take_the_lease_in_the_order_of_their_numbers(catalog: Catalog, clock: Clock) -> None:
+    await catalog.create_collection("other", "english", "", SPACE)
+    for each in (job(3), job(2), job(1), job(4, "other")):
+        await catalog.accept(each)  # numbers 1, 2, 3 by order of acceptance, not of ids
+
+    async def only(job_id: str, *later: str) -> Lease:
+        next_job = await catalog.next_job("docs")
+        assert next_job == await catalog.job(job_id)
+        for each in later:
+            with pytest.raises(Busy):
+                await catalog.acquire(each, "h", 30)
+        assert await catalog.next_job("docs") == next_job
+        return await catalog.acquire(job_id, "h", 30)
+
+    lease = await only("job-0003", "job-0002", "job-0001")
+    clock.now += 100
+    with pytest.raises(Busy):  # an expired lease is for another try at its own job
+        await catalog.acquire("job-0002", "two", 30)
+    await catalog.abort(lease)
+    await catalog.release("job-0003")
+    await publish(catalog, await only("job-0003", "job-0002", "job-0001"))
+    await catalog.finish_unchanged(await only("job-0002", "job-0001"), UNCHANGED)
+    await catalog.fail(await only("job-0001"), FAILED)
+    for done in ("job-0003", "job-0002", "job-0001"):
+        with pytest.raises(Conflict):
+            await catalog.acquire(done, "h", 30)
+    assert await catalog.next_job("docs") is None
+    assert (await catalog.acquire("job-0004", "h", 30)).attempt == 1  # collections do not wait for each other
+    with pytest.raises(NotFound):  # four leases were given: refusals took no number
+        await catalog.attempt("docs", 5)
+
+
+async def test_a_finished_job_is_finished_whatever_else_waits(catalog: Catalog) -> None:
+    await published(catalog, 1)
+    await catalog.accept(job(2))
+    await catalog.accept(job(3))
+    with pytest.raises(Conflict):
+        await catalog.acquire("job-0001", "h", 30)
 
 
 async def test_an_expired_lease_that_nobody_took_still_publishes(catalog: Catalog, clock: Clock) -> None:
@@ -283,8 +321,7 @@ async def test_publishing_after_an_abort_loses(catalog: Catalog) -> None:
     assert (await catalog.job("job-0001")).state == "running"
     await catalog.release("job-0001")
     assert (await catalog.job("job-0001")).state == "queued"
-    await catalog.accept(job(2))
-    assert (await catalog.acquire("job-0002", "another", 30)).attempt == 2
+    assert (await catalog.acquire("job-0001", "another", 30)).attempt == 2
 
 
 async def test_publishing_twice_loses_but_the_attempt_tells(catalog: Catalog) -> None:
@@ -324,7 +361,7 @@ async def test_a_commit_record_of_another_attempt_is_refused(catalog: Catalog) -
     commit, result = record(lease)
     for wrong in (replace(commit, seq=9), replace(commit, collection="x"), replace(commit, job_id="x")):
         with pytest.raises(InternalError):
-            await catalog.publish(lease, wrong, result, [])
+            await catalog.publish(lease, wrong, result)
     assert await catalog.head("docs") is None
 
 
@@ -342,12 +379,11 @@ async def test_a_published_job_knows_its_result(catalog: Catalog, clock: Clock) 
 async def test_unchanged_and_failed_jobs_are_done_and_free_the_lease(catalog: Catalog) -> None:
     await catalog.finish_unchanged(await lease_for(catalog, 1, "one"), UNCHANGED)
     await catalog.fail(await lease_for(catalog, 2, "two"), FAILED)
-    await catalog.finish_unchanged(await lease_for(catalog, 3, "three"), replace(UNCHANGED, outcome="superseded"))
-    jobs = [await catalog.job(f"job-{i:04}") for i in (1, 2, 3)]
-    assert [each.state for each in jobs] == ["unchanged", "failed", "superseded"]
-    assert jobs[1].result == FAILED
-    assert [await catalog.attempt("docs", i) for i in (1, 2, 3)] == ["unchanged", "aborted", "unchanged"]
-    assert (await lease_for(catalog, 4, "four")).gaps == {2}
+    jobs = [await catalog.job(f"job-{i:04}") for i in (1, 2)]
+    assert [each.state for each in jobs] == ["unchanged", "failed"]
+    assert [each.result for each in jobs] == [UNCHANGED, FAILED]
+    assert [await catalog.attempt("docs", i) for i in (1, 2)] == ["unchanged", "aborted"]
+    assert (await lease_for(catalog, 3, "three")).gaps == {2}
     assert await catalog.head("docs") is None
 
 
@@ -409,22 +445,8 @@ async def test_orphans_are_queued_again_oldest_first(catalog: Catalog) -> None:
     assert {each.state for each in orphans} == {"queued"}
     with pytest.raises(LeaseLost):
         await publish(catalog, late)
-    lease = await catalog.acquire("job-0002", "alive", 30)
+    lease = await catalog.acquire("job-0005", "alive", 30)
     assert (lease.attempt, lease.gaps, lease.head_seq) == (3, frozenset({2}), 1)
-
-
-async def test_an_older_job_sees_which_paths_a_newer_one_wrote(catalog: Catalog) -> None:
-    for number in (1, 2, 3):
-        await catalog.accept(job(number))
-    await publish(catalog, await catalog.acquire("job-0002", "h", 30), "a", "b'\"%")
-    await publish(catalog, await catalog.acquire("job-0001", "h", 30), "a", "c")
-    assert await catalog.newer_paths("docs", 1, ["a", "b'\"%", "c", "d"]) == {"a", "b'\"%"}
-    assert await catalog.newer_paths("docs", 2, ["a", "b'\"%", "c"]) == frozenset()
-    await catalog.fail(await catalog.acquire("job-0003", "h", 30), FAILED)
-    assert await catalog.newer_paths("docs", 2, ["a"]) == frozenset()
-    many = [f"{i}" for i in range(40_000)]
-    assert await catalog.newer_paths("docs", 1, [*many, "a"]) == {"a"}
-    assert await catalog.newer_paths("docs", 1, []) == frozenset()
 
 
 # Commits and tags

@@ -34,8 +34,10 @@ class _State:
     holder: str | None = None
     expires_at: float = 0.0
     commits: list[Commit] = field(default_factory=list)
-    path_numbers: dict[str, int] = field(default_factory=dict)
     tags: dict[str, Tag] = field(default_factory=dict)
+
+    def oldest(self) -> Job | None:
+        return min((job for job in self.jobs.values() if job.state not in TERMINAL), key=lambda job: job.number, default=None)
 
     def active(self) -> int | None:
         return next((number for number, attempt in self.attempts.items() if attempt.state == "active"), None)
@@ -105,6 +107,9 @@ class InMemoryCatalog:
     async def pending(self, collection: str) -> int:
         return sum(job.state not in TERMINAL for job in self._state(collection).jobs.values())
 
+    async def next_job(self, collection: str) -> Job | None:
+        return self._state(collection).oldest()
+
     async def release(self, job_id: str) -> None:
         state = self._state_of_job(job_id)
         active = state.active()
@@ -125,6 +130,8 @@ class InMemoryCatalog:
         state = self._state_of_job(job_id)
         if state.jobs[job_id].state in TERMINAL:
             raise Conflict(f"job {job_id} is done.")
+        if state.oldest() != state.jobs[job_id]:
+            raise Busy("an older job of the collection is not done; try again later.")
         now = self._clock()
         if state.holder is not None and state.holder != holder and state.expires_at > now:
             raise Busy("another writer holds the collection; try again later.", retry_after=state.expires_at - now)
@@ -165,13 +172,13 @@ class InMemoryCatalog:
 
     async def finish_unchanged(self, lease: Lease, result: JobResult) -> None:
         state = self._leased(lease)
-        self._finish(state, lease, "unchanged", result.outcome, result)
+        self._finish(state, lease, "unchanged", "unchanged", result)
 
     async def fail(self, lease: Lease, result: JobResult) -> None:
         state = self._leased(lease)
         self._finish(state, lease, "aborted", "failed", result)
 
-    async def publish(self, lease: Lease, commit: Commit, result: JobResult, paths: Sequence[str]) -> Commit:
+    async def publish(self, lease: Lease, commit: Commit, result: JobResult) -> Commit:
         state = self._leased(lease)
         head = state.commits[-1] if state.commits else None
         if ((head.id, head.seq) if head else (None, 0)) != (lease.head_id, lease.head_seq):
@@ -185,15 +192,8 @@ class InMemoryCatalog:
         gaps = frozenset(gap for gap in state.gaps() if gap < lease.attempt)
         stored = replace(commit, gaps=gaps, position=position, created_at=created_at)
         state.commits.append(stored)
-        number = state.jobs[lease.job_id].number
-        for path in paths:
-            state.path_numbers[path] = max(number, state.path_numbers.get(path, 0))
         self._finish(state, lease, "published", "published", replace(result, position=position))
         return stored
-
-    async def newer_paths(self, collection: str, number: int, paths: Sequence[str]) -> frozenset[str]:
-        numbers = self._state(collection).path_numbers
-        return frozenset(path for path in paths if numbers.get(path, 0) > number)
 
     async def head(self, collection: str) -> Commit | None:
         commits = self._state(collection).commits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from sqlite3 import Connection
@@ -23,6 +22,8 @@ def acquire(db: Connection, job_id: str, holder: str, ttl: float, now: float) ->
     uid = job["uid"]
     if job["state"] in TERMINAL:
         raise Conflict(f"job {job_id} is done.")
+    if sqlite_jobs.next_number(db, uid) != job["number"]:
+        raise Busy("an older job of the collection is not done; try again later.")
     lease = db.execute("SELECT holder, expires_at, attempt_count FROM collections WHERE uid = ?", (uid,)).fetchone()
     if lease["holder"] is not None and lease["holder"] != holder and lease["expires_at"] > now:
         raise Busy("another writer holds the collection; try again later.", retry_after=lease["expires_at"] - now)
@@ -86,7 +87,7 @@ def retire(db: Connection, name: str, attempts: Sequence[int]) -> None:
 def finish_unchanged(db: Connection, lease: Lease, result: JobResult, now: float) -> None:
     """See the port."""
     _check_active(db, lease)
-    _finish(db, lease, "unchanged", result.outcome, result, now)
+    _finish(db, lease, "unchanged", "unchanged", result, now)
 
 
 def fail(db: Connection, lease: Lease, result: JobResult, now: float) -> None:
@@ -95,7 +96,7 @@ def fail(db: Connection, lease: Lease, result: JobResult, now: float) -> None:
     _finish(db, lease, "aborted", "failed", result, now)
 
 
-def publish(db: Connection, lease: Lease, commit: Commit, result: JobResult, paths: Sequence[str], now: float) -> Commit:
+def publish(db: Connection, lease: Lease, commit: Commit, result: JobResult, now: float) -> Commit:
     """See the port. `created_at` never falls below the parent's, so that a time always names one commit."""
     _check_active(db, lease)
     collection = lease.collection
@@ -104,8 +105,7 @@ def publish(db: Connection, lease: Lease, commit: Commit, result: JobResult, pat
         raise LeaseLost("the head moved; the attempt cannot be published.")
     if sqlite_jobs.collection_of(db, collection.uid).spaces_version != collection.spaces_version:
         raise LeaseLost("the collection's embedding spaces changed; the attempt cannot be published.")
-    job = sqlite_jobs.job_row(db, lease.job_id)
-    if job["state"] in TERMINAL:
+    if sqlite_jobs.job_row(db, lease.job_id)["state"] in TERMINAL:
         raise LeaseLost("the job is done already; the attempt cannot be published.")
     if (commit.seq, commit.collection, commit.job_id) != (lease.attempt, collection.name, lease.job_id):
         raise InternalError("the commit record does not belong to the lease.")
@@ -116,24 +116,8 @@ def publish(db: Connection, lease: Lease, commit: Commit, result: JobResult, pat
         created_at=max(now, head.created_at) if head else now,
     )
     sqlite_commits.insert(db, collection.uid, stored)
-    db.executemany(
-        "INSERT INTO written_paths (uid, path, number) VALUES (?, ?, ?) "
-        "ON CONFLICT (uid, path) DO UPDATE SET number = max(number, excluded.number)",
-        [(collection.uid, path, job["number"]) for path in paths],
-    )
     _finish(db, lease, "published", "published", replace(result, position=stored.position), now)
     return stored
-
-
-def newer_paths(db: Connection, name: str, number: int, paths: Sequence[str]) -> frozenset[str]:
-    """See the port."""
-    uid = sqlite_jobs.collection_row(db, name)["uid"]
-    rows = db.execute(
-        "SELECT written.path FROM json_each(?) AS wanted CROSS JOIN written_paths AS written "
-        "WHERE written.uid = ? AND written.path = wanted.value AND written.number > ?",
-        (json.dumps(list(paths)), uid, number),
-    )
-    return frozenset(row["path"] for row in rows)
 
 
 def _gaps(db: Connection, uid: str) -> frozenset[int]:

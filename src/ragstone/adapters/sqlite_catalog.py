@@ -49,6 +49,9 @@ class SqliteCatalog:
     async def pending(self, collection: str) -> int:
         return await self._db.read(lambda db: sqlite_jobs.pending(db, collection))
 
+    async def next_job(self, collection: str) -> Job | None:
+        return await self._db.read(lambda db: sqlite_jobs.next_job(db, collection))
+
     async def release(self, job_id: str) -> None:
         await self._db.write(lambda db: sqlite_jobs.release(db, job_id))
 
@@ -79,11 +82,8 @@ class SqliteCatalog:
     async def fail(self, lease: Lease, result: JobResult) -> None:
         await self._db.write(lambda db: sqlite_attempts.fail(db, lease, result, self._clock()))
 
-    async def publish(self, lease: Lease, commit: Commit, result: JobResult, paths: Sequence[str]) -> Commit:
-        return await self._db.write(lambda db: sqlite_attempts.publish(db, lease, commit, result, paths, self._clock()))
-
-    async def newer_paths(self, collection: str, number: int, paths: Sequence[str]) -> frozenset[str]:
-        return await self._db.read(lambda db: sqlite_attempts.newer_paths(db, collection, number, paths))
+    async def publish(self, lease: Lease, commit: Commit, result: JobResult) -> Commit:
+        return await self._db.write(lambda db: sqlite_attempts.publish(db, lease, commit, result, self._clock()))
 
     async def head(self, collection: str) -> Commit | None:
         return await self._db.read(lambda db: sqlite_commits.head(db, collection))

@@ -127,6 +127,19 @@ def pending(db: Connection, name: str) -> int:
     return count
 
 
+def next_job(db: Connection, name: str) -> Job | None:
+    """See the port."""
+    uid = collection_row(db, name)["uid"]
+    row = db.execute(f"{_JOB} WHERE uid = ? AND number = ?", (uid, next_number(db, uid))).fetchone()
+    return _job(row) if row is not None else None
+
+
+def next_number(db: Connection, uid: str) -> int | None:
+    """Of the oldest job that is not terminal."""
+    number: int | None = db.execute(f"SELECT min(number) FROM jobs WHERE uid = ? AND {_UNFINISHED}", (uid,)).fetchone()[0]  # noqa: S608 - a constant
+    return number
+
+
 def release(db: Connection, job_id: str) -> None:
     """See the port."""
     row = job_row(db, job_id)

@@ -34,7 +34,7 @@ _FIRST = (
     ) STRICT""",
     "CREATE UNIQUE INDEX jobs_by_key ON jobs (uid, principal, idempotency_key) WHERE idempotency_key IS NOT NULL",
     "CREATE INDEX jobs_by_collection ON jobs (uid, id)",
-    "CREATE INDEX jobs_unfinished ON jobs (uid, state) WHERE state IN ('queued', 'running')",
+    "CREATE INDEX jobs_unfinished ON jobs (uid, number) WHERE state IN ('queued', 'running')",
     """CREATE TABLE attempts (
         uid TEXT NOT NULL REFERENCES collections ON DELETE CASCADE,
         number INTEGER NOT NULL,
@@ -64,12 +64,6 @@ _FIRST = (
     ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX commits_by_id ON commits (uid, id)",
     "CREATE INDEX commits_by_time ON commits (uid, created_at)",
-    """CREATE TABLE written_paths (
-        uid TEXT NOT NULL REFERENCES collections ON DELETE CASCADE,
-        path TEXT NOT NULL,
-        number INTEGER NOT NULL,       -- highest number of a published job that wrote the path
-        PRIMARY KEY (uid, path)
-    ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE tags (
         made INTEGER PRIMARY KEY AUTOINCREMENT,
         uid TEXT NOT NULL REFERENCES collections ON DELETE CASCADE,

@@ -8,8 +8,8 @@ from typing import Literal
 from ragstone.domain.commits import CommitStats
 from ragstone.domain.documents import Metadata
 
-JobState = Literal["queued", "running", "published", "unchanged", "superseded", "failed"]
-TERMINAL: frozenset[JobState] = frozenset({"published", "unchanged", "superseded", "failed"})
+JobState = Literal["queued", "running", "published", "unchanged", "failed"]
+TERMINAL: frozenset[JobState] = frozenset({"published", "unchanged", "failed"})
 Phase = Literal["queued", "parsing", "staging", "embedding", "publishing", "done"]
 
 
@@ -52,19 +52,6 @@ class Restore:
 
 
 Change = Put | Delete | Move | Restore
-
-
-def paths_of(change: Change) -> tuple[str, ...]:
-    """The document paths that a change names one by one."""
-    match change:
-        case Move(source, target):
-            return (source, target)
-        case Put(path=path):
-            return (path,)
-        case Delete(path=path, prefix=False):
-            return (path,)
-        case _:
-            return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +114,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An accepted request. `number` rises with each accepted job of the collection. Times are Unix seconds."""
+    """An accepted request. `number` rises with each accepted job of the collection, whose jobs end in this order. Times are Unix seconds."""
 
     id: str
     collection: str

@@ -22,7 +22,6 @@ class Resolved:
     puts: dict[str, StoredDocument]
     removes: frozenset[str]
     failures: tuple[DocumentFailure, ...]
-    skipped: frozenset[str]  # paths that a newer request has written
 
 
 class Preparation:
@@ -57,8 +56,8 @@ class Preparation:
             for put in puts:
                 group.create_task(one(put))
 
-    async def resolve(self, repo: str, head: str | None, request: ChangeRequest, skip: frozenset[str] = frozenset()) -> Resolved:
-        """Applies the changes in their order. `skip`: paths to leave alone."""
+    async def resolve(self, repo: str, head: str | None, request: ChangeRequest) -> Resolved:
+        """Applies the changes in their order."""
         named = {change.path for change in request.changes if isinstance(change, Put)}
         sources = {path for change in request.changes if isinstance(change, Move) for path in (change.source, change.target)}
         deletes = {change.path for change in request.changes if isinstance(change, Delete) and not change.prefix}
@@ -67,7 +66,7 @@ class Preparation:
         failures = list(request.rejected)
         for change in request.changes:
             match change:
-                case Put(path=path) if path not in skip:
+                case Put(path=path):
                     if _same(change, known.get(path)) and path not in overlay:
                         continue
                     document = await self._document(change)
@@ -79,12 +78,12 @@ class Preparation:
                     overlay.update({path: None for path in list(overlay) if path.startswith(prefix)})
                     async for info in self._all(repo, head, prefix):
                         overlay[info.path] = None
-                case Delete(path=path) if path not in skip:
+                case Delete(path=path):
                     if overlay.get(path, known.get(path)) is None:
                         failures.append(_failure(path, "not-found", 404, "is not in the collection, so it can't be deleted"))
                     else:
                         overlay[path] = None
-                case Move() if not skip & {change.source, change.target}:
+                case Move():
                     failure = await self._move(repo, head, change, known, overlay)
                     failures.extend([failure] if failure else [])
         if request.mirror:
@@ -96,7 +95,6 @@ class Preparation:
             {path: document for path, document in overlay.items() if document is not None},
             frozenset(path for path, document in overlay.items() if document is None),
             tuple(failures),
-            skip & (named | sources | deletes),
         )
 
     async def _move(

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, CommitStats, DocumentChange
 from ragstone.domain.documents import StoredDocument
-from ragstone.domain.errors import Busy, InternalError, LeaseLost, PreconditionFailed, RagstoneError, StorageFull, Unavailable
-from ragstone.domain.jobs import TERMINAL, DocumentFailure, Job, JobResult, JobState, Put, Restore, paths_of
+from ragstone.domain.errors import Busy, Conflict, InternalError, LeaseLost, PreconditionFailed, RagstoneError, StorageFull, Unavailable
+from ragstone.domain.jobs import DocumentFailure, Job, JobResult, Put, Restore
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.document_parser import DocumentParser
 from ragstone.ports.staging import Staging
@@ -57,10 +57,17 @@ class WritePath:
         self._tries: dict[str, int] = {}
 
     async def run(self, collection: str, job_id: str) -> None:
-        """Handles a delivered message (`JobHandler`). Raises `Unavailable` when it shall be delivered again."""
-        job = await self._catalog.job(job_id)
-        if job.state not in TERMINAL:
+        """Handles a delivered message (`JobHandler`). Raises `Unavailable` when it shall be delivered again.
+
+        A message is a hint, and may overtake another: whatever is older than its job is worked off before it (ADR 0009).
+        """
+        number = (await self._catalog.job(job_id)).number
+        while (job := await self._catalog.next_job(collection)) is not None and job.number <= number:
             await self._attempt(job)
+            await self._ended(job.id)
+        await self._ended(job_id)
+
+    async def _ended(self, job_id: str) -> None:
         await self._staging.discard(job_id)
         self._tries.pop(job_id, None)
         self._progress.done(job_id)
@@ -85,6 +92,8 @@ class WritePath:
             lease = await self._catalog.acquire(job.id, self._holder, LEASE_TTL)
         except Busy as busy:
             raise Unavailable(busy.message, retry_after=busy.retry_after) from busy
+        except Conflict:  # another worker has just ended it
+            return
         try:
             if error is not None:
                 raise error
@@ -110,10 +119,9 @@ class WritePath:
         self._progress.phase(job.id, "staging")
         staged, resolved = await self._stage(job, lease, documents)
         if staged is None:
-            state: JobState = "superseded" if resolved.skipped else "unchanged"
             head = await self._catalog.head(job.collection)
             result = JobResult(
-                state,
+                "unchanged",
                 lease.head_id,
                 lease.head_seq or None,
                 head.position if head else None,
@@ -141,10 +149,8 @@ class WritePath:
             commit = await self._versions.restore(
                 repo, lease.attempt, lease.head_id, target, author=request.author, message=request.message, metadata=notes
             )
-            return commit, Resolved({}, frozenset(), (), frozenset())
-        named = [path for change in request.changes for path in paths_of(change)]
-        newer = await self._catalog.newer_paths(job.collection, job.number, named)
-        resolved = await documents.resolve(repo, lease.head_id, request, newer)
+            return commit, Resolved({}, frozenset(), ())
+        resolved = await documents.resolve(repo, lease.head_id, request)
         effective = bool(resolved.puts or resolved.removes)
         if resolved.failures and (
             request.strict or (len(resolved.failures) >= len(request.changes) + len(request.rejected) and not effective)
@@ -200,9 +206,8 @@ class WritePath:
             stats,
         )
         result = JobResult("published", staged, lease.attempt, None, stats, failures)
-        paths = [change.path for change in changes]
         try:
-            commit = await self._catalog.publish(lease, commit, result, paths)
+            commit = await self._catalog.publish(lease, commit, result)
         except LeaseLost:
             raise
         except Unavailable:  # the outcome is unknown: the attempt's state tells it
@@ -210,7 +215,7 @@ class WritePath:
                 case "published":
                     commit = await self._catalog.commit(collection.name, staged)
                 case "active":
-                    commit = await self._catalog.publish(lease, commit, result, paths)
+                    commit = await self._catalog.publish(lease, commit, result)
                 case _:
                     raise
         self._published(collection, commit)

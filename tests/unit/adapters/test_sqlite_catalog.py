@@ -30,7 +30,6 @@ SPACE = EmbeddingSpace(ModelIdentity("model", "r1", "d" * 64, 3, "mean", 256), (
 DONE = JobResult("unchanged", None, None, None)
 NAMES = st.sampled_from(["a", "a", "b"])
 BACK = st.sampled_from([0, 0, 0, 1, 2, 3])  # how far back among jobs or leases: the last ones matter most
-PATHS = st.lists(st.sampled_from(["p", "q", "r"]), unique=True)
 
 
 def _without_uid(value: Any) -> Any:
@@ -97,7 +96,15 @@ class Agreement(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(back=BACK, holder=st.sampled_from(["h", "i"]), ttl=st.sampled_from([1.0, 100.0]))
     def acquire(self, back: int, holder: str, ttl: float) -> None:
-        job = self.jobs[-1 - back % len(self.jobs)]
+        self.acquire_job(self.jobs[-1 - back % len(self.jobs)], holder, ttl)
+
+    @rule(name=NAMES, holder=st.sampled_from(["h", "i"]), ttl=st.sampled_from([1.0, 100.0]))
+    def acquire_next(self, name: str, holder: str, ttl: float) -> None:
+        job, _ = self.both(lambda catalog: catalog.next_job(name))
+        if isinstance(job, Job):
+            self.acquire_job(job.id, holder, ttl)
+
+    def acquire_job(self, job: str, holder: str, ttl: float) -> None:
         leases = self.both(lambda catalog: catalog.acquire(job, holder, ttl))
         if isinstance(leases[0], Lease):
             self.leases.append(leases)
@@ -132,24 +139,24 @@ class Agreement(RuleBasedStateMachine):
         self.each(lambda catalog: catalog.fail(pair[0], failed), lambda catalog: catalog.fail(pair[1], failed))
 
     @precondition(lambda self: self.leases)
-    @rule(back=BACK, paths=PATHS, digit=st.sampled_from("ab"))
-    def publish(self, back: int, paths: list[str], digit: str) -> None:
+    @rule(back=BACK, digit=st.sampled_from("ab"))
+    def publish(self, back: int, digit: str) -> None:
         pair = self.lease(back)
 
         def call(lease: Lease) -> Callable[[Catalog], Awaitable[Any]]:
             commit_id = f"{digit * 7}{lease.attempt:033x}"
             name = lease.collection.name
             commit = Commit(name, lease.attempt, 0, commit_id, lease.head_id, "s", frozenset(), lease.job_id, "", "", 0, CommitStats())
-            return lambda catalog: catalog.publish(lease, commit, JobResult("published", commit_id, lease.attempt, None), paths)
+            return lambda catalog: catalog.publish(lease, commit, JobResult("published", commit_id, lease.attempt, None))
 
         self.each(call(pair[0]), call(pair[1]))
 
-    @rule(name=NAMES, paths=PATHS, back=BACK, later=st.booleans())
-    def commit(self, name: str, paths: list[str], back: int, later: bool) -> None:
+    @rule(name=NAMES, later=st.booleans())
+    def commit(self, name: str, later: bool) -> None:
         self.accept(name, None, "")
-        self.acquire(back, "h", 100.0)
+        self.acquire_next(name, "h", 100.0)
         if self.leases:
-            self.publish(0, paths, "a" if later else "b")
+            self.publish(0, "a" if later else "b")
 
     @rule(name=NAMES, attempts=st.lists(st.integers(1, 6)))
     def retire(self, name: str, attempts: list[int]) -> None:
@@ -196,7 +203,7 @@ class Agreement(RuleBasedStateMachine):
         self.both(lambda catalog: catalog.pending(name))
         self.both(lambda catalog: catalog.jobs(name, before=f"j{number:04}"))
         self.both(lambda catalog: catalog.jobs(limit=4))
-        self.both(lambda catalog: catalog.newer_paths(name, number, ["p", "q", "z"]))
+        self.both(lambda catalog: catalog.next_job(name))
 
 
 TestAgreement = Agreement.TestCase

@@ -76,7 +76,7 @@ def accepted(model: type[BaseModel] | Any) -> dict[int | str, dict[str, Any]]:
     commit = {"X-Ragstone-Commit": {"description": "the published commit", "schema": {"type": "string"}}}
     location = {"Location": {"description": "the job", "schema": {"type": "string"}}}
     return {
-        200: {"model": model, "description": "Published, unchanged or superseded; or the plan of a dry run", "headers": commit},
+        200: {"model": model, "description": "Published or unchanged; or the plan of a dry run", "headers": commit},
         202: {"model": responses.JobResponse, "description": "Accepted and stored; see Location", "headers": location},
     }
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Time = Annotated[
     str, Field(description="ISO 8601, UTC", json_schema_extra={"format": "date-time"}, examples=["2026-11-01T12:00:00.000000Z"])
 ]
-JobState = Literal["queued", "running", "published", "unchanged", "superseded", "failed"]
+JobState = Literal["queued", "running", "published", "unchanged", "failed"]
 Value = str | bool | int | float | list[str]
 
 
