@@ -90,7 +90,8 @@ def serving(home: Path) -> Iterator[tuple[str, float, int]]:
     url = f"http://127.0.0.1:{port}"
     began = time.perf_counter()
     command = [sys.executable, "-m", "ragstone.cli.main", "--data-dir", str(home), "up", "--port", str(port)]
-    with (home.parent / "up.log").open("ab") as log, subprocess.Popen(command, stdout=log, stderr=log, env=os.environ) as process:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # warm: modules are compiled
+    with (home.parent / "up.log").open("ab") as log, subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process:
         try:
             ready(url, process, home.parent / "up.log")
             yield url, time.perf_counter() - began, process.pid

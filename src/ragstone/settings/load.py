@@ -34,7 +34,8 @@ def load_settings(**flags: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"settings: {name + ': ' if name else ''}{first['msg']}", field=name or "settings") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"settings: {name + ': ' if name else ''}{message}", field=name or "settings") from None
     except (tomllib.TOMLDecodeError, OSError) as error:
         raise InvalidInput(f"ragstone.toml: it can't be read ({error}); mend or remove it.", field="ragstone.toml") from None
 

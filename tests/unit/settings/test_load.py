@@ -1,0 +1,63 @@
+"""Settings: which source wins, what is refused, and that no secret is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ragstone.domain.errors import InvalidInput
+from ragstone.settings.load import load_settings, origins
+
+
+@pytest.fixture(autouse=True)
+def _no_other_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("RAGSTONE_PORT", "RAGSTONE_HOST", "RAGSTONE_MODELS", "RAGSTONE_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_flags_win_over_environment_over_file_over_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().port == 8642
+    Path("ragstone.toml").write_text('port = 1111\nmodel = "from-file"\n')
+    assert load_settings().port == 1111
+    monkeypatch.setenv("RAGSTONE_PORT", "2222")
+    settings = load_settings()
+    assert (settings.port, settings.model) == (2222, "from-file")
+    assert load_settings(port=3333).port == 3333
+
+
+def test_each_value_tells_its_source_and_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("ragstone.toml").write_text("[limits]\ntop_k = 7\n")
+    monkeypatch.setenv("RAGSTONE_GENERATOR__KIND", "openai")
+    monkeypatch.setenv("RAGSTONE_GENERATOR__BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("RAGSTONE_GENERATOR__MODEL", "m")
+    monkeypatch.setenv("RAGSTONE_GENERATOR__API_KEY", "s3cret")
+    settings = load_settings(port=9)
+    found = {origin.name: (origin.value, origin.source) for origin in origins(settings, port=9)}
+    assert found["port"] == ("9", "flag")
+    assert found["limits.top_k"] == ("7", "ragstone.toml")
+    assert found["limits.documents"] == ("10000", "default")
+    assert found["generator.model"] == ("m", "environment")
+    assert found["generator.api_key"] == ("********", "environment")
+    assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "field"),
+    [({"host": "0.0.0.0"}, "settings"), ({"port": 70000}, "port"), ({"generator": {"kind": "openai"}}, "generator.openai.base_url")],
+)
+def test_a_bad_value_names_the_setting(flags: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        load_settings(**flags)
+    assert error.value.field == field
+    assert "Value error" not in error.value.message
+
+
+def test_an_unknown_setting_or_a_broken_file_is_refused() -> None:
+    Path("ragstone.toml").write_text("prot = 1\n")
+    with pytest.raises(InvalidInput, match="prot"):
+        load_settings()
+    Path("ragstone.toml").write_text("port = \n")
+    with pytest.raises(InvalidInput, match=r"ragstone\.toml"):
+        load_settings()
