@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
+import fcntl
 import json
 import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,19 +95,12 @@ def test_another_process_is_kept_out_until_it_ends_even_when_killed(tmp_path: Pa
     directory.close()
 
 
-async def test_asking_for_the_owner_does_not_keep_one_from_starting(tmp_path: Path) -> None:
+def test_asking_for_the_owner_does_not_keep_one_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_data_directory(tmp_path).close()
-    stop = asyncio.Event()
-
-    def ask() -> None:
-        while not stop.is_set():
-            owner(tmp_path)
-
-    asking = asyncio.create_task(asyncio.to_thread(ask))
-    for _ in range(50):
-        await asyncio.to_thread(lambda: open_data_directory(tmp_path).close())
-    stop.set()
-    await asking
+    asking = os.open(tmp_path / "LOCK", os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)  # as `owner` does for an instant
+    monkeypatch.setattr(time, "sleep", lambda _: os.close(asking))
+    open_data_directory(tmp_path).close()
 
 
 def test_an_owner_that_is_not_written_yet_is_still_an_owner(tmp_path: Path) -> None:
