@@ -14,7 +14,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ragstone.domain.errors import DataDirectoryError, NotFound
+from ragstone.domain.errors import DataDirectoryError, InvalidInput, NotFound
 from ragstone.domain.spaces import Bm25Settings
 
 FORMAT = 1
@@ -62,7 +62,9 @@ class IndexFiles:
         return self.folder / f"g{number}"
 
     def new(self) -> Path:
-        """An empty folder in which to make the index; `publish` it when it is whole."""
+        """An empty folder in which to make the index; `publish` it when it is whole. Raises `InvalidInput` for a name that is no folder's."""
+        if not _NAME.fullmatch(self._name):
+            raise InvalidInput(f"index: {self._name[:80]!r} is no name of an index; use letters, digits, '-' and '_'.", field="index")
         self.root.mkdir(parents=True, exist_ok=True)
         folder = self.root / f".new-{uuid.uuid4().hex}"
         (folder / "g1").mkdir(parents=True)

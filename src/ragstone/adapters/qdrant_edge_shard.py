@@ -197,8 +197,8 @@ class Shard:
             raise InternalError(f"The vector of {of} is not {self.dimension} finite numbers; check the embedding model.")
 
     def size(self) -> int:
-        """Bytes on disk."""
-        return sum(file.stat().st_blocks * 512 for file in self.folder.rglob("*") if file.is_file())
+        """Bytes that a copy takes: holes in files are not kept."""
+        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
     def copy_to(self, folder: Path) -> None:
         """Copies the shard; from then on every write is also kept for `adopt`. Reads go on meanwhile."""

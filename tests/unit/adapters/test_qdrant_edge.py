@@ -163,6 +163,8 @@ async def test_names_that_could_leave_the_folder_are_not_found(index: QdrantEdge
         assert not await index.exists(name)
         with pytest.raises(NotFound):
             await index.opened(name, 1)
+        with pytest.raises(InvalidInput):
+            await index.create(name, space())
 
 
 @pytest.mark.parametrize(
