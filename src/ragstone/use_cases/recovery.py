@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ragstone.domain.collections import Collection
 from ragstone.domain.jobs import Job
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.staging import Staging
@@ -30,8 +31,15 @@ class Recovery:
             head = await self._catalog.head(collection.name)
             if head is not None:
                 await self._versions.advance(collection.uid, head.id, head.seq)
+            await self._drop_ended(collection)
             await self.clean(collection.name)
         return jobs
+
+    async def _drop_ended(self, collection: Collection) -> None:
+        """Branches of attempts that came to their end, which `main` has left behind: an earlier `advance` failed, or nobody got to it."""
+        attempts = await self._versions.attempts(collection.uid)
+        ended = [attempt for attempt in attempts if await self._catalog.attempt(collection.name, attempt) in ("published", "unchanged")]
+        await self._versions.drop_attempts(collection.uid, ended)
 
     async def clean(self, name: str) -> None:
         """Erases what aborted attempts of finished jobs wrote, then retires their numbers. Never compares with the head."""

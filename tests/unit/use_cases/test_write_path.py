@@ -247,3 +247,116 @@ async def test_limits(world: World) -> None:
     assert refused.value.status == 413
     with pytest.raises(NotFound):
         await world.platform.ingest.submit("nothing", IngestRequest((A,)))
+
+
+@pytest.fixture
+def accepted(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the jobs accepted from now on. None is delivered: the test hands them to the worker with `deliver`."""
+    ids: list[str] = []
+
+    async def enqueue(collection: str, job_id: str) -> None:
+        ids.append(job_id)
+
+    monkeypatch.setattr(world.platform.adapters.queue, "enqueue", enqueue)
+    return ids
+
+
+async def deliver(world: World, *job_ids: str) -> None:
+    for job_id in job_ids:
+        await world.platform.write_path.run("docs", job_id)
+
+
+async def outcomes(world: World, job_ids: list[str]) -> list[tuple[str, int | None]]:
+    """State and position of each job."""
+    jobs = [await world.platform.adapters.catalog.job(job_id) for job_id in job_ids]
+    return [(job.state, job.result.position if job.result else None) for job in jobs]
+
+
+async def texts(world: World) -> dict[str, str]:
+    _, page = await world.platform.documents.page("docs")
+    return {info.path: (await world.platform.documents.get("docs", info.path))[1].extracted.text for info in page}
+
+
+def put(path: str, text: str) -> IngestRequest:
+    return IngestRequest((Upload(path, text.encode(), "text/plain"),))
+
+
+async def test_jobs_delivered_out_of_order_end_in_the_order_accepted(world: World, accepted: list[str]) -> None:
+    ingest = world.platform.ingest
+    await ingest.submit("docs", put("a.txt", "Old."))
+    await ingest.submit("docs", put("a.txt", "New."))
+    await ingest.submit("docs", put("a.txt", "Newest."))
+    first, second, third = accepted
+    await deliver(world, second)
+    assert await outcomes(world, accepted) == [("published", 1), ("published", 2), ("queued", None)]
+    assert await world.platform.adapters.staging.jobs() == [third]
+    assert [ingest.progress(job_id).phase for job_id in accepted] == ["done", "done", "queued"]
+    await deliver(world, first, second)
+    assert (await outcomes(world, accepted))[2] == ("queued", None)
+    assert await texts(world) == {"a.txt": "New."}
+    await deliver(world, third)
+    assert await texts(world) == {"a.txt": "Newest."}
+
+
+async def test_an_older_put_never_lands_over_a_newer_one_that_would_change_nothing(world: World, accepted: list[str]) -> None:
+    for text in ("One.", "Two.", "One."):
+        await world.platform.ingest.submit("docs", put("a.txt", text))
+    await deliver(world, accepted[0], accepted[2], accepted[1])
+    assert await texts(world) == {"a.txt": "One."}
+    assert await outcomes(world, accepted) == [("published", 1), ("published", 2), ("published", 3)]
+
+
+async def test_a_rollback_delivered_early_waits_for_what_is_older(world: World, accepted: list[str]) -> None:
+    ingest = world.platform.ingest
+    await ingest.submit("docs", put("a.txt", "One."))
+    await deliver(world, *accepted)
+    await ingest.submit("docs", put("b.txt", "Two."))
+    await world.platform.history.rollback("docs", "#1")
+    await deliver(world, accepted[2], accepted[1])
+    assert await outcomes(world, accepted) == [("published", 1), ("published", 2), ("published", 3)]
+    assert await texts(world) == {"a.txt": "One."}
+
+
+async def test_a_move_delivered_early_moves_what_an_older_job_put(world: World, accepted: list[str]) -> None:
+    ingest = world.platform.ingest
+    await ingest.submit("docs", put("a.txt", "One."))
+    await ingest.submit("docs", IngestRequest(moves=(Move("a.txt", "b.txt"),)))
+    await ingest.submit("docs", put("a.txt", "Two."))
+    await deliver(world, accepted[1], accepted[2], accepted[0])
+    assert await outcomes(world, accepted) == [("published", 1), ("published", 2), ("published", 3)]
+    assert await texts(world) == {"a.txt": "Two.", "b.txt": "One."}
+
+
+async def test_a_job_waits_for_an_older_one_that_is_tried_again(world: World, accepted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.platform.ingest.submit("docs", put("a.txt", "One."))
+    await world.platform.ingest.submit("docs", put("a.txt", "Two."))
+
+    async def down(name: str) -> None:
+        raise Unavailable("not now")
+
+    monkeypatch.setattr(world.platform.adapters.index, "flush", down)
+    for _ in range(4):
+        with pytest.raises(Unavailable):
+            await deliver(world, accepted[1])
+        assert await outcomes(world, accepted) == [("queued", None), ("queued", None)]
+    with pytest.raises(Unavailable):  # the fifth try at the older one was its last; then the newer one begins
+        await deliver(world, accepted[1])
+    assert await outcomes(world, accepted) == [("failed", None), ("queued", None)]
+    monkeypatch.undo()
+    await deliver(world, accepted[1])
+    assert await outcomes(world, accepted) == [("failed", None), ("published", 1)]
+
+
+async def test_a_job_that_ends_elsewhere_meanwhile_is_done(world: World, accepted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = world.platform.adapters.catalog
+    await world.platform.ingest.submit("docs", put("a.txt", "One."))
+    acquire = catalog.acquire
+
+    async def late(job_id: str, holder: str, ttl: float) -> object:
+        await catalog.finish_unchanged(await acquire(job_id, "another", ttl), JobResult("unchanged", None, None, None))
+        return await acquire(job_id, holder, ttl)
+
+    monkeypatch.setattr(catalog, "acquire", late)
+    await deliver(world, *accepted)
+    assert await outcomes(world, accepted) == [("unchanged", None)]
+    assert await world.platform.adapters.staging.jobs() == []
