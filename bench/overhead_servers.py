@@ -40,9 +40,8 @@ from tests.fakes.staging import InMemoryStaging
 from tests.fakes.vector_index import InMemoryVectorIndex
 from tests.fakes.version_store import InMemoryVersionStore
 
-DOCUMENTS = 120
 DIMENSION = 384
-QUESTION = {"collection": "handbook", "question": "When does the night ferry to the outer islands leave in winter?"}
+QUESTION = {"collection": "handbook", "question": "How is a fire in the engine room fought?"}
 
 
 class StubEmbedder:
@@ -77,6 +76,7 @@ class StubGenerator:
 
     identity = GeneratorIdentity("stub", "stub", "1")
     context_window = 8192
+    reads_prompt = False  # as the default one
 
     def count_tokens(self, text: str) -> int:
         return text.count(" ") + 1
@@ -87,12 +87,10 @@ class StubGenerator:
 
 
 def _uploads() -> tuple[Upload, ...]:
-    def text(number: int) -> str:
-        return (
-            f"Ferry {number} to the outer islands leaves at {number % 24:02} o'clock in winter. It carries bicycles, letters and dogs. " * 4
-        )
-
-    return tuple(Upload(f"timetable/{number:03}.txt", text(number).encode(), "text/plain") for number in range(DOCUMENTS))
+    """The demo's handbook in both versions: real text, and about as many chunks as a search takes candidates."""
+    handbook = Path(__file__).parents[1] / "examples" / "handbook"
+    files = sorted(file for file in handbook.glob("v*/**/*") if file.suffix in (".md", ".txt"))
+    return tuple(Upload(file.relative_to(handbook).as_posix(), file.read_bytes(), "text/plain") for file in files)
 
 
 async def _ours(directory: Path) -> None:
@@ -128,12 +126,13 @@ async def _bare(directory: Path) -> None:
 
 
 async def _serve(app: FastAPI) -> None:
-    """As `ragstone up` configures uvicorn, but a connection may rest while the other server has its turn."""
+    """As `ragstone up` does with nothing but its locked dependencies; but a connection may rest while the other server has its turn."""
     gc.freeze()
     listening = listen("127.0.0.1", 0)
     listening.listen()
     print(listening.getsockname()[1], flush=True)
-    await uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=60)).serve([listening])
+    config = uvicorn.Config(app, http="h11", loop="asyncio", log_config=None, access_log=False, lifespan="off", timeout_keep_alive=60)
+    await uvicorn.Server(config).serve([listening])
 
 
 if __name__ == "__main__":

@@ -42,6 +42,10 @@ class ScriptedGenerator:
     def context_window(self) -> int:
         return self._context_window
 
+    @property
+    def reads_prompt(self) -> bool:
+        return True
+
     def count_tokens(self, text: str) -> int:
         return len(text.split())
 

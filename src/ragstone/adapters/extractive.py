@@ -35,6 +35,11 @@ class ExtractiveGenerator:
         """In words; far beyond any number of passages."""
         return _WINDOW
 
+    @property
+    def reads_prompt(self) -> bool:
+        """False."""
+        return False
+
     def count_tokens(self, text: str) -> int:
         """Words, separated by white space."""
         return len(text.split())

@@ -50,6 +50,11 @@ class OpenAIGenerator:
         """As configured: the protocol has no way to ask."""
         return self._context_window
 
+    @property
+    def reads_prompt(self) -> bool:
+        """True."""
+        return True
+
     def count_tokens(self, text: str) -> int:
         """An upper estimate for prose and code: a token per 3 letters of a word, per digit and per mark, as many as its bytes elsewhere."""
         return sum(

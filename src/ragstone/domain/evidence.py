@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 
 import numpy as np
 
@@ -87,7 +88,8 @@ def gather(question: str, passages: Sequence[Passage], size: int = SHORTLIST) ->
         of_passage, before = of_heading, _NOTHING
         for sentence in sentences_of(passage.chunk.text):
             own = wanted & sentence.words
-            rows.append((number, heading, sentence, own, own | before | of_heading))
+            context = own | before | of_heading if own or before else of_heading
+            rows.append((number, heading, sentence, own, context))
             of_passage, before = of_passage | own, own
         held_by_passage.append(of_passage)
     share = _shares(wanted, [own for _, _, _, own, _ in rows], (context for _, _, _, _, context in rows))
@@ -99,7 +101,7 @@ def gather(question: str, passages: Sequence[Passage], size: int = SHORTLIST) ->
         # a title in the text's own words, say, tells the asker nothing
         if not (sentence.text[-1:].isalnum() and sentence.words <= wanted)
     ]
-    ranked.sort(key=_by_prior)  # stable: equal priors stay in order of rank
+    ranked.sort(key=itemgetter(0), reverse=True)  # stable: equal priors stay in order of rank
     return Evidence(_distinct(ranked, size), _coverage(wanted, held_by_passage))
 
 
@@ -135,10 +137,6 @@ def _with_what_follows(text: str, spans: Sequence[tuple[int, int]]) -> list[tupl
 @lru_cache(maxsize=2048)
 def _heading(path: tuple[str, ...]) -> tuple[str, frozenset[str]]:
     return (path[-1] if path else ""), frozenset().union(*(terms(heading) for heading in path))
-
-
-def _by_prior(ranked: _Ranked) -> float:
-    return -ranked[0]
 
 
 def _distinct(ranked: Iterable[_Ranked], size: int) -> tuple[Candidate, ...]:

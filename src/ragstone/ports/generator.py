@@ -15,6 +15,7 @@ class Generator(Protocol):
     - Raises `Unavailable` when the generator does not answer within `request.timeout` seconds or answers with an error.
     - `count_tokens` counts in the generator's own tokens (an upper estimate where its tokeniser is not to be had).
     - `context_window`: tokens of prompt and answer together.
+    - `reads_prompt` False: it works from question and passages alone; no prompt is rendered for it, `system` and `user` are empty.
     """
 
     @property
@@ -22,6 +23,9 @@ class Generator(Protocol):
 
     @property
     def context_window(self) -> int: ...
+
+    @property
+    def reads_prompt(self) -> bool: ...
 
     def count_tokens(self, text: str) -> int: ...
 

@@ -104,7 +104,8 @@ class Answering:
 
     def _request(self, question: str, passages: tuple[Passage, ...], prompt: Prompt, settings: AnswerSettings) -> GenerationRequest:
         """The passages that fit the generator's window beside the prompt and the answer, rendered."""
-        kept, rendered = passages, _render(prompt, question, passages, settings)
+        kept = passages
+        rendered = _render(prompt, question, passages, settings) if self._generator.reads_prompt else RenderedPrompt("", "")
         if self._tokens(rendered) + settings.max_tokens > self._generator.context_window:
             bare = self._tokens(_render(prompt, question, (), settings))
             kept = fit(passages, self._generator.context_window - settings.max_tokens - bare, self._generator.count_tokens)
