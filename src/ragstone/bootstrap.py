@@ -17,7 +17,6 @@ from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.in_process_queue import InProcessJobQueue
 from ragstone.adapters.model_store import ModelStore
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
-from ragstone.adapters.openai_generator import OpenAIGenerator
 from ragstone.adapters.parsing.sandbox import SubprocessParser
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
@@ -59,6 +58,8 @@ def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
         case configured.ExtractiveGenerator():
             return ExtractiveGenerator(embedder)
         case configured.OpenAIGenerator() as openai:
+            from ragstone.adapters.openai_generator import OpenAIGenerator  # noqa: PLC0415 - its HTTP client is slow to import
+
             return OpenAIGenerator(
                 base_url=openai.base_url, model=openai.model, api_key=_api_key(openai), context_window=openai.context_window
             )

@@ -28,6 +28,10 @@ class Collection:
         """Each (collection, embedding space) has an index of its own: forgetting a filter cannot leak (invariant 7)."""
         return f"{self.name}-{self.uid}-{space_id}"
 
+    def space(self, space_id: str) -> EmbeddingSpace:
+        """A registered space."""
+        return next(space for space in self.spaces if space.id == space_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:

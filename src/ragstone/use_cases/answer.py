@@ -35,10 +35,10 @@ class AnswerSettings:
 
 
 class Answering:
-    """Makes answers. `embedder` should remember vectors (`adapters.embedding_cache`): the generator may ask for the same ones again."""
+    """Makes answers. `embedder`, which searches use too, should remember vectors (`adapters.embedding_cache`): the generator may ask for the same ones again."""
 
     def __init__(self, embedder: EmbeddingModel, generator: Generator, prompts: Prompts, calibrations: Calibrations) -> None:
-        self._embedder = embedder
+        self.embedder = embedder
         self._generator = generator
         self._prompts = prompts
         self._calibrations = calibrations
@@ -64,7 +64,7 @@ class Answering:
         prompt = self._prompts.get(settings.prompt)
         yield PassagesFound(passages)
         calibration = self._calibration(collection, snapshot)
-        answerability = calibration.probability(await measure(self._embedder, question, passages)) if passages else 0.0
+        answerability = calibration.probability(await measure(self.embedder, question, passages)) if passages else 0.0
         if not passages or (settings.abstain and answerability < calibration.threshold):
             yield TextDelta(ABSTENTION)
             yield AnswerDone(_abstained(answerability, Usage()))

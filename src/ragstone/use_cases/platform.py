@@ -91,7 +91,7 @@ def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: s
     """Builds the use cases over the adapters of a process that is the only owner of its stores."""
     snapshots = Snapshots(adapters.catalog)
     spaces = Spaces(adapters.embedder, adapters.parser.versions, chunker or ChunkerSettings())
-    search = Search(adapters.index, adapters.embedder)
+    search = Search(adapters.index, answering.embedder)
     progress = ProgressBoard()
     maintenance = Maintenance(adapters.index, snapshots)
     ingest = Ingest(
@@ -102,7 +102,7 @@ def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: s
         ingest=ingest,
         documents=Documents(adapters.versions, adapters.index, snapshots),
         history=History(adapters.catalog, adapters.versions, adapters.index, snapshots, ingest),
-        query=Query(snapshots, search, answering, adapters.interactions, limits),
+        query=Query(snapshots, spaces, search, answering, adapters.interactions, limits),
         search=search,
         snapshots=snapshots,
         interactions=adapters.interactions,

@@ -25,6 +25,7 @@ from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.rendering import answer_json, passage_json
 from ragstone.use_cases.search import Search
 from ragstone.use_cases.snapshots import Snapshots
+from ragstone.use_cases.spaces import Spaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,11 @@ QueryEvent = PassagesFound | TextDelta | QueryDone
 class Query:
     """Answers questions. JSON and SSE are made of the same events."""
 
-    def __init__(self, snapshots: Snapshots, search: Search, answering: Answering, log: InteractionLog, limits: Limits) -> None:
+    def __init__(
+        self, snapshots: Snapshots, spaces: Spaces, search: Search, answering: Answering, log: InteractionLog, limits: Limits
+    ) -> None:
         self._snapshots = snapshots
+        self._spaces = spaces
         self._search = search
         self._answering = answering
         self._log = log
@@ -126,6 +130,7 @@ class Query:
             raise InvalidInput(f"top_k: it must be from 1 to {self._limits.top_k}.", field="top_k")
 
     async def _passages(self, collection: Collection, snapshot: Snapshot, question: Question) -> tuple[Passage, ...]:
+        self._spaces.embedder(collection.space(snapshot.space_id))  # vectors of two spaces are never compared
         passages = await self._search.run(collection, snapshot, SearchQuery(question.text, question.filter, question.retrieval))
         await self._snapshots.ensure_readable(collection, snapshot)
         return passages
@@ -151,7 +156,7 @@ class Query:
         answer: Answer,
         timings: dict[str, float],
     ) -> Interaction:
-        model = next(space.model for space in collection.spaces if space.id == snapshot.space_id)
+        model = collection.space(snapshot.space_id).model
         generator = self._answering.generator
         return Interaction(
             id=new_id(),

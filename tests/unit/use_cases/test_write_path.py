@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from ragstone.domain.jobs import Delete, Job, JobResult, Move
 from ragstone.domain.retrieval import Vectors
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.use_cases.ingest import Refused
+from ragstone.use_cases.query import Question
 from tests.support.world import World, fake_world
 
 A = Upload("a.txt", b"The ferry leaves at nine.", "text/plain")
@@ -360,3 +362,13 @@ async def test_a_job_that_ends_elsewhere_meanwhile_is_done(world: World, accepte
     await deliver(world, *accepted)
     assert await outcomes(world, accepted) == [("unchanged", None)]
     assert await world.platform.adapters.staging.jobs() == []
+
+
+async def test_a_question_is_refused_when_another_model_is_loaded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await run(world, IngestRequest((A,)))
+    other = replace(world.embedder.identity, digest="0" * 64)  # of the same dimension: nothing else would notice
+    monkeypatch.setattr(world.embedder, "_identity", other)
+    with pytest.raises(Unavailable, match="digest"):
+        await world.platform.query.search(Question("docs", "When does the ferry leave?"))
+    job = await run(world, IngestRequest((B,)))
+    assert (job.state, result(job).status) == ("failed", 503)
