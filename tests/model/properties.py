@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import permutations
 
 from tests.model.states import TERMINAL, Commit, Job, Point, State, Tree, snapshot, told
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`seeds`: commits already there, seq 1 and on. `in_order`: a lease is given only when all older jobs are terminal."""
+    """`seeds`: commits already there, seq 1 and on."""
 
     jobs: tuple[Job, ...]
     seeds: tuple[Tree, ...]
     faults: int
     workers: int = 2
-    in_order: bool = False
 
 
 class Properties:
@@ -58,33 +56,21 @@ class Properties:
         return self._misread[known]
 
     def _order(self, s: State) -> str | None:
-        """The head is what the ended jobs make one after another."""
+        """The head is what the ended jobs make one after another, in the order of their numbers."""
         known = (s.jobs, s.head.tree)
         if known not in self._lost:
             self._lost[known] = self._disorder(*known)
         return self._lost[known]
 
     def _disorder(self, states: tuple[str, ...], head: Tree) -> str | None:
-        """In some order, with these outcomes; and if they are puts and deletes only, in the order of their numbers."""
-        ended = [job for job, state in enumerate(states, 1) if state in TERMINAL]
-        if not any(self._serial(order, states) == head for order in permutations(ended)):
-            return f"the head is {told(head)}, which the ended jobs make in no order"
-        if len(ended) == len(states) and not any(job.restore or job.move for job in self._scenario.jobs):
-            wanted = self._serial([job for job in ended if states[job - 1] != "failed"])
-            if wanted != head:
-                return f"the head is {told(head)}; in the order of their numbers the jobs make {told(wanted or ())}"
-        return None
-
-    def _serial(self, order: Iterable[int], outcomes: tuple[str, ...] | None = None) -> Tree | None:
-        """With `outcomes`: None unless those jobs fail that failed (a superseded one may do either)."""
         tree = self._scenario.seeds[-1]
-        for number in order:
-            job = self._scenario.jobs[number - 1]
-            after = job.apply(tree, self._scenario.seeds[job.restore - 1] if job.restore else None)
-            if outcomes and outcomes[number - 1] != "superseded" and (after is None) != (outcomes[number - 1] == "failed"):
-                return None
-            tree = after or tree
-        return tree
+        for number, (job, state) in enumerate(zip(self._scenario.jobs, states, strict=True), 1):
+            if state in TERMINAL and state != "given up":
+                after = job.apply(tree, self._scenario.seeds[job.restore - 1] if job.restore else None)
+                if (after is None) != (state == "failed"):
+                    return f"job {number} is {state}, which in the order of their numbers it can't be"
+                tree = after or tree
+        return None if tree == head else f"the head is {told(head)}; in the order of their numbers the ended jobs make {told(tree)}"
 
     def _rest(self, s: State) -> str | None:
         """Nothing can happen any more: every job is ended, and no trace of an aborted attempt is left."""

@@ -11,7 +11,7 @@ from ragstone.domain.commits import OPEN, visible
 Tree = tuple[str, ...]  # the text of each document; "" where there is none. A text is its chunks, a letter each
 PointId = tuple[int, str, int]  # document, chunk, attempt
 Gaps = frozenset[int]
-TERMINAL = frozenset({"published", "unchanged", "superseded", "failed"})
+TERMINAL = frozenset({"published", "unchanged", "failed", "given up"})
 
 
 class Job(NamedTuple):
@@ -107,18 +107,18 @@ class Request(NamedTuple):
 
 
 class State(NamedTuple):
-    """`numbers`: by document, the number of the newest job that decided it. `main`: a seq. `branches`: attempt and the seq it is based on."""
+    """`main`: a seq. `branches`: attempt and the seq it is based on."""
 
-    jobs: tuple[str, ...]  # open or a terminal state
+    jobs: tuple[str, ...]  # open or a terminal state; given up: failed for a reason that is not in the request
     attempts: tuple[Attempt, ...]
     commits: tuple[Commit, ...]
-    numbers: tuple[int, ...]
     main: int
     branches: frozenset[tuple[int, int]]
     points: frozenset[Point]
     late: frozenset[Request]
     workers: tuple[Worker, ...]  # sorted: workers differ in nothing but what they do
     faults: int  # how many more may happen
+    numbers: tuple[int, ...] = ()  # by document, the newest job that decided it; only where numbers by path take the place of the order
 
     def commit(self, seq: int) -> Commit:
         return next(commit for commit in self.commits if commit.seq == seq)
@@ -158,7 +158,7 @@ def snapshot(points: Iterable[Point], seq: int, gaps: Gaps) -> list[Point]:
 def plan(old: Iterable[Point], before: Tree, after: Tree, seq: int) -> tuple[tuple[Point, ...], tuple[PointId, ...]]:
     """Points to open and ids to close, as `ragstone.use_cases.chunk_plan`: a chunk whose place moved is closed and opened again."""
     changed = [document for document in range(len(after)) if before[document] != after[document]]
-    present = {point.id[:2]: point for point in old if point.id[0] in changed}
+    present = {point.id[:2]: point for point in sorted(old) if point.id[0] in changed}
     opens = []
     for document in changed:
         for place, chunk in enumerate(after[document]):
@@ -203,7 +203,6 @@ class Weakness(StrEnum):
     BRANCH_DROPPED_FIRST = "the attempt's branch is dropped before main moves"
     OWN_BRANCH_ONLY = "moving main on drops no branch but the new head's"
     ACK_ON_TAKE = "a message is acknowledged when it is taken"
-    NO_NUMBERS = "an older put may land over a newer one of its path"
-    NUMBERS_IF_CHANGED = "a newer put counts only for paths that it changed"
-    ROLLBACK_NUMBERS_IF_CHANGED = "a rollback counts only for paths that it changed"
-    MIRROR_REMOVES_NEWER = "a mirror removes paths that it does not name, newer ones too"
+    ANY_ORDER = "a job takes the lease while an older one is not ended"
+    NUMBERS = "instead of the order: a write is left out when a newer job has changed its path (a mirror's removals are not)"
+    ALL_NUMBERS = "instead of the order: a write is left out when a newer job named its path, or rolled back"

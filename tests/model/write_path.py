@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 
 from ragstone.domain.commits import OPEN
 from tests.model.properties import Properties, Scenario
-from tests.model.states import TERMINAL, Attempt, Commit, Gaps, Job, Point, Request, State, Weakness, Worker, erased, plan, snapshot, told
+from tests.model.states import TERMINAL, Attempt, Commit, Gaps, Point, Request, State, Weakness, Worker, erased, plan, snapshot, told
 
 W = Weakness
 Step = tuple[tuple[object, ...], State]
+_BY_PATH = {W.NUMBERS, W.ALL_NUMBERS}
+_ANY_ORDER = {W.ANY_ORDER, *_BY_PATH}
 
 
 class WritePath:
@@ -31,14 +33,14 @@ class WritePath:
             points = frozenset(p._replace(seq_to=seq) if p.id in closes else p for p in points) | frozenset(opens)
             commits.append(Commit(seq, tree, frozenset(), 0))
         return State(
-            ("open",) * len(self.jobs), (), tuple(commits), (0,) * len(empty), len(self.scenario.seeds), frozenset(), points, frozenset(), (),
-            self.scenario.faults,
+            ("open",) * len(self.jobs), (), tuple(commits), len(self.scenario.seeds), frozenset(), points, frozenset(), (), self.scenario.faults,
+            (0,) * len(empty) if self.weak & _BY_PATH else (),
         )  # fmt: skip
 
     def successors(self, s: State) -> Iterator[Step]:
         if len(s.workers) < self.scenario.workers:
             for job, state in enumerate(s.jobs, 1):
-                if state == "open" and not (self.scenario.in_order and "open" in s.jobs[: job - 1]):
+                if state == "open" and ("open" not in s.jobs[: job - 1] or self.weak & _ANY_ORDER):
                     yield from self._take(s, job)
         for worker in dict.fromkeys(s.workers):
             yield from getattr(self, f"_{worker.at}")(s, worker)
@@ -51,7 +53,10 @@ class WritePath:
     # ---- a worker's steps, in their order
 
     def _take(self, s: State, job: int) -> Iterator[Step]:
-        """A message is delivered, once or again, to any idle worker; one of an ended job is acknowledged, which changes nothing."""
+        """A message is delivered, once or again, to any idle worker, which takes the oldest job that is not ended.
+
+        It does so too when the message is a newer one's. A message of an ended job is acknowledged, which changes nothing.
+        """
         active = [attempt.seq for attempt in s.attempts if attempt.state == "active"]
         taken_over = any(worker.seq in active for worker in s.workers)
         if taken_over > s.faults:
@@ -80,22 +85,22 @@ class WritePath:
         )
 
     def _stage(self, s: State, w: Worker) -> Iterator[Step]:
-        """On the head's commit, under the lease: resolve the job against head and newer jobs, build the commit on a branch."""
+        """On the head's commit, under the lease: resolve the job against the head, build the commit on a branch."""
         job, head = self.jobs[w.job - 1], s.commit(w.head).tree
         base = s.main if W.STAGE_FROM_MAIN in self.weak else w.head
-        newer = {document for document, text in job.writes if s.numbers[document] > w.job and not self._unminded(job, text)}
-        newer |= {document for document in job.move or () if s.numbers[document] > w.job and W.NO_NUMBERS not in self.weak}
-        tree = job.apply(s.commit(base).tree, s.commit(job.restore).tree if job.restore else None, newer)
+        tree = job.apply(s.commit(base).tree, s.commit(job.restore).tree if job.restore else None, self._newer(s, w))
         if tree is None or tree == head:
-            outcome = "failed" if tree is None else "superseded" if newer else "unchanged"
+            outcome = "failed" if tree is None else "unchanged"
             yield (w, "finds it", outcome), s.with_worker(w, w._replace(at="end", outcome=outcome))
         else:
             after = s._replace(branches=s.branches | {(w.seq, base)})
             yield (w, "stages", told(tree)), after.with_worker(w, w._replace(at="plan", tree=tree))
 
-    def _unminded(self, job: Job, text: str) -> bool:
-        """Whether this write is made without asking for newer jobs of its path."""
-        return W.NO_NUMBERS in self.weak or (W.MIRROR_REMOVES_NEWER in self.weak and not text and len(job.writes) > 1)
+    def _newer(self, s: State, w: Worker) -> set[int]:
+        """Documents that the job leaves alone, where numbers by path take the place of the order."""
+        job = self.jobs[w.job - 1]
+        removed = {document for document, text in job.writes if not text and len(job.writes) > 1 and W.NUMBERS in self.weak}
+        return {document for document, number in enumerate(s.numbers) if number > w.job and document in job.named} - removed
 
     def _end(self, s: State, w: Worker) -> Iterator[Step]:
         """The transaction that ends a job without a commit."""
@@ -104,7 +109,7 @@ class WritePath:
             yield (w, "is refused to end its job and gives up"), after
             return
         after = after.with_job(w.job, w.outcome).with_attempt(w.seq, "aborted" if w.outcome == "failed" else "unchanged")
-        if w.outcome == "unchanged" and W.NUMBERS_IF_CHANGED not in self.weak:
+        if w.outcome == "unchanged":
             after = after._replace(numbers=self._numbers(s, w, ()))
         yield (w, "ends its job:", w.outcome), after
 
@@ -182,11 +187,13 @@ class WritePath:
         """Killed, with its attempt left active and perhaps a request on its way.
 
         Failing and handing the attempt back comes to the same, for nothing may be done to the attempt before the next one either way. Where the
-        attempt may be published, it is a step of its own.
+        attempt may be published, it is a step of its own. Failing for good (the disk is full) ends the job too, whatever was written.
         """
         gone = s.with_worker(w, None)._replace(faults=s.faults - 1)
         killed = gone.with_job(w.job, "forgotten") if W.ACK_ON_TAKE in self.weak and gone.jobs[w.job - 1] == "open" else gone
         yield (w, "is killed", *(("with", sent, "on its way") if sent else ())), killed
+        if s.attempt(w.seq) == "active":
+            yield (w, "fails for good", *(("with", sent, "on its way") if sent else ())), self._abort(gone, w).with_job(w.job, "given up")
         if w.at == "ask":
             yield (w, "fails and hands its attempt back"), self._abort(gone, w)
 
@@ -221,12 +228,11 @@ class WritePath:
         return after if W.HEAD_FIRST in self.weak else after.with_job(w.job, "published")
 
     def _numbers(self, s: State, w: Worker, changed: Sequence[int]) -> tuple[int, ...]:
-        """A put or delete decides the paths that it names, changed or not. A rollback decides every path, whatever decided it before."""
+        """After the job has ended, where numbers by path take the place of the order."""
         job = self.jobs[w.job - 1]
-        if job.restore and W.ROLLBACK_NUMBERS_IF_CHANGED not in self.weak:
-            return (w.job,) * len(s.numbers)
-        decided = changed if job.restore or W.NUMBERS_IF_CHANGED in self.weak else job.named
-        return tuple(max(number, w.job) if document in decided else number for document, number in enumerate(s.numbers))
+        if W.ALL_NUMBERS in self.weak:
+            changed = range(len(s.numbers)) if job.restore else job.named
+        return tuple(max(number, w.job) if document in changed else number for document, number in enumerate(s.numbers))
 
     # ---- recovery and cleanup, at any time, each step by itself and as often as wanted
 
