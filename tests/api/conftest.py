@@ -71,3 +71,16 @@ async def filled(api: Api) -> Api:
     """`api` with two documents in `handbook`."""
     await api.ingest(GUIDE, FARES)
     return api
+
+
+async def everything(platform: Platform) -> object:
+    """What a refused request must leave as it was: collections, heads, tags, jobs, staged bytes, interactions."""
+    adapters = platform.adapters
+    collections = await adapters.catalog.collections()
+    return (
+        collections,
+        [(await adapters.catalog.head(one.name), await adapters.catalog.tags(one.name)) for one in collections],
+        await adapters.catalog.jobs(),
+        await adapters.staging.jobs(),
+        await adapters.interactions.recent(),
+    )

@@ -71,7 +71,7 @@ async def _domain_error(request: Request, error: Exception) -> Response:
         case RagstoneError():
             shown: RagstoneError = error
         case RequestValidationError():
-            shown = invalid(error.errors())
+            shown = invalid(error)
         case HTTPException(status_code=405):
             shown = MethodNotAllowed(f"{request.method}: this path does not take it.", field="method")
             headers = dict(error.headers or {})

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -86,11 +87,15 @@ def error_response(error: RagstoneError, path: str, request_id: str, headers: Ma
     return Response(to_json(problem(error, request_id)), error.status, fields, PROBLEM)
 
 
-def invalid(errors: ValidationError | Iterable[Mapping[str, Any]]) -> InvalidInput:
+def invalid(error: ValidationError | RequestValidationError) -> InvalidInput:
     """The first of pydantic's errors as one of ours: its place as `field`, its reason in words."""
-    first = errors.errors(include_url=False, include_input=False)[0] if isinstance(errors, ValidationError) else next(iter(errors))
-    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    field = ".".join(place)[:200] or "body"
+    if isinstance(error, ValidationError):
+        first: Mapping[str, Any] = error.errors(include_url=False, include_input=False)[0]
+        place = first["loc"]
+    else:
+        first = error.errors()[0]
+        place = first["loc"][1:]  # FastAPI says first where it looked: query, path, header
+    field = ".".join(map(str, place))[:200] or "body"
     return InvalidInput(f"{field}: {first['msg']}.", field=field)
 
 
