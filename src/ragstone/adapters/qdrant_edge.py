@@ -98,7 +98,7 @@ class QdrantEdgeIndex:
             await asyncio.shield(work)
         except asyncio.CancelledError:
             optimiser.stop()
-            await asyncio.wait([work])
+            await asyncio.gather(work, return_exceptions=True)
             raise
         finally:
             del self._optimisers[index]

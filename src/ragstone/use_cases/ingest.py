@@ -68,18 +68,13 @@ class Ingest:
         if await self._catalog.pending(name) >= self._limits.pending_jobs:
             raise Busy("Too many jobs wait for this collection; try again later.", retry_after=5.0)
         uploads, refused = await self._admit(request)
-        job_id = new_id()
-        try:
-            puts = await self._stage(job_id, uploads)
-            changes: tuple[Change, ...] = (*request.moves, *request.deletes, *puts)
-            return await self._accept(name, job_id, _change_request(request, changes, refused), principal, idempotency_key)
-        except BaseException:
-            await asyncio.shield(self._staging.discard(job_id))
-            raise
+        # A client that goes away between the two halves must not leave a job without its bytes.
+        return await asyncio.shield(self._store(name, request, uploads, refused, principal, idempotency_key))
 
     async def submit_change(self, name: str, change: Change, message: str, *, principal: str = "local", author: str = "local") -> Job:
         """Queues one change that brings no bytes (rollback)."""
-        return await self._accept(name, new_id(), ChangeRequest((change,), author=author, message=message), principal, None)
+        request = ChangeRequest((change,), author=author, message=message)
+        return await self._enqueue(await self._accept(name, new_id(), request, principal, None))
 
     async def plan(self, name: str, request: IngestRequest) -> IngestPlan:
         """What `submit` would do now; changes nothing."""
@@ -188,15 +183,36 @@ class Ingest:
             puts += [_put(upload, digest) for upload, digest in zip(batch, digests, strict=True)]
         return puts
 
+    async def _store(
+        self,
+        name: str,
+        request: IngestRequest,
+        uploads: list[Upload],
+        refused: list[DocumentFailure],
+        principal: str,
+        idempotency_key: str | None,
+    ) -> Job:
+        job_id = new_id()
+        try:
+            puts = await self._stage(job_id, uploads)
+            changes: tuple[Change, ...] = (*request.moves, *request.deletes, *puts)
+            accepted = await self._accept(name, job_id, _change_request(request, changes, refused), principal, idempotency_key)
+        except BaseException:
+            await self._staging.discard(job_id)
+            raise
+        if accepted.id != job_id:  # sent before: that job has the bytes
+            await self._staging.discard(job_id)
+        return await self._enqueue(accepted)
+
     async def _accept(self, name: str, job_id: str, request: ChangeRequest, principal: str, key: str | None) -> Job:
         digest = hashlib.sha256(json.dumps(asdict(request), sort_keys=True).encode()).hexdigest()
         job = Job(job_id, name, 0, request, principal, "queued", 0.0)
-        accepted = await self._catalog.accept(job, idempotency_key=key, body_digest=digest)
-        if accepted.id != job_id:  # sent before: that job has the bytes
-            await self._staging.discard(job_id)
-        if accepted.state not in TERMINAL:
-            await self._queue.enqueue(name, accepted.id)
-        return accepted
+        return await self._catalog.accept(job, idempotency_key=key, body_digest=digest)
+
+    async def _enqueue(self, job: Job) -> Job:
+        if job.state not in TERMINAL:
+            await self._queue.enqueue(job.collection, job.id)
+        return job
 
     async def _unknown(self, index: str, hashes: list[str]) -> int:
         known = 0

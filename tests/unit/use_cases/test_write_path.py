@@ -372,3 +372,15 @@ async def test_a_question_is_refused_when_another_model_is_loaded(world: World, 
         await world.platform.query.search(Question("docs", "When does the ferry leave?"))
     job = await run(world, IngestRequest((B,)))
     assert (job.state, result(job).status) == ("failed", 503)
+
+
+async def test_a_job_whose_queueing_fails_keeps_its_bytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def down(collection: str, job_id: str) -> None:
+        raise Unavailable("no broker")
+
+    monkeypatch.setattr(world.platform.adapters.queue, "enqueue", down)
+    with pytest.raises(Unavailable):
+        await world.platform.ingest.submit("docs", IngestRequest((A,)))
+    world = await world.reopen()  # the catalog's job is the truth: it is found and run
+    (job,) = await world.platform.ingest.jobs("docs")
+    assert (await world.platform.ingest.wait(job.id, 20)).state == "published"
