@@ -75,7 +75,9 @@ async def test_put_and_delete_make_commits(filled: Api) -> None:
 @pytest.mark.parametrize("metadata", ["{", "[]", '{"a": null}', '"x"', '{"a": NaN}', "\xff"])
 async def test_bad_metadata_in_a_header_is_refused(filled: Api, metadata: str) -> None:
     before = await everything(filled.platform)
-    answer = await filled.http.put(f"{HANDBOOK}/documents/a.txt", content=b"x", headers={"X-Ragstone-Metadata": metadata.encode("latin-1")})
+    answer = await filled.http.put(
+        f"{HANDBOOK}/documents/a.txt", content=b"x", headers=[(b"X-Ragstone-Metadata", metadata.encode("latin-1"))]
+    )
     assert answer.status_code == 422
     assert answer.json()["field"].startswith("X-Ragstone-Metadata")
     assert await everything(filled.platform) == before

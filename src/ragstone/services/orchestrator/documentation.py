@@ -86,6 +86,22 @@ def read(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": model, "headers": {"X-Ragstone-Commit": {"description": "the commit read", "schema": {"type": "string"}}}}}
 
 
+def event_stream(description: str, *names: str) -> dict[str, Any]:
+    """`content` of a response as Server-Sent Events; the schema is one event's, its data JSON or `[DONE]`."""
+    name = {"type": "string", "enum": [*names, "message"]}
+    return {
+        "text/event-stream": {
+            "schema": {
+                "type": "object",
+                "description": description,
+                "properties": {"event": name, "data": {"type": "string"}},
+                "required": ["data"],
+                "additionalProperties": False,
+            }
+        }
+    }
+
+
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
     """`requestBody.content` of a JSON body that the route reads itself."""
     if model not in _BODIES:

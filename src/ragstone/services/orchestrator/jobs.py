@@ -10,22 +10,17 @@ from sse_starlette import ServerSentEvent
 
 from ragstone.domain.jobs import Job, Progress
 from ragstone.services.orchestrator.context import Context, json_response
-from ragstone.services.orchestrator.documentation import errors
+from ragstone.services.orchestrator.documentation import errors, event_stream
 from ragstone.services.orchestrator.middleware import request_id
 from ragstone.services.orchestrator.params import Limit
 from ragstone.services.orchestrator.problems import problem
 from ragstone.services.orchestrator.schemas import responses
-from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, event_stream
+from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, respond
 from ragstone.services.orchestrator.views import Json, job_json
 
-_STREAM = {
-    "text/event-stream": {
-        "schema": {
-            "type": "string",
-            "description": "`progress` events (a job each), a last one `job`, or `error` (a problem); then `data: [DONE]`",
-        }
-    }
-}
+_STREAM = event_stream(
+    "`progress` whenever it changes, then `job`, each with the job; or `error` (a problem); then `[DONE]`", "progress", "job", "error"
+)
 
 
 def routes(context: Context) -> APIRouter:
@@ -61,7 +56,7 @@ def routes(context: Context) -> APIRouter:
     async def events(request: Request, job: str) -> Response:
         """Progress whenever it changes, then the finished job."""
         await ingest.job(job)
-        return event_stream(watch(job, request_id(request.scope)))
+        return respond(watch(job, request_id(request.scope)))
 
     async def watch(job_id: str, request: str) -> AsyncGenerator[ServerSentEvent, None]:
         try:

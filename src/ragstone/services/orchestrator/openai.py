@@ -18,12 +18,12 @@ from ragstone.domain.ids import new_id
 from ragstone.domain.names import check_collection_name
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, json_response, while_connected
-from ragstone.services.orchestrator.documentation import body, errors
+from ragstone.services.orchestrator.documentation import body, errors, event_stream
 from ragstone.services.orchestrator.middleware import request_id
 from ragstone.services.orchestrator.problems import openai_error
 from ragstone.services.orchestrator.query import default_sentences, default_timeout, gated
 from ragstone.services.orchestrator.schemas import openai as forms
-from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, event_stream, primed
+from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, primed, respond
 from ragstone.services.orchestrator.views import snapshot_json
 from ragstone.use_cases.answer import AnswerSettings
 from ragstone.use_cases.query import QueryDone, QueryEvent, Question
@@ -31,7 +31,7 @@ from ragstone.use_cases.query import QueryDone, QueryEvent, Question
 _PREFIX = "ragstone/"
 _INPUTS = 2048  # as OpenAI's own limit
 _SHAPE = "OpenAIError"
-_STREAM = {"text/event-stream": {"schema": {"type": "string", "description": "chat.completion.chunk objects; then `data: [DONE]`"}}}
+_STREAM = event_stream("chat.completion.chunk objects, or an error; then `[DONE]`")
 
 
 def routes(context: Context) -> APIRouter:
@@ -79,7 +79,7 @@ def routes(context: Context) -> APIRouter:
         if asked.stream:
             stream = await primed(gated(context, question))
             with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
-            return event_stream(_chunks(stream, asked.model, request_id(request.scope), with_usage=with_usage))
+            return respond(_chunks(stream, asked.model, request_id(request.scope), with_usage=with_usage))
         async with context.queries:
             done = await while_connected(request, platform.query.run(question))
         context.metrics.answered(dict(done.interaction.timings), abstained=done.answer.abstained)

@@ -14,27 +14,23 @@ from ragstone.domain.names import check_collection_name
 from ragstone.domain.retrieval import RetrievalSettings
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, json_response, read_response, while_connected
-from ragstone.services.orchestrator.documentation import body, errors, read
+from ragstone.services.orchestrator.documentation import body, errors, event_stream, read
 from ragstone.services.orchestrator.filters import parse_filter
 from ragstone.services.orchestrator.middleware import request_id
 from ragstone.services.orchestrator.problems import problem
 from ragstone.services.orchestrator.schemas.requests import QueryBody, SearchBody
 from ragstone.services.orchestrator.schemas.responses import QueryResponse, SearchResponse
-from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, event_stream, primed
+from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, primed, respond
 from ragstone.services.orchestrator.views import release_json, snapshot_json
 from ragstone.settings.model import ExtractiveGenerator, Settings
 from ragstone.use_cases.answer import AnswerSettings
 from ragstone.use_cases.query import QueryDone, QueryEvent, Question
 from ragstone.use_cases.rendering import passage_json
 
-_STREAM = {
-    "text/event-stream": {
-        "schema": {
-            "type": "string",
-            "description": "events: `passages` {passages}, `delta` {text} …, `answer` (the JSON response) or `error` (a problem); then `data: [DONE]`",
-        }
-    }
-}
+_STREAM = event_stream(
+    "`passages` {passages}, `delta` {text} …, `answer` (the JSON response) or `error` (a problem); then `[DONE]`",
+    "passages", "delta", "answer", "error",
+)  # fmt: skip
 
 
 def routes(context: Context) -> APIRouter:
@@ -56,7 +52,7 @@ def routes(context: Context) -> APIRouter:
         question = _question(asked, _answer_settings(asked, context.settings))
         if asked.stream or "text/event-stream" in request.headers.get("accept", ""):
             stream = await primed(gated(context, question))
-            return event_stream(_events(context, stream, request_id(request.scope), explain=asked.explain))
+            return respond(_events(context, stream, request_id(request.scope), explain=asked.explain))
         async with context.queries:
             done = await while_connected(request, context.platform.query.run(question))
         context.metrics.answered(dict(done.interaction.timings), abstained=done.answer.abstained)

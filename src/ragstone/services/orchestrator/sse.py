@@ -31,9 +31,9 @@ async def primed(stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     return _rest(first, stream)
 
 
-def event_stream(events: AsyncGenerator[ServerSentEvent, None], headers: Mapping[str, str] | None = None) -> EventSourceResponse:
+def respond(events: AsyncGenerator[ServerSentEvent, None]) -> EventSourceResponse:
     """The response. A client that hangs up closes `events`, and with it all work behind it."""
-    return EventSourceResponse(events, headers=headers)
+    return EventSourceResponse(events)
 
 
 async def _rest(first: T | None, stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
