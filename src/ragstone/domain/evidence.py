@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -55,9 +54,8 @@ class Candidate:
         return f"{self.heading}\n{self.sentence.text}" if self.heading else self.sentence.text
 
 
-_Row = tuple[int, str, Sentence, frozenset[str], frozenset[str]]  # passage, heading, sentence; question's terms in it, and around it too
-_Ranked = tuple[float, int, str, Sentence]  # prior, passage, heading, sentence
-_NOTHING: frozenset[str] = frozenset()
+_Ranked = tuple[float, int, int, str, Sentence]  # minus the prior; passage, place in it; heading, sentence
+_ORDER = itemgetter(0, 1, 2)  # equal priors in order of rank and text
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +66,34 @@ class Evidence:
     coverage: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Indexed:
+    """The sentences of a text; in which of them (from 0) each term stands; which of them end without a mark."""
+
+    sentences: tuple[Sentence, ...]
+    places: dict[str, list[int]]
+    unmarked: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a passage has of the question's terms. A set of these is a number: bit i stands for the ith of them in order.
+
+    `own`: by sentence, where there are any. `counts`: in how many sentences each term stands. `terms`: in sentences or heading.
+    """
+
+    sentences: tuple[Sentence, ...]
+    unmarked: frozenset[int]
+    heading: str
+    heading_terms: int
+    own: dict[int, int]
+    counts: list[int]
+    terms: int
+
+
 def sentences_of(text: str) -> tuple[Sentence, ...]:
     """The sentences of a chunk's text, without the bullet or number of a list item. Recent texts are remembered."""
-    return _sentences_of(text)
+    return _indexed(text).sentences
 
 
 def gather(question: str, passages: Sequence[Passage], size: int = SHORTLIST) -> Evidence:
@@ -79,30 +102,20 @@ def gather(question: str, passages: Sequence[Passage], size: int = SHORTLIST) ->
     A term's weight is its inverse document frequency (Robertson and Sparck Jones) over the sentences at hand: what tells these sentences
     apart, whatever the corpus. A term that stands in the heading or in the sentence before counts as context, for pronouns.
     """
-    wanted = question_terms(question)
-    rows: list[_Row] = []
-    held_by_passage: list[frozenset[str]] = []
-    for number, passage in enumerate(passages):
-        heading, heading_words = _heading(passage.chunk.heading_path)
-        of_heading = wanted & heading_words
-        of_passage, before = of_heading, _NOTHING
-        for sentence in sentences_of(passage.chunk.text):
-            own = wanted & sentence.words
-            context = own | before | of_heading if own or before else of_heading
-            rows.append((number, heading, sentence, own, context))
-            of_passage, before = of_passage | own, own
-        held_by_passage.append(of_passage)
-    share = _shares(wanted, [own for _, _, _, own, _ in rows], (context for _, _, _, _, context in rows))
+    wanted = sorted(question_terms(question))
+    held = [_held(passage, wanted) for passage in passages]
+    share = _Shares([sum(counts) for counts in zip(*(of.counts for of in held), strict=True)], sum(len(of.sentences) for of in held))
     best = max((passage.score for passage in passages), default=0.0)
     places = [_PASSAGE * (passage.score / best if best > 0 else 0.0) for passage in passages]
-    ranked = [
-        (_OWN_WORDS * share[own] + _WORDS_IN_CONTEXT * share[context] + places[number], number, heading, sentence)
-        for number, heading, sentence, own, context in rows
-        # a title in the text's own words, say, tells the asker nothing
-        if not (sentence.text[-1:].isalnum() and sentence.words <= wanted)
-    ]
-    ranked.sort(key=itemgetter(0), reverse=True)  # stable: equal priors stay in order of rank
-    return Evidence(_distinct(ranked, size), _coverage(wanted, held_by_passage))
+    ranked = [row for number, of in enumerate(held) for row in _near_words(number, of, share, places[number])]
+    ranked.sort(key=_ORDER)
+    shortlist = _distinct(ranked, size)
+    enough = shortlist[-1].prior if len(shortlist) == size else 0.0
+    others = [row for number, of in enumerate(held) for row in _others(number, of, share, places[number], size, enough)]
+    if others:
+        shortlist = _distinct(sorted(ranked + others, key=_ORDER), size)
+    passage_share = _Shares([sum(of.terms >> bit & 1 for of in held) for bit in range(len(wanted))], len(held))
+    return Evidence(shortlist, max((passage_share(of.terms) for of in held), default=0.0))
 
 
 def scores(candidates: Sequence[Candidate], question: Vector, sentences: Vectors) -> list[float]:
@@ -113,14 +126,18 @@ def scores(candidates: Sequence[Candidate], question: Vector, sentences: Vectors
 
 
 @lru_cache(maxsize=2048)
-def _sentences_of(text: str) -> tuple[Sentence, ...]:
-    found = []
+def _indexed(text: str) -> _Indexed:
+    found: list[Sentence] = []
+    places: dict[str, list[int]] = {}
     for start, end in _with_what_follows(text, split_sentences(text)):
         bullet = _BULLET.match(text, start, end)
         begin = bullet.end() if bullet and bullet.end() < end else start
         piece = text[begin:end]
-        found.append(Sentence(piece, begin, end, terms(piece)))
-    return tuple(found)
+        words = terms(piece)
+        for word in words:
+            places.setdefault(word, []).append(len(found))
+        found.append(Sentence(piece, begin, end, words))
+    return _Indexed(tuple(found), places, frozenset(at for at, sentence in enumerate(found) if sentence.text[-1:].isalnum()))
 
 
 def _with_what_follows(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -139,25 +156,73 @@ def _heading(path: tuple[str, ...]) -> tuple[str, frozenset[str]]:
     return (path[-1] if path else ""), frozenset().union(*(terms(heading) for heading in path))
 
 
+def _held(passage: Passage, wanted: Sequence[str]) -> _Held:
+    """Looked up term by term: most sentences hold none."""
+    heading, heading_words = _heading(passage.chunk.heading_path)
+    indexed = _indexed(passage.chunk.text)
+    own: dict[int, int] = {}
+    counts = []
+    heading_terms = all_terms = 0
+    for bit, term in enumerate(wanted):
+        places = indexed.places.get(term, ())
+        counts.append(len(places))
+        for at in places:
+            own[at] = own.get(at, 0) | 1 << bit
+        if places:
+            all_terms |= 1 << bit
+        if term in heading_words:
+            heading_terms |= 1 << bit
+    return _Held(indexed.sentences, indexed.unmarked, heading, heading_terms, own, counts, all_terms | heading_terms)
+
+
+def _near_words(number: int, held: _Held, share: _Shares, place: float) -> Iterator[_Ranked]:
+    """The sentences that hold a wanted term, or follow one that does."""
+    own, sentences = held.own, held.sentences
+    for at in {*own, *[at + 1 for at in own]}:
+        if at == len(sentences) or (at in held.unmarked and len(sentences[at].words) <= own.get(at, 0).bit_count()):
+            continue  # a title in the text's own words, say: it tells the asker nothing
+        terms_here = own.get(at, 0)
+        prior = _OWN_WORDS * share(terms_here) + _WORDS_IN_CONTEXT * share(terms_here | own.get(at - 1, 0) | held.heading_terms) + place
+        yield -prior, number, at, held.heading, sentences[at]
+
+
+def _others(number: int, held: _Held, share: _Shares, place: float, size: int, enough: float) -> Iterator[_Ranked]:
+    """The first `size` different ones of the other sentences, all of the same prior; none if that is below `enough`."""
+    prior = _WORDS_IN_CONTEXT * share(held.heading_terms) + place
+    if prior < enough:
+        return
+    different: set[str] = set()
+    for at, sentence in enumerate(held.sentences):
+        if at in held.own or at - 1 in held.own or (at in held.unmarked and not sentence.words) or sentence.text in different:
+            continue
+        different.add(sentence.text)
+        yield -prior, number, at, held.heading, sentence
+        if len(different) == size:
+            return
+
+
 def _distinct(ranked: Iterable[_Ranked], size: int) -> tuple[Candidate, ...]:
     """The first `size`, each text once: versions and templates repeat themselves."""
     kept: dict[str, Candidate] = {}
-    for prior, number, heading, sentence in ranked:
+    for prior, number, _, heading, sentence in ranked:
         if sentence.text not in kept:
-            kept[sentence.text] = Candidate(sentence, number, heading, prior)
+            kept[sentence.text] = Candidate(sentence, number, heading, -prior)
         if len(kept) == size:
             break
     return tuple(kept.values())
 
 
-def _coverage(wanted: frozenset[str], held: Sequence[frozenset[str]]) -> float:
-    return max(_shares(wanted, held).values(), default=0.0)
+class _Shares:
+    """The share (0 to 1) of the wanted terms' weight that a set of them has. `counts`: in how many of `total` texts each term stands."""
 
+    def __init__(self, counts: Sequence[int], total: int) -> None:
+        self._weights = [math.log(1 + (total - count + 0.5) / (count + 0.5)) for count in counts]
+        self._sum = sum(self._weights) or 1.0
+        self._known = {0: 0.0}
 
-def _shares(wanted: frozenset[str], held: Sequence[frozenset[str]], others: Iterable[frozenset[str]] = ()) -> dict[frozenset[str], float]:
-    """The share (0 to 1) of the wanted terms' weight that each set has. `held`: which of them each sentence, or passage, holds."""
-    having = Counter(term for words in held for term in words)
-    # sorted: sums of floats must not depend on the order of a set
-    weight = {term: math.log(1 + (len(held) - having[term] + 0.5) / (having[term] + 0.5)) for term in sorted(wanted)}
-    total = sum(weight.values()) or 1.0
-    return {words: sum([value for term, value in weight.items() if term in words]) / total for words in {*held, *others}}
+    def __call__(self, terms_held: int) -> float:
+        share = self._known.get(terms_held)
+        if share is None:
+            share = sum([weight for bit, weight in enumerate(self._weights) if terms_held >> bit & 1]) / self._sum
+            self._known[terms_held] = share
+        return share
