@@ -42,7 +42,9 @@ class GitObjects:
             except (KeyError, OSError):
                 raise
             except Exception as error:  # dulwich meets a broken pack with AssertionError, TypeError, ValueError, zlib.error and its own
-                raise DataDirectoryError("the version store is damaged: an object is broken; restore it from a backup.") from error
+                cause = type(error).__name__
+        # Raised out here, so that it holds no frame of dulwich's: they point into the mapped pack, which then could not be closed.
+        raise DataDirectoryError(f"the version store is damaged: an object is broken ({cause}); restore it from a backup.")
 
     def write(self, objects: Sequence[ShaFile]) -> None:
         """Stores objects, each once."""
