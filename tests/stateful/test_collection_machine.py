@@ -195,11 +195,11 @@ def _run(open_world: Callable[[Path], Awaitable[World]], examples: int, steps: i
 
 
 def test_fakes_behave_like_the_model() -> None:
-    _run(fake_world, examples=60, steps=25)
+    _run(fake_world, examples=50, steps=25)
 
 
 def test_embedded_adapters_behave_like_the_model() -> None:
-    _run(embedded_world, examples=15, steps=20)
+    _run(embedded_world, examples=10, steps=18)
 
 
 def test_content_hash_covers_headings() -> None:
