@@ -131,7 +131,7 @@ async def _serve(app: FastAPI) -> None:
     listening = listen("127.0.0.1", 0)
     listening.listen()
     print(listening.getsockname()[1], flush=True)
-    config = uvicorn.Config(app, http="h11", loop="asyncio", log_config=None, access_log=False, lifespan="off", timeout_keep_alive=60)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=60)
     await uvicorn.Server(config).serve([listening])
 
 

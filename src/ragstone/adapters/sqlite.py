@@ -39,7 +39,11 @@ class SqliteDatabase:
 
     async def write(self, work: Work[T]) -> T:
         """What `work` returns, once its transaction is committed; on an error nothing was changed."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._transaction, "BEGIN IMMEDIATE", work)
+        return await self.start_write(work)
+
+    def start_write(self, work: Work[T]) -> asyncio.Future[T]:
+        """As `write`, begun at once and without a task."""
+        return asyncio.get_running_loop().run_in_executor(self._writer, self._transaction, "BEGIN IMMEDIATE", work)
 
     async def read(self, work: Work[T]) -> T:
         """What `work` returns, run over one snapshot."""

@@ -10,7 +10,7 @@ from sqlite3 import Connection, Row
 
 from ragstone.adapters import codecs
 from ragstone.adapters.sqlite import SqliteDatabase
-from ragstone.domain.errors import NotFound, RagstoneError
+from ragstone.domain.errors import NotFound
 from ragstone.domain.interactions import Feedback, Interaction
 
 _Entry = tuple[str, str, str]  # id, collection, body
@@ -22,14 +22,14 @@ class SqliteInteractionLog:
     def __init__(self, path: Path) -> None:
         self._db = SqliteDatabase(path, synchronous="NORMAL")
         self._waiting: list[tuple[_Entry, asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
 
     async def append(self, interaction: Interaction) -> None:
         entry = (interaction.id, interaction.collection, codecs.INTERACTION.dump(replace(interaction, feedback=())))
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, written))
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write_waiting())
+            self._write_waiting()
         await written
 
     async def get(self, interaction_id: str) -> Interaction:
@@ -49,27 +49,29 @@ class SqliteInteractionLog:
         return await self._db.read(lambda db: _recent(db, collection, before, limit))
 
     async def close(self) -> None:
-        if self._writing is not None:
-            await self._writing
+        while self._writing is not None:
+            await asyncio.wait({self._writing})
+            await asyncio.sleep(0)  # its callback may be still to come
         await self._db.close()
 
-    async def _write_waiting(self) -> None:
-        """Writes what waits, and what came meanwhile, until nothing waits."""
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            error: RagstoneError | None = None
-            try:
-                await self._db.write(partial(_insert, entries=[entry for entry, _ in batch]))
-            except RagstoneError as raised:
-                error = raised
-            for _, written in batch:
-                if written.done():  # its caller was cancelled
-                    continue
-                if error is None:
-                    written.set_result(None)
-                else:
-                    written.set_exception(error)
+    def _write_waiting(self) -> None:
+        """Writes what waits. Callbacks instead of a task: this is a large part of what a question costs."""
+        batch, self._waiting = self._waiting, []
+        self._writing = self._db.start_write(partial(_insert, entries=[entry for entry, _ in batch]))
+        self._writing.add_done_callback(partial(self._written, [written for _, written in batch]))
+
+    def _written(self, batch: list[asyncio.Future[None]], writing: asyncio.Future[None]) -> None:
+        error = writing.exception()
+        for written in batch:
+            if written.done():  # its caller was cancelled
+                continue
+            if error is None:
+                written.set_result(None)
+            else:
+                written.set_exception(error)
         self._writing = None
+        if self._waiting:  # it came meanwhile
+            self._write_waiting()
 
 
 def _insert(db: Connection, entries: list[_Entry]) -> None:

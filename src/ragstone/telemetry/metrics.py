@@ -41,12 +41,26 @@ class Metrics:
         self.chunks = Gauge("ragstone_collection_chunks", "Chunks at the head.", ("collection",), registry=self.registry)
         self.head_position = Gauge("ragstone_collection_head_position", "Position of the head.", ("collection",), registry=self.registry)
 
+        self._request_children: dict[tuple[str, str, int], Histogram] = {}
+        self._phase_children: dict[str, Histogram] = {}
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One request answered. Children are kept: looking one up by its labels takes longer than to observe."""
+        key = (method, route, status)
+        child = self._request_children.get(key)
+        if child is None:
+            child = self._request_children[key] = self.requests.labels(method, route, str(status))
+        child.observe(seconds)
+
     def answered(self, timings: dict[str, float], *, abstained: bool) -> None:
         """One question, with its `timings` in milliseconds by phase."""
         self.answers.labels("abstained" if abstained else "answered").inc()
         self.interactions_logged.inc()
         for phase, milliseconds in timings.items():
-            self.query_phases.labels(phase).observe(milliseconds / 1e3)
+            child = self._phase_children.get(phase)
+            if child is None:
+                child = self._phase_children[phase] = self.query_phases.labels(phase)
+            child.observe(milliseconds / 1e3)
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything in Prometheus's text format, with its content type."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -35,6 +35,9 @@ class Features:
     coverage: float
 
 
+_FEATURES = tuple(feature.name for feature in fields(Features))
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """A logistic model over `Features`; below `threshold` (a probability) the answer is that the knowledge base does not hold one.
@@ -54,7 +57,7 @@ class Calibration:
 
     def probability(self, features: Features) -> float:
         """0 to 1."""
-        logit = self.intercept + sum(self.weights[name] * value for name, value in asdict(features).items())
+        logit = self.intercept + sum(self.weights[name] * getattr(features, name) for name in _FEATURES)
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, logit))))
 
 

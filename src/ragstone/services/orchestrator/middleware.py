@@ -81,7 +81,7 @@ class RequestContext:
         route = _route(scope)
         self._metrics.requests_running.dec()
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._metrics.requests.labels(method, route, str(status)).observe(seconds)
+        self._metrics.request(method, route, status, seconds)
         level = logging.DEBUG if route in _QUIET else logging.INFO
         if _log.isEnabledFor(level):
             _log.log(level, "%s %s", method, route, extra={"status": status, "milliseconds": round(seconds * 1e3, 2)})
