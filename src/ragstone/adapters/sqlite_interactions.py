@@ -14,6 +14,7 @@ from ragstone.domain.errors import NotFound
 from ragstone.domain.interactions import Feedback, Interaction
 
 _Entry = tuple[str, str, str]  # id, collection, body
+_BATCH = 100  # entries of one statement; SQLite takes at least 999 values
 
 
 class SqliteInteractionLog:
@@ -56,8 +57,11 @@ class SqliteInteractionLog:
 
     def _write_waiting(self) -> None:
         """Writes what waits. Callbacks instead of a task: this is a large part of what a question costs."""
-        batch, self._waiting = self._waiting, []
-        self._writing = self._db.start_write(partial(_insert, entries=[entry for entry, _ in batch]))
+        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        rows = ", ".join(["(?, ?, ?)"] * len(batch))
+        # One statement, however many rows: each one more would have the writer's thread and the event loop wait for each other again.
+        statement = f"INSERT INTO interactions (id, collection, body) VALUES {rows} ON CONFLICT (id) DO NOTHING"  # noqa: S608 - constants
+        self._writing = self._db.start(statement, [value for entry, _ in batch for value in entry])
         self._writing.add_done_callback(partial(self._written, [written for _, written in batch]))
 
     def _written(self, batch: list[asyncio.Future[None]], writing: asyncio.Future[None]) -> None:
@@ -72,10 +76,6 @@ class SqliteInteractionLog:
         self._writing = None
         if self._waiting:  # it came meanwhile
             self._write_waiting()
-
-
-def _insert(db: Connection, entries: list[_Entry]) -> None:
-    db.executemany("INSERT INTO interactions (id, collection, body) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING", entries)
 
 
 def _number(db: Connection, interaction_id: str) -> int | None:
