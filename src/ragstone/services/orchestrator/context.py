@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
+from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
@@ -66,6 +67,14 @@ class Context:
     metrics: Metrics
     queries: Gate
     uploads: Gate
+
+
+class DirectRoute(APIRoute):
+    """For endpoints of no parameter but the request, which they read themselves: called without FastAPI's search for parameters."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint itself."""
+        return self.endpoint
 
 
 class ClientGone(RagstoneError):

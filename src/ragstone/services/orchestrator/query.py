@@ -13,7 +13,7 @@ from ragstone.domain.answers import PassagesFound, TextDelta
 from ragstone.domain.names import check_collection_name
 from ragstone.domain.retrieval import RetrievalSettings
 from ragstone.services.orchestrator.bodies import read_json
-from ragstone.services.orchestrator.context import Context, commit_header, json_response, read_response, while_connected
+from ragstone.services.orchestrator.context import Context, DirectRoute, commit_header, json_response, read_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors, event_stream, read
 from ragstone.services.orchestrator.filters import parse_filter
 from ragstone.services.orchestrator.middleware import request_id
@@ -35,7 +35,7 @@ _STREAM = event_stream(
 
 def routes(context: Context) -> APIRouter:
     """The two routes, with their platform."""
-    router = APIRouter(tags=["query"])
+    router = APIRouter(tags=["query"], route_class=DirectRoute)
     query_responses = read(QueryResponse)
     query_responses[200]["content"] = _STREAM
 
