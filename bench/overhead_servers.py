@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import sys
 from collections.abc import AsyncGenerator, Collection, Sequence
@@ -28,6 +27,7 @@ from ragstone.domain.retrieval import Candidate, Vector, Vectors
 from ragstone.domain.spaces import ModelIdentity
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.services.orchestrator.app import create_app
+from ragstone.services.orchestrator.memory import settle
 from ragstone.services.orchestrator.schemas.requests import QueryBody
 from ragstone.services.orchestrator.schemas.responses import QueryResponse
 from ragstone.settings.model import Settings
@@ -129,7 +129,7 @@ async def _bare(directory: Path) -> None:
 
 async def _serve(app: FastAPI) -> None:
     """As `ragstone up` does with nothing but its locked dependencies; but a connection may rest while the other server has its turn."""
-    gc.freeze()
+    settle()
     listening = listen("127.0.0.1", 0)
     listening.listen()
     print(listening.getsockname()[1], flush=True)

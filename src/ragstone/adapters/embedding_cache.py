@@ -47,6 +47,11 @@ class EmbeddingCache:
 
     async def _embed(self, kind: bytes, texts: Sequence[str], embed: _Embed) -> Vectors:
         keys = [hashlib.blake2b(kind + text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+        known = [self._vectors.get(key) for key in keys]
+        if all(vector is not None for vector in known) and keys:
+            for key in keys:
+                self._vectors.move_to_end(key)
+            return np.array(known, np.float32)
         found = {key: self._vectors[key] for key in keys if key in self._vectors}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
         if missing:

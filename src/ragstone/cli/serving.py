@@ -24,6 +24,7 @@ from ragstone.cli.session import Session
 from ragstone.cli.words import commit_name
 from ragstone.domain.errors import DataDirectoryError, InvalidInput
 from ragstone.services.orchestrator.app import create_app
+from ragstone.services.orchestrator.memory import settle
 from ragstone.settings.model import Settings
 from ragstone.telemetry.logging import configure_logging
 from ragstone.use_cases.platform import Platform
@@ -133,6 +134,7 @@ async def _serve(session: Session, settings: Settings, url: str, stop: Stop, bou
             _say(session, loaded, time.monotonic() - began)
 
         stop.server = Server(app, ready)
+        settle()
         await stop.server.serve([bound])
 
 
