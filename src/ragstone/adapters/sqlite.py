@@ -18,6 +18,7 @@ from ragstone.domain.errors import DataDirectoryError, InternalError, InvalidInp
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 _READERS = 2
+_LOG_PAGES = 8000  # 32 MB
 _BUSY_SECONDS = 10.0  # the other writer of the file (the interaction log) holds it for one fsync
 
 
@@ -85,6 +86,8 @@ class SqliteDatabase:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        if self._synchronous == "NORMAL":  # a checkpoint syncs, and whoever is about to write waits for it: have it seldom
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
 
