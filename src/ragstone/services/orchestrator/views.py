@@ -27,7 +27,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def moment(seconds: float) -> str:
     """Unix seconds as ISO 8601 in UTC, rounded up to the microsecond: a commit's own time, as `as_of`, finds that commit."""
-    return (_EPOCH + timedelta(microseconds=math.ceil(seconds * 1e6))).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    whole = math.floor(seconds)
+    told = _EPOCH + timedelta(seconds=whole, microseconds=math.ceil((seconds - whole) * 1e6))  # apart: the product of all would be rounded
+    return told.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def snapshot_json(snapshot: Snapshot) -> Json:
