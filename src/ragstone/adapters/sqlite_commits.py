@@ -132,6 +132,7 @@ def _commit(row: Row) -> Commit:
         message=row["message"],
         created_at=row["created_at"],
         stats=codecs.STATS.load(row["stats"]),
+        pruned_at=row["pruned_at"],
     )
 
 

@@ -88,4 +88,17 @@ _FIRST = (
     "CREATE INDEX feedback_by_interaction ON feedback (interaction, number)",
 )
 
-MIGRATIONS = (_FIRST,)
+_SECOND = (
+    "ALTER TABLE commits ADD COLUMN pruned_at REAL",
+    """CREATE TABLE purges (
+        made INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        uid TEXT NOT NULL,             -- no reference: an audit record outlives its collection
+        path TEXT NOT NULL,
+        state TEXT NOT NULL,
+        body TEXT NOT NULL             -- JSON
+    ) STRICT""",
+    "CREATE INDEX purges_by_path ON purges (uid, path)",
+)
+
+MIGRATIONS = (_FIRST, _SECOND)

@@ -31,7 +31,10 @@ class CommitStats:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A published state of a collection. `gaps`: aborted attempts below `seq` whose remains may still lie in the index. `created_at`: Unix seconds."""
+    """A published state of a collection. `gaps`: aborted attempts below `seq` whose remains may still lie in the index.
+
+    `created_at`, `pruned_at`: Unix seconds. A pruned commit is remembered, but no longer readable.
+    """
 
     collection: str
     seq: int
@@ -45,6 +48,7 @@ class Commit:
     message: str
     created_at: float
     stats: CommitStats
+    pruned_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class Maintenance:
         self._index = index
         self._snapshots = snapshots
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._exclusive: dict[str, asyncio.Lock] = {}
 
     def published(self, collection: Collection, commit: Commit) -> None:
         """Told of each new head."""
@@ -32,6 +33,10 @@ class Maintenance:
                 task = asyncio.create_task(self._optimise(name))
                 self._running[name] = task
                 task.add_done_callback(partial(self._ended, name))
+
+    def exclusive(self, collection: str) -> asyncio.Lock:
+        """Held by whoever deletes from a collection's stores, mends or copies them: they take turns. Readers and writers need it not."""
+        return self._exclusive.setdefault(collection, asyncio.Lock())
 
     async def idle(self) -> None:
         """Returns when nothing runs."""
