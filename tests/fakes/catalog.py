@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, Tag
-from ragstone.domain.errors import Busy, Conflict, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound
-from ragstone.domain.jobs import TERMINAL, Job, JobResult, JobState
+from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound
+from ragstone.domain.jobs import TERMINAL, Job, JobResult, JobState, Put, Restore
+from ragstone.domain.retention import Keep, Pruning, Purge
 from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.ports.catalog import AttemptState
 
@@ -35,6 +36,7 @@ class _State:
     expires_at: float = 0.0
     commits: list[Commit] = field(default_factory=list)
     tags: dict[str, Tag] = field(default_factory=dict)
+    purges: list[Purge] = field(default_factory=list)
 
     def oldest(self) -> Job | None:
         return min((job for job in self.jobs.values() if job.state not in TERMINAL), key=lambda job: job.number, default=None)
@@ -209,19 +211,19 @@ class InMemoryCatalog:
             raise InvalidInput(f"commit: {commit_id!r} fits more than one commit; give more digits.", field="commit")
         if not matches:
             raise NotFound(f"collection {collection!r} has no commit {commit_id[:64]!r}.", field="commit")
-        return (exact or matches)[-1]
+        return _kept(sorted(exact or matches, key=lambda commit: (commit.pruned_at is None, commit.seq))[-1])
 
     async def commit_at_position(self, collection: str, position: int) -> Commit:
         commits = self._state(collection).commits
         if not 1 <= position <= len(commits):
             raise NotFound(f"collection {collection!r} has no commit at position {position}.", field="position")
-        return commits[position - 1]
+        return _kept(commits[position - 1])
 
     async def commit_at_time(self, collection: str, time: float) -> Commit:
         found = [commit for commit in self._state(collection).commits if commit.created_at <= time]
         if not found:
             raise NotFound(f"collection {collection!r} had no commit at that time.", field="as_of")
-        return found[-1]
+        return _kept(found[-1])
 
     async def commits(self, collection: str, *, before: int | None = None, limit: int = 50) -> list[Commit]:
         return [commit for commit in reversed(self._state(collection).commits) if before is None or commit.seq < before][:limit]
@@ -242,6 +244,48 @@ class InMemoryCatalog:
 
     async def tags(self, collection: str) -> list[Tag]:
         return list(reversed(self._state(collection).tags.values()))
+
+    async def gaps(self, collection: str) -> frozenset[int]:
+        return self._state(collection).gaps()
+
+    async def prune(self, collection: str, keep: Keep, *, dry_run: bool = False) -> Pruning:
+        state = self._state(collection)
+        waiting = [change for job in state.jobs.values() if job.state not in TERMINAL for change in job.request.changes]
+        readable = [commit for commit in state.commits if commit.pruned_at is None]
+        pins = {change.commit_id for change in waiting if isinstance(change, Restore)}
+        kept = keep.of(readable, {tag.seq for tag in state.tags.values()}, pins)
+        pruned = tuple(replace(commit, pruned_at=self._clock()) for commit in readable if commit not in kept)
+        if not dry_run:
+            marked = {commit.seq: commit for commit in pruned}
+            state.commits = [marked.get(commit.seq, commit) for commit in state.commits]
+        return Pruning(kept, pruned)
+
+    async def begin_purge(self, purge: Purge) -> Purge:
+        purges = self._state(purge.collection).purges
+        for known in purges:
+            if known.path == purge.path and known.state == "begun":
+                return known
+        purges.append(purge)
+        return purge
+
+    async def finish_purge(self, purge: Purge) -> None:
+        state = self._state(purge.collection)
+        if not any(known.id == purge.id for known in state.purges):
+            raise NotFound(f"there is no purge {purge.id!r}.")
+        state.purges = [purge if known.id == purge.id else known for known in state.purges]
+        for job in list(state.jobs.values()):
+            if job.state in TERMINAL:
+                changes = tuple(
+                    replace(change, metadata={}) if isinstance(change, Put) and change.path == purge.path else change
+                    for change in job.request.changes
+                )
+                state.jobs[job.id] = replace(job, request=replace(job.request, changes=changes))
+
+    async def purges(self, collection: str, path: str | None = None) -> list[Purge]:
+        return [purge for purge in reversed(self._state(collection).purges) if path in (None, purge.path)]
+
+    async def compact(self) -> None:
+        """Nothing is left of what was deleted."""
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -274,3 +318,9 @@ class InMemoryCatalog:
         state.attempts[lease.attempt].state = attempt
         state.holder = None
         state.jobs[lease.job_id] = replace(state.jobs[lease.job_id], state=job, finished_at=self._clock(), result=result)
+
+
+def _kept(commit: Commit) -> Commit:
+    if commit.pruned_at is not None:
+        raise Gone(f"Commit #{commit.position} of collection {commit.collection!r} was pruned.", field="commit")
+    return commit

@@ -10,6 +10,7 @@ from ragstone.domain.commits import CommitStats
 from ragstone.domain.errors import InvalidInput
 from ragstone.domain.interactions import Feedback, Interaction
 from ragstone.domain.jobs import ChangeRequest, JobResult
+from ragstone.domain.retention import Purge
 from ragstone.domain.spaces import EmbeddingSpace
 
 T = TypeVar("T")
@@ -41,3 +42,4 @@ STATS: Codec[CommitStats] = Codec(TypeAdapter(CommitStats))
 GAPS: Codec[frozenset[int]] = Codec(TypeAdapter(frozenset[int]))
 INTERACTION: Codec[Interaction] = Codec(TypeAdapter(Interaction))
 FEEDBACK: Codec[Feedback] = Codec(TypeAdapter(Feedback))
+PURGE: Codec[Purge] = Codec(TypeAdapter(Purge))

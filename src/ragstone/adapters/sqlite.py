@@ -19,6 +19,7 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 _READERS = 2
 _LOG_PAGES = 8000  # 32 MB
+_LOG_TRIES = 3  # each waits as long as _BUSY_SECONDS for readers to end
 _BUSY_SECONDS = 10.0  # the other writer of the file (the interaction log) holds it for one fsync
 
 
@@ -50,6 +51,10 @@ class SqliteDatabase:
         """What `work` returns, run over one snapshot."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._transaction, "BEGIN", work)
 
+    async def compact(self) -> None:
+        """Rewrites the file, so that nothing deleted or overwritten is left in it or in its log. Raises `Unavailable` when others keep reading."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._compact)
+
     async def close(self) -> None:
         """Waits for what runs, then closes every connection."""
         await asyncio.to_thread(self._writer.shutdown)
@@ -69,6 +74,16 @@ class SqliteDatabase:
                     connection.execute("ROLLBACK")
                 raise
             return result
+
+    def _compact(self) -> None:
+        with translated():
+            connection = self._own_connection()
+            connection.execute("VACUUM")
+            for _ in range(_LOG_TRIES):
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy:
+                    return
+        raise Unavailable("the catalog's log could not be emptied while others read; try again.", retry_after=1.0)
 
     def _statement(self, statement: str, values: Sequence[str | int]) -> None:
         with translated():

@@ -64,6 +64,11 @@ def attempt(db: Connection, name: str, number: int) -> AttemptState:
     return state
 
 
+def gaps(db: Connection, name: str) -> frozenset[int]:
+    """See the port."""
+    return _gaps(db, sqlite_jobs.collection_row(db, name)["uid"])
+
+
 def aborted(db: Connection, name: str) -> list[int]:
     """See the port."""
     uid = sqlite_jobs.collection_row(db, name)["uid"]

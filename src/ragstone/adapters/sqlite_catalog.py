@@ -1,4 +1,5 @@
-"""Catalog in SQLite: each call is one transaction of `ragstone.db` (ADR 0005). The statements are in `sqlite_jobs`, `sqlite_attempts` and `sqlite_commits`."""
+"""Catalog in SQLite: each call is one transaction of `ragstone.db` (ADR 0005). The statements are in `sqlite_jobs`, `sqlite_attempts`,
+`sqlite_commits` and `sqlite_retention`."""
 
 from __future__ import annotations
 
@@ -6,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ragstone.adapters import sqlite_attempts, sqlite_commits, sqlite_jobs
+from ragstone.adapters import sqlite_attempts, sqlite_commits, sqlite_jobs, sqlite_retention
 from ragstone.adapters.sqlite import SqliteDatabase
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, Tag
 from ragstone.domain.jobs import Job, JobResult
+from ragstone.domain.retention import Keep, Pruning, Purge
 from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.ports.catalog import AttemptState
 
@@ -108,6 +110,24 @@ class SqliteCatalog:
 
     async def tags(self, collection: str) -> list[Tag]:
         return await self._db.read(lambda db: sqlite_commits.tags(db, collection))
+
+    async def gaps(self, collection: str) -> frozenset[int]:
+        return await self._db.read(lambda db: sqlite_attempts.gaps(db, collection))
+
+    async def prune(self, collection: str, keep: Keep, *, dry_run: bool = False) -> Pruning:
+        return await self._db.write(lambda db: sqlite_retention.prune(db, collection, keep, dry_run, self._clock()))
+
+    async def begin_purge(self, purge: Purge) -> Purge:
+        return await self._db.write(lambda db: sqlite_retention.begin_purge(db, purge))
+
+    async def finish_purge(self, purge: Purge) -> None:
+        await self._db.write(lambda db: sqlite_retention.finish_purge(db, purge))
+
+    async def purges(self, collection: str, path: str | None = None) -> list[Purge]:
+        return await self._db.read(lambda db: sqlite_retention.purges(db, collection, path))
+
+    async def compact(self) -> None:
+        await self._db.compact()
 
     async def close(self) -> None:
         await self._db.close()

@@ -7,7 +7,7 @@ from sqlite3 import Connection, Row
 from ragstone.adapters import codecs
 from ragstone.adapters.sqlite_jobs import collection_row
 from ragstone.domain.commits import Commit, Tag
-from ragstone.domain.errors import Conflict, InvalidInput, NotFound
+from ragstone.domain.errors import Conflict, Gone, InvalidInput, NotFound
 
 _SHORTEST_PREFIX = 7
 _COMMIT = "SELECT commits.*, collections.name AS collection FROM commits JOIN collections USING (uid) WHERE collections.name = ?"
@@ -40,11 +40,17 @@ def head(db: Connection, name: str) -> Commit | None:
     return _last(db, name, "", ())
 
 
+def readable(db: Connection, name: str) -> list[Commit]:
+    """Commits that were not pruned, oldest first."""
+    collection_row(db, name)
+    return [_commit(row) for row in db.execute(f"{_COMMIT} AND pruned_at IS NULL ORDER BY seq", (name,))]
+
+
 def commit(db: Connection, name: str, commit_id: str) -> Commit:
     """See the port."""
     if len(commit_id) < _SHORTEST_PREFIX:
         raise InvalidInput(f"commit: give at least {_SHORTEST_PREFIX} digits of the commit id.", field="commit")
-    found = _last(db, name, "AND id = ?", (commit_id,))
+    found = _of_id(db, name, commit_id)
     if found is None:
         uid = collection_row(db, name)["uid"]
         rows = db.execute(
@@ -53,10 +59,10 @@ def commit(db: Connection, name: str, commit_id: str) -> Commit:
         ).fetchall()
         if len(rows) > 1:
             raise InvalidInput(f"commit: {commit_id!r} fits more than one commit; give more digits.", field="commit")
-        found = _last(db, name, "AND id = ?", (rows[0]["id"],)) if rows else None
+        found = _of_id(db, name, rows[0]["id"]) if rows else None
     if found is None:
         raise NotFound(f"collection {name!r} has no commit {commit_id[:64]!r}.", field="commit")
-    return found
+    return _kept(found)
 
 
 def commit_at_position(db: Connection, name: str, position: int) -> Commit:
@@ -64,7 +70,7 @@ def commit_at_position(db: Connection, name: str, position: int) -> Commit:
     found = _last(db, name, "AND position = ?", (position,))
     if found is None:
         raise NotFound(f"collection {name!r} has no commit at position {position}.", field="position")
-    return found
+    return _kept(found)
 
 
 def commit_at_time(db: Connection, name: str, time: float) -> Commit:
@@ -72,7 +78,7 @@ def commit_at_time(db: Connection, name: str, time: float) -> Commit:
     found = _last(db, name, "AND commits.created_at <= ?", (time,))
     if found is None:
         raise NotFound(f"collection {name!r} had no commit at that time.", field="as_of")
-    return found
+    return _kept(found)
 
 
 def commits(db: Connection, name: str, before: int | None, limit: int) -> list[Commit]:
@@ -110,12 +116,26 @@ def tags(db: Connection, name: str) -> list[Tag]:
     return [_tag(row, name) for row in db.execute("SELECT * FROM tags WHERE uid = ? ORDER BY made DESC", (uid,))]
 
 
-def _last(db: Connection, name: str, condition: str, values: tuple[str | int | float, ...]) -> Commit | None:
-    row = db.execute(f"{_COMMIT} {condition} ORDER BY seq DESC LIMIT 1", (name, *values)).fetchone()
+def _of_id(db: Connection, name: str, commit_id: str) -> Commit | None:
+    return _last(db, name, "AND id = ?", (commit_id,), "pruned_at IS NOT NULL, seq DESC")
+
+
+def _last(db: Connection, name: str, condition: str, values: tuple[str | int | float, ...], order: str = "seq DESC") -> Commit | None:
+    row = db.execute(f"{_COMMIT} {condition} ORDER BY {order} LIMIT 1", (name, *values)).fetchone()
     if row is None:
         collection_row(db, name)
         return None
     return _commit(row)
+
+
+def _kept(commit: Commit) -> Commit:
+    """The commit itself. Raises `Gone` for a pruned one."""
+    if commit.pruned_at is not None:
+        raise Gone(
+            f"Commit #{commit.position} ({commit.id[:12]}) of collection {commit.collection!r} was pruned; `ragstone log` lists what is kept.",
+            field="commit",
+        )
+    return commit
 
 
 def _commit(row: Row) -> Commit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,16 @@ class Keep:
 
     last: int | None = None
     since: float | None = None
+
+    def of(self, readable: Sequence[Commit], seqs: Collection[int], ids: Collection[str]) -> tuple[Commit, ...]:
+        """The kept ones of `readable` (oldest first, the head last), with those of `seqs` and `ids`."""
+        kept = {commit.seq for commit in readable[-1:]}
+        if self.last:
+            kept |= {commit.seq for commit in readable[-self.last :]}
+        if self.since is not None:
+            before = [commit.seq for commit in readable if commit.created_at < self.since]
+            kept |= {*before[-1:], *(commit.seq for commit in readable if commit.created_at >= self.since)}
+        return tuple(commit for commit in readable if commit.seq in kept or commit.seq in seqs or commit.id in ids)
 
 
 @dataclass(frozen=True, slots=True)

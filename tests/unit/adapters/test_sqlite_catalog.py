@@ -291,3 +291,17 @@ async def test_commits_of_the_catalog_are_synced_and_the_logs_are_not(tmp_path: 
     assert pragmas == [2, 1]  # FULL, on
     assert await catalog._db.read(lambda db: db.execute("PRAGMA journal_mode").fetchone()[0]) == "wal"
     await catalog.close()
+
+
+async def test_compaction_leaves_no_byte_of_what_was_deleted(tmp_path: Path) -> None:
+    catalog = SqliteCatalog(tmp_path / "ragstone.db")
+    await catalog.create_collection("docs", "english", "a canary bird", SPACE)
+    await catalog.delete_collection("docs")
+    assert _holds(tmp_path, b"canary")
+    await catalog.compact()
+    assert not _holds(tmp_path, b"canary")
+    await catalog.close()
+
+
+def _holds(directory: Path, text: bytes) -> bool:
+    return any(text in file.read_bytes() for file in directory.iterdir())
