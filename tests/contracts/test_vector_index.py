@@ -87,6 +87,10 @@ async def test_an_index_that_was_not_created_is_not_found_and_not_made(empty: Ve
         lambda: empty.vectors(NAME, ["0"]),
         lambda: find(empty),
         lambda: empty.erase_attempts(NAME, [1]),
+        lambda: empty.count_range(NAME, 1, 2, ()),
+        lambda: empty.erase_range(NAME, 1, 2, ()),
+        lambda: empty.erase_path(NAME, "a.md", 2),
+        lambda: empty.size(NAME),
         lambda: empty.flush(NAME),
         lambda: empty.optimise(NAME),
     ]
@@ -235,6 +239,67 @@ async def test_a_late_writer_of_an_aborted_attempt_changes_no_published_snapshot
     assert await find(index, 1) == [replace(c, chunk=replace(c.chunk, seq_to=3 if c.chunk.path == "changed.md" else OPEN)) for c in at_one]
     assert await find(index, 3, frozenset()) == at_three
     assert (await index.opened(NAME, 2), await index.closed(NAME, 2), await index.closed(NAME, 3)) == (0, 0, 1)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+async def test_a_range_is_erased_and_no_kept_snapshot_changes(index: VectorIndex, data: st.DataObject) -> None:
+    interval = st.tuples(st.integers(1, 8), st.sampled_from([*range(2, 10), OPEN])).filter(lambda pair: pair[0] < pair[1])
+    intervals = data.draw(st.lists(interval, min_size=1, max_size=14))
+    gaps = frozenset(data.draw(st.sets(st.integers(1, 9), max_size=3)))
+    after = data.draw(st.integers(0, 7))
+    until = data.draw(st.integers(after + 1, 9))
+    points = [point(f"{i}.md", seq_from=low, seq_to=high) for i, (low, high) in enumerate(intervals)]
+    await index.erase_attempts(NAME, range(1, 10))  # what the example before wrote
+    await index.insert(NAME, points)
+    kept = [seq for seq in range(10) if seq <= after or seq >= until]
+    before = [_facts(await find(index, seq, gaps)) for seq in kept]
+    condemned = [c.id for c in (p.chunk for p in points) if c.seq_from > after and c.seq_to <= until and c.seq_to not in gaps]
+    assert await index.count_range(NAME, after, until, gaps) == len(condemned)
+    assert await index.erase_range(NAME, after, until, gaps) == len(condemned)
+    assert (await index.chunks(NAME, [p.chunk.id for p in points])).keys() == {p.chunk.id for p in points} - set(condemned)
+    assert [_facts(await find(index, seq, gaps)) for seq in kept] == before
+    assert await index.count_range(NAME, after, until, gaps) == await index.erase_range(NAME, after, until, gaps) == 0
+
+
+async def test_a_range_of_many_points_is_erased_whole(index: VectorIndex) -> None:
+    points = [point(f"{i}.md", seq_from=1 + i % 2) for i in range(1300)]
+    await index.insert(NAME, points)
+    await index.close_points(NAME, [p.chunk.id for p in points[:1250]], 3, ())
+    assert await index.count_range(NAME, 0, 3, {3}) == 0
+    assert await index.erase_range(NAME, 1, 3, ()) == 625
+    assert await index.erase_range(NAME, 0, 3, ()) == 625
+    assert await index.count_visible(NAME, 3, ()) == 50
+
+
+async def test_a_document_is_erased_at_every_seq_up_to_one(index: VectorIndex) -> None:
+    old, closed, new, other = point("a.md", "one"), point("a.md", "two"), point("a.md", "three", seq_from=5), point("a.md/b", "one")
+    await index.insert(NAME, [old, closed, new, other])
+    await index.close_points(NAME, [closed.chunk.id], 2, ())
+    await index.insert(NAME, [point("a.md", str(i), seq_from=3) for i in range(1200)])
+    assert await index.erase_path(NAME, "a.md", 4) == 1202
+    assert await index.chunks(NAME, [p.chunk.id for p in (old, closed)]) == {}
+    assert [c.path for c in await index.visible(NAME, 9, (), ["a.md", "a.md/b"])] == ["a.md", "a.md/b"]
+    assert await index.erase_path(NAME, "a.md", 4) == 0
+    assert await index.vectors(NAME, [old.chunk.content_hash]) != {}  # the other document's
+
+
+async def test_statistics_follow_what_is_erased(index: VectorIndex) -> None:
+    await index.insert(NAME, [point("a.md", "quartz"), point("b.md", "basalt")])
+    before = {c.chunk.path: c.bm25 for c in await find(index)}
+    await index.insert(NAME, [point(f"{i}.md", "quartz", seq_from=0) for i in range(9)])
+    with_others = {c.chunk.path: c.bm25 for c in await find(index)}
+    assert with_others["a.md"] != before["a.md"]
+    for i in range(9):
+        await index.erase_path(NAME, f"{i}.md", 0)
+    assert {c.chunk.path: c.bm25 for c in await find(index)} == before
+
+
+async def test_the_size_grows_with_the_points(index: VectorIndex) -> None:
+    empty_size = await index.size(NAME)
+    await index.insert(NAME, [point(f"{i}.md", f"quartz {i} " * 200) for i in range(600)])
+    await index.flush(NAME)
+    assert await index.size(NAME) > empty_size
 
 
 async def test_visible_is_in_order_of_path_and_place(index: VectorIndex) -> None:

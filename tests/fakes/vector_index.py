@@ -13,7 +13,7 @@ import numpy as np
 from ragstone.domain.commits import OPEN, visible
 from ragstone.domain.errors import InternalError, NotFound
 from ragstone.domain.filters import Filter, matches
-from ragstone.domain.retrieval import Candidate, IndexedChunk, Point, Vector
+from ragstone.domain.retrieval import Candidate, IndexedChunk, Point, StoredPoint, Vector
 from ragstone.domain.spaces import Bm25Settings, EmbeddingSpace
 
 
@@ -110,6 +110,46 @@ class InMemoryVectorIndex:
             elif point.chunk.seq_to in attempts:
                 points[id_] = _with_seq_to(point, OPEN)
 
+    async def count_range(self, index: str, after: int, until: int, gaps: Collection[int]) -> int:
+        return len(self._in_range(index, after, until, gaps))
+
+    async def erase_range(self, index: str, after: int, until: int, gaps: Collection[int]) -> int:
+        return self._delete(index, self._in_range(index, after, until, gaps))
+
+    async def erase_path(self, index: str, path: str, until: int) -> int:
+        points = self._index(index).points.values()
+        return self._delete(index, [p.chunk.id for p in points if p.chunk.path == path and p.chunk.seq_from <= until])
+
+    def _in_range(self, index: str, after: int, until: int, gaps: Collection[int]) -> list[str]:
+        chunks = [p.chunk for p in self._index(index).points.values()]
+        return [c.id for c in chunks if c.seq_from > after and c.seq_to <= until and c.seq_to not in gaps]
+
+    def _delete(self, index: str, ids: Sequence[str]) -> int:
+        for id_ in ids:
+            del self._index(index).points[id_]
+        return len(ids)
+
+    async def compact(self, index: str) -> None:
+        self._index(index)
+
+    async def size(self, index: str) -> int:
+        return sum(p.vector.nbytes + len(p.chunk.text) for p in self._index(index).points.values())
+
+    async def scan(self, index: str, after: str | None = None, limit: int = 500) -> list[StoredPoint]:
+        points = self._index(index).points
+        return [_stored(points[id_]) for id_ in sorted(points) if after is None or id_ > after][:limit]
+
+    async def mend(self, index: str, points: Sequence[Point], deleted: Collection[str], *, head: int) -> None:
+        held = self._index(index)
+        for point in points:
+            _check(point.vector, held.space, point.chunk.path)
+        for point in points:
+            known = held.points.get(point.chunk.id)
+            late = known is not None and point.chunk.seq_to == OPEN and head < known.chunk.seq_to < OPEN
+            held.points[point.chunk.id] = _with_seq_to(point, known.chunk.seq_to) if known and late else point
+        for id_ in set(deleted) - {point.chunk.id for point in points}:
+            held.points.pop(id_, None)
+
     async def flush(self, index: str) -> None:
         self._index(index)
 
@@ -123,6 +163,11 @@ class InMemoryVectorIndex:
 def _check(vector: Vector, space: EmbeddingSpace, of: str) -> None:
     if vector.shape != (space.model.dimension,) or not np.isfinite(vector).all():
         raise InternalError(f"The vector of {of} is not {space.model.dimension} finite numbers; check the embedding model.")
+
+
+def _stored(point: Point) -> StoredPoint:
+    unit = bool(abs(np.linalg.norm(point.vector) - 1) < 1e-3)
+    return StoredPoint(point.chunk.id, point.chunk, unit, point.chunk.seq_from, point.chunk.seq_to)
 
 
 def _with_seq_to(point: Point, seq_to: int) -> Point:

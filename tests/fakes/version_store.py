@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ragstone.domain.commits import DocumentChange
@@ -59,7 +59,8 @@ class InMemoryVersionStore:
 
     async def advance(self, repo: str, commit: str, attempt: int | None = None) -> None:
         repository = self._repository(repo)
-        self._tree(repo, commit)
+        if commit not in repository.parents:
+            raise _unknown(commit)
         if repository.main is None or repository.main in self._line(repository, commit):
             repository.main = commit
         elif commit not in self._line(repository, repository.main):
@@ -104,6 +105,33 @@ class InMemoryVersionStore:
         changes += [DocumentChange(path, "changed") for path in old.keys() & new.keys() if old[path] != new[path]]
         return sorted(changes, key=lambda change: change.path)
 
+    async def forget(self, repo: str, path: str, commits: Collection[str]) -> int:
+        trees = self._repository(repo).trees
+        holding = [commit for commit in set(commits) if path in trees.get(commit, {})]
+        for commit in holding:
+            trees[commit] = {other: document for other, document in trees[commit].items() if other != path}
+        return len(holding)
+
+    async def collect(self, repo: str, kept: Collection[str]) -> int:
+        freed = await self.collectable(repo, kept)
+        for commit in self._collectable(repo, kept):
+            del self._repository(repo).trees[commit]
+        return freed
+
+    async def collectable(self, repo: str, kept: Collection[str]) -> int:
+        trees, gone = self._repository(repo).trees, self._collectable(repo, kept)
+        held = {document.content for commit in gone for document in trees[commit].values()}
+        needed = {document.content for commit in trees.keys() - gone for document in trees[commit].values()}
+        return sum(len(content) for content in held - needed)
+
+    def _collectable(self, repo: str, kept: Collection[str]) -> set[str]:
+        repository = self._repository(repo)
+        return repository.trees.keys() - {*kept, repository.main, *repository.branches.values()}
+
+    async def verify(self, repo: str, commits: Collection[str]) -> list[str]:
+        trees = self._repository(repo).trees
+        return [commit for commit in commits if commit not in trees]
+
     async def close(self) -> None:
         """Nothing to close."""
 
@@ -116,8 +144,10 @@ class InMemoryVersionStore:
         trees = self._repository(repo).trees
         if commit is None:
             return {}
+        if commit not in self._repository(repo).parents:
+            raise _unknown(commit)
         if commit not in trees:
-            raise NotFound(f"there is no commit {commit[:64]!r}.", field="commit")
+            raise NotFound("the documents of this commit were pruned; ask for another commit.", field="commit")
         return trees[commit]
 
     def _commit(self, repo: str, attempt: int, base: str | None, tree: Tree, about: object) -> str | None:
@@ -137,3 +167,7 @@ class InMemoryVersionStore:
             line.add(at)
             at = repository.parents[at]
         return line
+
+
+def _unknown(commit: str) -> NotFound:
+    return NotFound(f"there is no commit {commit[:64]!r}.", field="commit")

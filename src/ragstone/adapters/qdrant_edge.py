@@ -13,11 +13,12 @@ from typing import TypeVar
 from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder
 from ragstone.adapters.qdrant_edge_errors import check_room, translated
 from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState, remove_leftovers
+from ragstone.adapters.qdrant_edge_mending import mend, scan
 from ragstone.adapters.qdrant_edge_optimiser import Optimiser
 from ragstone.adapters.qdrant_edge_search import Search, search
 from ragstone.adapters.qdrant_edge_shard import Shard, create_shard
 from ragstone.domain.filters import Filter
-from ragstone.domain.retrieval import Candidate, IndexedChunk, Point, Vector
+from ragstone.domain.retrieval import Candidate, IndexedChunk, Point, StoredPoint, Vector
 from ragstone.domain.spaces import EmbeddingSpace
 
 _T = TypeVar("_T")
@@ -83,6 +84,25 @@ class QdrantEdgeIndex:
 
     async def erase_attempts(self, index: str, attempts: Collection[int]) -> None:
         await self._on(index, lambda shard: shard.erase_attempts(attempts))
+
+    async def count_range(self, index: str, after: int, until: int, gaps: Collection[int]) -> int:
+        return await self._on(index, lambda shard: shard.count_range(after, until, gaps))
+
+    async def erase_range(self, index: str, after: int, until: int, gaps: Collection[int]) -> int:
+        return await self._on(index, lambda shard: shard.erase_range(after, until, gaps))
+
+    async def erase_path(self, index: str, path: str, until: int) -> int:
+        return await self._on(index, lambda shard: shard.erase_path(path, until))
+
+    async def size(self, index: str) -> int:
+        """Disk blocks, not lengths: the engine's files are larger than what is in them."""
+        return await self._on(index, lambda _: IndexFiles(self._root, index).size())
+
+    async def scan(self, index: str, after: str | None = None, limit: int = 500) -> list[StoredPoint]:
+        return await self._on(index, lambda shard: scan(shard, after, limit))
+
+    async def mend(self, index: str, points: Sequence[Point], deleted: Collection[str], *, head: int) -> None:
+        await self._on(index, lambda shard: mend(shard, points, deleted, head))
 
     async def flush(self, index: str) -> None:
         await self._on(index, lambda shard: shard.flush())

@@ -86,6 +86,10 @@ class IndexFiles:
         temporary.rename(self.folder / _STATE)
         sync(self.folder)
 
+    def size(self) -> int:
+        """Bytes that its files take up on disk."""
+        return sum(_allocated(Path(folder) / name) for folder, _, names in os.walk(self.folder) for name in names)
+
     def remove_other_generations(self, state: IndexState) -> None:
         """Removes what an interrupted optimisation or a replaced generation left."""
         for folder in self.folder.glob("g*"):
@@ -114,6 +118,13 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _allocated(file: Path) -> int:
+    try:
+        return file.stat().st_blocks * 512
+    except FileNotFoundError:  # the engine removed it meanwhile
+        return 0
 
 
 def _sync_tree(folder: Path) -> None:

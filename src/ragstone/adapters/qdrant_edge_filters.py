@@ -30,6 +30,17 @@ def closable(ids: Collection[str], gaps: Collection[int]) -> Filter:
     return Filter(must=[HasIdCondition(set(ids)), any_of("seq_to", [OPEN, *gaps])])
 
 
+def in_range(after: int, until: int, gaps: Collection[int]) -> Filter:
+    """Points opened after `after` and closed for good by `until`."""
+    bounds = [FieldCondition("seq_from", range=RangeFloat(gt=after)), FieldCondition("seq_to", range=RangeFloat(lte=until))]
+    return Filter(must=[*bounds], must_not=[any_of("seq_to", gaps)] if gaps else None)
+
+
+def of_path(path: str, until: int) -> Filter:
+    """Points of a document that attempts up to `until` opened."""
+    return Filter(must=[FieldCondition("path", match=MatchValue(path)), FieldCondition("seq_from", range=RangeFloat(lte=until))])
+
+
 def any_of(field: str, values: Collection[int] | Collection[str]) -> FieldCondition:
     """`field` is one of `values`; false for no values."""
     listed: list[Any] = list(values)

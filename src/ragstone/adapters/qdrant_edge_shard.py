@@ -9,6 +9,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +40,7 @@ from qdrant_edge import (
 from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder, SnapshotStatistics
 from ragstone.adapters.qdrant_edge_errors import DAMAGED, check_room, translated
 from ragstone.adapters.qdrant_edge_files import IndexState, sync
-from ragstone.adapters.qdrant_edge_filters import EdgeCondition, any_of, closable, in_snapshot
+from ragstone.adapters.qdrant_edge_filters import EdgeCondition, any_of, closable, in_range, in_snapshot, of_path
 from ragstone.adapters.qdrant_edge_payload import from_payload, number_path, to_payload
 from ragstone.domain import retrieval
 from ragstone.domain.commits import OPEN
@@ -95,8 +96,14 @@ class Shard:
             self._indexed = set(self.engine.info().payload_schema)
         self._unflushed = 0
 
-    def insert(self, points: Sequence[retrieval.Point]) -> None:
-        """Insert-only; the first of two points with one id counts. Everything is checked and encoded before anything is written."""
+    @contextmanager
+    def writing(self, doing: str) -> Iterator[None]:
+        """Nobody else writes or reads meanwhile. `doing` is for the message of an error."""
+        with self._writing, self.lock, translated(doing):
+            yield
+
+    def insert(self, points: Sequence[retrieval.Point], mode: UpdateMode = UpdateMode.InsertOnly) -> None:
+        """The first of two points with one id counts. Everything is checked and encoded before anything is written."""
         for point in points:
             self.check_vector(point.vector, f"a chunk of {point.chunk.path!r}")
         unique = {point.chunk.id: point for point in reversed(points)}
@@ -107,9 +114,17 @@ class Shard:
             check_room(self.folder, sum(4 * self.dimension + 4 * len(point.chunk.text) for point in unique.values()))
             self._index_numbers(key for point in unique.values() for key in point.chunk.metadata if self._is_number(point, key))
             for batch in _batches(encoded, _UPSERT):
-                self._update(UpdateOperation.upsert_points(batch, update_mode=UpdateMode.InsertOnly))
+                self._update(UpdateOperation.upsert_points(batch, update_mode=mode))
             self._unflushed += len(encoded)
             self.statistics.forget_from(min(point.chunk.seq_from for point in unique.values()))
+
+    def delete(self, ids: Sequence[int | uuid.UUID]) -> None:
+        """Deletes points by the engine's ids."""
+        with self.writing("deleting points"):
+            for batch in _batches(ids, _LISTED):
+                self._update(UpdateOperation.delete_points(batch))
+            self._unflushed += len(ids)
+            self.statistics.forget_from(0)
 
     def close_points(self, ids: Sequence[str], attempt: int, gaps: Collection[int]) -> None:
         """Sets `seq_to` where it is OPEN or in `gaps`."""
@@ -127,6 +142,33 @@ class Shard:
                 self._update(UpdateOperation.delete_points_by_filter(Filter(must=[any_of("seq_from", batch)])))
                 self._update(UpdateOperation.set_payload_by_filter(Filter(must=[any_of("seq_to", batch)]), {"seq_to": OPEN}))
             self.statistics.forget_from(0)
+
+    def count_range(self, after: int, until: int, gaps: Collection[int]) -> int:
+        """Exact number of points that `erase_range` would delete."""
+        return self._count([in_range(after, until, gaps)])
+
+    def erase_range(self, after: int, until: int, gaps: Collection[int]) -> int:
+        """Deletes points opened after `after` and closed for good by `until`."""
+        return self._erase(in_range(after, until, gaps))
+
+    def erase_path(self, path: str, until: int) -> int:
+        """Deletes a document's points that attempts up to `until` opened."""
+        return self._erase(of_path(path, until))
+
+    def _erase(self, condemned: Filter) -> int:
+        """Some hundred at a time, and between them others have their turn."""
+        erased = 0
+        request = ScrollRequest(limit=_LISTED, filter=condemned, with_payload=False, with_vector=False)
+        while True:
+            with self._writing, self.lock, translated("erasing points"):
+                found, _ = self.engine.scroll(request)
+                if not found:
+                    return erased
+                check_room(self.folder)
+                self._update(UpdateOperation.delete_points([record.id for record in found]))
+                self._unflushed += len(found)
+                self.statistics.forget_from(0)
+            erased += len(found)
 
     def count(self, field: str, seq: int) -> int:
         """Exact number of points whose `field` is `seq`."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from ragstone.domain.filters import Filter
-from ragstone.domain.retrieval import Candidate, IndexedChunk, Point, Vector
+from ragstone.domain.retrieval import Candidate, IndexedChunk, Point, StoredPoint, Vector
 from ragstone.domain.spaces import EmbeddingSpace
 
 
@@ -26,6 +26,17 @@ class VectorIndex(Protocol):
       ids, scores and order are a function of the snapshot alone, whatever was written since. Equal scores are ordered by chunk id, also at the cut.
       Candidates come in order of chunk id.
     - `erase_attempts(attempts)`: deletes points with `seq_from` in attempts, then sets `seq_to = OPEN` where it is in attempts.
+    - `erase_range(after, until, gaps)`: deletes points that no snapshot after `after` and before `until` is the last to need: those with
+      `seq_from > after`, `seq_to <= until` and `seq_to` not in `gaps`. Returns how many; `count_range` only counts them.
+      `erase_path(path, until)`: deletes every point of a document with `seq_from <= until`, of any validity. Returns how many.
+      Both go in steps, between which others read and write; done again they finish what was begun.
+    - `compact`: afterwards no file of the index holds a byte of a point that was deleted before the call. May take long; reads and writes go on;
+      results of exact search stay the same. Raises `Unavailable` or `StorageFull` when it could not; done again it finishes.
+    - `size`: bytes that the index takes up on disk.
+    - `scan`: every point of any validity, damaged ones too, in an order of its own that writes don't change; `after` is the id of the page before's last
+      one, and an empty page is the end. For repairs.
+    - `mend`: writes these points whole, over whatever has their ids, then deletes the ids of `deleted` that are none of theirs; done again it changes
+      nothing. What an attempt later than `head` has closed meanwhile stays closed. Vectors are checked as by `insert`. For repairs only.
     - `flush`: everything acknowledged survives power loss. `optimise`: builds what speeds up search (HNSW); may take long; results stay the same
       for exact search.
     """
@@ -57,6 +68,20 @@ class VectorIndex(Protocol):
     ) -> list[Candidate]: ...
 
     async def erase_attempts(self, index: str, attempts: Collection[int]) -> None: ...
+
+    async def count_range(self, index: str, after: int, until: int, gaps: Collection[int]) -> int: ...
+
+    async def erase_range(self, index: str, after: int, until: int, gaps: Collection[int]) -> int: ...
+
+    async def erase_path(self, index: str, path: str, until: int) -> int: ...
+
+    async def compact(self, index: str) -> None: ...
+
+    async def size(self, index: str) -> int: ...
+
+    async def scan(self, index: str, after: str | None = None, limit: int = 500) -> list[StoredPoint]: ...
+
+    async def mend(self, index: str, points: Sequence[Point], deleted: Collection[str], *, head: int) -> None: ...
 
     async def flush(self, index: str) -> None: ...
 

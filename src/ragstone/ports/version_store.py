@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ragstone.domain.commits import DocumentChange
@@ -21,6 +21,14 @@ class VersionStore(Protocol):
     - Reads (`infos`, `read`, `documents`, `diff`, `count`) take a commit id, raise `NotFound` for an unknown commit or path. `infos` leaves out absent paths.
       `documents` is in order of path, strictly after `after`, at most `limit`. `diff` is in order of path; cost follows the change, not the corpus.
     - Any path that `check_document_path` accepts can be stored, `a` beside `a/b` too.
+    - `forget(path, commits)` takes a document out of commits whose ids stay: afterwards every read is as if they had never held it, everything else
+      of them as before. A commit staged on such a base has the base's id as its parent, and does not bring the document back; nor does
+      `restore`. All of `commits` at once or none. Returns how many of them held it. Unknown and collected commits are left out.
+    - `collect(kept)` drops the documents of all commits but `kept`, `main`, the attempts' branches, and branches and tags that people made in the store
+      itself: reads of the others raise `NotFound`. A document's bytes go with the last of the commits that hold it. `advance` still knows
+      the order of all commits. Returns the bytes freed; `collectable` how many `collect` would free. Readers and writers go on
+      meanwhile. One of `forget` and `collect` at a time a repository; others wait.
+    - `verify`: those of `commits` that can't be read whole; every byte of every object that they need was read and has its hash.
     - Raises `StorageFull` when there is no space.
     """
 
@@ -64,5 +72,13 @@ class VersionStore(Protocol):
     async def count(self, repo: str, commit: str) -> int: ...
 
     async def diff(self, repo: str, before: str | None, after: str) -> list[DocumentChange]: ...
+
+    async def forget(self, repo: str, path: str, commits: Collection[str]) -> int: ...
+
+    async def collect(self, repo: str, kept: Collection[str]) -> int: ...
+
+    async def collectable(self, repo: str, kept: Collection[str]) -> int: ...
+
+    async def verify(self, repo: str, commits: Collection[str]) -> list[str]: ...
 
     async def close(self) -> None: ...
