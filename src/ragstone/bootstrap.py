@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ragstone.adapters.data_directory import open_data_directory, owner
 from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.extractive import ExtractiveGenerator
+from ragstone.adapters.failpoints import SIDE_EFFECTS, VARIABLE, Failpoint, Failpoints, parse
 from ragstone.adapters.file_staging import FileStaging
 from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.in_process_queue import InProcessJobQueue
@@ -78,6 +80,7 @@ async def open_platform(settings: Settings, *, embedder: EmbeddingModel | None =
 @asynccontextmanager
 async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None = None) -> AsyncIterator[tuple[Platform, Announce]]:
     """As `open_platform`, with the function that announces a URL."""
+    armed = parse(os.environ.get(VARIABLE, ""))
     data = open_data_directory(settings.data_dir)
     try:
         model = embedder if embedder is not None else await asyncio.to_thread(embedding_model, settings)
@@ -92,6 +95,8 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
             embedder=model,
             interactions=SqliteInteractionLog(data.database),
         )
+        if armed:
+            adapters = _with_failpoints(adapters, armed)
         answering = Answering(remembered, generator(settings, remembered), Prompts(), Calibrations())
         platform = assemble(adapters, answering, Limits(**settings.limits.model_dump()), f"{socket.gethostname()}:{os.getpid()}")
         try:
@@ -101,6 +106,11 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
             await platform.close()
     finally:
         data.close()
+
+
+def _with_failpoints(adapters: Adapters, armed: Sequence[Failpoint]) -> Adapters:
+    failpoints = Failpoints(armed)
+    return replace(adapters, **{port: failpoints.wrap(port, getattr(adapters, port)) for port in SIDE_EFFECTS})
 
 
 def _api_key(settings: configured.OpenAIGenerator) -> str | None:

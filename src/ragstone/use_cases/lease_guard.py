@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -20,8 +21,9 @@ class LeaseGuard:
     Remaining time is counted from before the renewing call was sent, on this process's monotonic clock: never too generous.
     """
 
-    def __init__(self, catalog: Catalog, lease: Lease, acquired_at: float) -> None:
+    def __init__(self, catalog: Catalog, lease: Lease, acquired_at: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._catalog = catalog
+        self._clock = clock
         self._until = acquired_at + lease.ttl
         self._task: asyncio.Task[None] | None = None
         self._lost = False
@@ -38,13 +40,13 @@ class LeaseGuard:
 
     async def check(self) -> None:
         """Raises `LeaseLost` unless more of the lease is left than an index request may take."""
-        if not self._lost and self._until - time.monotonic() <= INDEX_TIMEOUT:
+        if not self._lost and self._until - self._clock() <= INDEX_TIMEOUT:
             await self._renew()
-        if self._lost or self._until - time.monotonic() <= INDEX_TIMEOUT:
+        if self._lost or self._until - self._clock() <= INDEX_TIMEOUT:
             raise LeaseLost("The write lease ran out; the job will be tried again.")
 
     async def _renew(self) -> None:
-        asked = time.monotonic()
+        asked = self._clock()
         try:
             self.lease = await self._catalog.renew(self.lease)
         except LeaseLost:

@@ -31,7 +31,7 @@ Published = Callable[[Collection, Commit], None]
 
 
 class WritePath:
-    """Runs accepted jobs. One instance a process; `holder` names it in leases. `published` is told of every new head."""
+    """Runs accepted jobs. One instance a process; `holder` names it in leases. `published` is told of every new head. `clock`: seconds, monotonic."""
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class WritePath:
         progress: ProgressBoard,
         published: Published,
         holder: str,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -54,6 +55,7 @@ class WritePath:
         self._progress = progress
         self._published = published
         self._holder = holder
+        self._clock = clock
         self._tries: dict[str, int] = {}
 
     async def run(self, collection: str, job_id: str) -> None:
@@ -87,7 +89,7 @@ class WritePath:
             await documents.parse(collection.uid, head.id if head else None, job.request)
         except* RagstoneError as group:  # told below, under the lease that failing a job needs
             error = _first(group)
-        asked = time.monotonic()
+        asked = self._clock()
         try:
             lease = await self._catalog.acquire(job.id, self._holder, LEASE_TTL)
         except Busy as busy:
@@ -97,7 +99,7 @@ class WritePath:
         try:
             if error is not None:
                 raise error
-            async with LeaseGuard(self._catalog, lease, asked) as guard:
+            async with LeaseGuard(self._catalog, lease, asked, self._clock) as guard:
                 await self._commit(job, guard, documents)
         except asyncio.CancelledError:
             await asyncio.shield(self._hand_back(lease))
