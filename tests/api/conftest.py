@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from ragstone.domain.commits import Commit
+from ragstone.domain.interactions import InteractionFilter
 from ragstone.services.orchestrator.app import create_app
 from ragstone.settings.model import Settings
 from ragstone.use_cases.platform import Platform
@@ -82,5 +83,5 @@ async def everything(platform: Platform) -> object:
         [(await adapters.catalog.head(one.name), await adapters.catalog.tags(one.name)) for one in collections],
         await adapters.catalog.jobs(),
         await adapters.staging.jobs(),
-        await adapters.interactions.recent(),
+        await adapters.interactions.page(InteractionFilter()),
     )

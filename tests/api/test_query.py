@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ragstone.domain.errors import Unavailable
-from ragstone.domain.interactions import Interaction
+from ragstone.domain.interactions import Interaction, InteractionFilter, Logged
 from ragstone.services.orchestrator.app import create_app
 from ragstone.settings.model import Settings
 from ragstone.use_cases.limits import Limits
@@ -86,13 +86,13 @@ async def test_after_the_first_event_an_error_is_an_event(settings: Settings) ->
         assert (told[2][1]["status"], told[2][1]["detail"]) == (503, "The generator went away.")
         plain = await api.http.post("/query", json=ASKED)
         assert (plain.status_code, plain.json()["type"]) == (503, "urn:ragstone:problem:unavailable")
-        assert await api.platform.interactions.recent() == []
+        assert await api.platform.interactions.page(InteractionFilter()) == []
 
 
 class BrokenLog(InMemoryInteractionLog):
     """Fails in a way that nobody foresaw."""
 
-    async def append(self, interaction: Interaction) -> None:
+    async def append(self, interaction: Interaction) -> Logged:
         raise RuntimeError("secret detail")
 
 
@@ -114,7 +114,7 @@ async def test_a_client_that_hangs_up_stops_the_generator(settings: Settings) ->
         await api.ingest(FARES)
         for stream in (True, False):
             await hang_up(platform, settings, {**ASKED, "stream": stream}, generator)
-        assert await platform.interactions.recent() == []
+        assert await platform.interactions.page(InteractionFilter()) == []
 
 
 async def until_asked(generator: ScriptedGenerator, times: int) -> None:

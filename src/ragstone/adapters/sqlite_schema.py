@@ -99,6 +99,40 @@ _SECOND = (
         body TEXT NOT NULL             -- JSON
     ) STRICT""",
     "CREATE INDEX purges_by_path ON purges (uid, path)",
+    "ALTER TABLE feedback ADD COLUMN thumb INTEGER",
+    "UPDATE feedback SET thumb = json_extract(body, '$.thumb')",
+    "CREATE INDEX feedback_by_thumb ON feedback (thumb, interaction) WHERE thumb IS NOT NULL",
+    """CREATE TABLE feedback_tags (
+        tag TEXT NOT NULL,
+        interaction INTEGER NOT NULL,
+        feedback INTEGER NOT NULL REFERENCES feedback ON DELETE CASCADE,
+        PRIMARY KEY (tag, interaction, feedback)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX feedback_tags_by_feedback ON feedback_tags (feedback)",
+    """INSERT INTO feedback_tags (tag, interaction, feedback)
+        SELECT DISTINCT tag.value, interaction, number FROM feedback, json_each(body, '$.tags') AS tag""",
+    # The next two are filled from the interactions' JSON before they are read, those of older databases too (sqlite_interaction_facts).
+    """CREATE TABLE interaction_facts (
+        number INTEGER PRIMARY KEY REFERENCES interactions ON DELETE CASCADE,
+        created_at REAL NOT NULL,
+        abstained INTEGER NOT NULL,
+        commit_id TEXT NOT NULL,
+        release_id TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX interactions_by_time ON interaction_facts (created_at, number)",
+    "CREATE INDEX interactions_by_outcome ON interaction_facts (abstained, number)",
+    "CREATE INDEX interactions_by_commit ON interaction_facts (commit_id, number)",
+    "CREATE INDEX interactions_by_release ON interaction_facts (release_id, number)",
+    """CREATE TABLE interaction_passages (
+        path TEXT NOT NULL,
+        collection TEXT NOT NULL,
+        number INTEGER NOT NULL REFERENCES interactions ON DELETE CASCADE,
+        chunk TEXT NOT NULL,
+        cited INTEGER NOT NULL,
+        PRIMARY KEY (path, collection, number, chunk)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX interaction_passages_by_number ON interaction_passages (number)",
+    "CREATE INDEX interaction_passages_by_citation ON interaction_passages (chunk, number) WHERE cited",
 )
 
 MIGRATIONS = (_FIRST, _SECOND)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+PURGED = "[purged]"  # stands where a text of a purged document stood
+
+Logged = Literal["stored", "deferred"]  # in the log, or in a local spool until the log answers again
+Treatment = Literal["drop", "hash"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,10 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
-    """One question. `answer` and `passages` are the JSON forms of what was returned; `timings` are in milliseconds. `created_at`: Unix seconds."""
+    """One question. `answer` and `passages` are the JSON forms of what was returned; `timings` are in milliseconds. `created_at`: Unix seconds.
+
+    `redacted`: fields that were not kept as they were, with what was done to them. `purged`: texts of a purged document were taken out.
+    """
 
     id: str
     collection: str
@@ -38,3 +46,66 @@ class Interaction:
     models: Mapping[str, str]
     timings: Mapping[str, float]
     feedback: tuple[Feedback, ...] = field(default_factory=tuple)
+    redacted: Mapping[str, Treatment] = field(default_factory=dict)
+    purged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionFilter:
+    """Which interactions are meant; all that is given holds. `since` and `until`: Unix seconds, `since <= created_at < until`.
+
+    `thumb` and `tag`: some feedback says so. `path`: a passage of that document was used. `chunks`: one of these was cited.
+    """
+
+    collection: str | None = None
+    since: float | None = None
+    until: float | None = None
+    abstained: bool | None = None
+    thumb: int | None = None
+    tag: str | None = None
+    commit_id: str | None = None
+    release_id: str | None = None
+    path: str | None = None
+    chunks: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CitedChunk:
+    """A chunk that some answer cites."""
+
+    path: str
+    chunk_id: str
+
+
+def cited_chunks(interaction: Interaction) -> frozenset[CitedChunk]:
+    """What the answer cites."""
+    return frozenset(CitedChunk(citation["path"], citation["chunk_id"]) for citation in interaction.answer.get("citations", ()))
+
+
+def used_paths(interaction: Interaction) -> frozenset[str]:
+    """Documents of the passages and of the citations."""
+    return frozenset(part["path"] for part in (*interaction.passages, *interaction.answer.get("citations", ())))
+
+
+def without_document(interaction: Interaction, path: str) -> Interaction:
+    """The interaction without any text of the document: its passages and quotes, and the whole answer, which may repeat them anywhere."""
+    if path not in used_paths(interaction):
+        return interaction
+    answer = dict(interaction.answer)
+    answer["text"] = PURGED
+    answer["sentences"] = [{**sentence, "text": PURGED} for sentence in answer.get("sentences", ())]
+    answer["citations"] = [
+        _blank(citation, ("quote",)) if citation["path"] == path else citation for citation in answer.get("citations", ())
+    ]
+    passages = tuple(_blank(passage, ("text", "title")) if passage["path"] == path else passage for passage in interaction.passages)
+    return replace(interaction, answer=answer, passages=passages, purged=True)
+
+
+def _blank(part: Mapping[str, Any], texts: tuple[str, ...]) -> dict[str, Any]:
+    blank: dict[str, Any] = dict(part)
+    blank.update((name, PURGED) for name in texts if blank.get(name) is not None)
+    if "heading_path" in blank:
+        blank["heading_path"] = []
+    if "metadata" in blank:
+        blank["metadata"] = {}
+    return blank

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from ragstone.domain.interactions import Feedback
+from ragstone.domain.interactions import Feedback, InteractionFilter
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, json_response
 from ragstone.services.orchestrator.documentation import body, errors
@@ -31,7 +31,7 @@ def routes(context: Context) -> APIRouter:
         limit: Limit = 50,
     ) -> Response:
         """Newest first."""
-        found = await interactions.recent(collection, before=before, limit=limit + 1)
+        found = await interactions.page(InteractionFilter(collection), before=before, limit=limit + 1)
         following = found[limit - 1].id if len(found) > limit else None
         return json_response({"interactions": [interaction_json(interaction) for interaction in found[:limit]], "next": following})
 
