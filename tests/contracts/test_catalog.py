@@ -623,7 +623,7 @@ async def test_a_purge_takes_metadata_out_of_finished_jobs(catalog: Catalog) -> 
     for number in (1, 2):
         await catalog.accept(replace(job(number), request=ChangeRequest(puts)))
     await catalog.finish_unchanged(await catalog.acquire("job-0001", "h", 30.0), UNCHANGED)
-    await catalog.finish_purge(await catalog.begin_purge(purge(1, "a")))
+    await catalog.begin_purge(purge(1, "a"))
     assert (await catalog.job("job-0001")).request.changes == (replace(puts[0], metadata={}), puts[1])
     assert (await catalog.job("job-0002")).request.changes == puts
 
@@ -632,3 +632,20 @@ async def test_a_compacted_catalog_reads_as_before(catalog: Catalog) -> None:
     commit = await published(catalog, 1)
     await catalog.compact()
     assert await catalog.head("docs") == commit
+
+
+async def test_every_attempt_is_known_with_its_state(catalog: Catalog) -> None:
+    await published(catalog, 1)
+    await catalog.fail(await lease_for(catalog, 2), FAILED)
+    await catalog.retire("docs", [2])
+    await catalog.fail(await lease_for(catalog, 3), FAILED)
+    await catalog.finish_unchanged(await lease_for(catalog, 4), UNCHANGED)
+    await lease_for(catalog, 5)
+    assert await catalog.attempts("docs") == {1: "published", 2: "retired", 3: "aborted", 4: "unchanged", 5: "active"}
+    with pytest.raises(NotFound):
+        await catalog.attempts("absent")
+
+
+async def test_a_catalog_that_is_whole_has_nothing_to_tell(catalog: Catalog) -> None:
+    await published(catalog, 1)
+    assert await catalog.check() == []

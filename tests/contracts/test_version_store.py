@@ -287,3 +287,13 @@ async def test_many_may_write_and_read_at_once(store: VersionStore) -> None:
 
     await asyncio.gather(*(write_and_read(attempt) for attempt in range(2, 22)))
     assert await store.attempts(REPO) == list(range(1, 22))
+
+
+async def test_commits_that_are_whole_pass_verification(store: VersionStore) -> None:
+    first = await stage(store, 1, None, *(document(f"d/{i}", f"text {i}") for i in range(40)))
+    second = await stage(store, 2, first, removes=tuple(f"d/{i}" for i in range(40)))
+    unknown = "0" * 40
+    assert await store.verify(REPO, [first, second]) == []
+    assert await store.verify(REPO, [first, unknown, second]) == [unknown]
+    with pytest.raises(NotFound):
+        await store.verify("absent", [first])

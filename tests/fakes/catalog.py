@@ -13,7 +13,7 @@ from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, In
 from ragstone.domain.jobs import TERMINAL, Job, JobResult, JobState, Put, Restore
 from ragstone.domain.retention import Keep, Pruning, Purge
 from ragstone.domain.spaces import EmbeddingSpace
-from ragstone.ports.catalog import AttemptState
+from ragstone.ports.catalog import AttemptState, KnownState
 
 
 @dataclass
@@ -261,18 +261,7 @@ class InMemoryCatalog:
         return Pruning(kept, pruned)
 
     async def begin_purge(self, purge: Purge) -> Purge:
-        purges = self._state(purge.collection).purges
-        for known in purges:
-            if known.path == purge.path and known.state == "begun":
-                return known
-        purges.append(purge)
-        return purge
-
-    async def finish_purge(self, purge: Purge) -> None:
         state = self._state(purge.collection)
-        if not any(known.id == purge.id for known in state.purges):
-            raise NotFound(f"there is no purge {purge.id!r}.")
-        state.purges = [purge if known.id == purge.id else known for known in state.purges]
         for job in list(state.jobs.values()):
             if job.state in TERMINAL:
                 changes = tuple(
@@ -280,9 +269,28 @@ class InMemoryCatalog:
                     for change in job.request.changes
                 )
                 state.jobs[job.id] = replace(job, request=replace(job.request, changes=changes))
+        for known in state.purges:
+            if known.path == purge.path and known.state == "begun":
+                return known
+        state.purges.append(purge)
+        return purge
+
+    async def finish_purge(self, purge: Purge) -> None:
+        for state in self._states.values():
+            for number, known in enumerate(state.purges):
+                if known.id == purge.id:
+                    state.purges[number] = purge
+                    return
+        raise NotFound(f"there is no purge {purge.id!r}.")
 
     async def purges(self, collection: str, path: str | None = None) -> list[Purge]:
         return [purge for purge in reversed(self._state(collection).purges) if path in (None, purge.path)]
+
+    async def attempts(self, collection: str) -> dict[int, KnownState]:
+        return {n: "retired" if attempt.retired else attempt.state for n, attempt in self._state(collection).attempts.items()}
+
+    async def check(self) -> list[str]:
+        return []
 
     async def compact(self) -> None:
         """Nothing is left of what was deleted."""

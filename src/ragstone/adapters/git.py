@@ -9,7 +9,7 @@ import re
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from dulwich.errors import FileFormatException, NotGitRepository
 from ragstone.adapters import git_tree
 from ragstone.adapters.durable_files import sync_directory
 from ragstone.adapters.git_repository import About, GitRepository
+from ragstone.adapters.git_verification import unreadable
 from ragstone.domain.commits import DocumentChange
 from ragstone.domain.documents import DocumentInfo, ExtractedText, StoredDocument
 from ragstone.domain.errors import DataDirectoryError, NotFound, StorageFull, Unavailable
@@ -141,6 +142,10 @@ class GitVersionStore:
 
     async def diff(self, repo: str, before: str | None, after: str) -> list[DocumentChange]:
         return await self._run(lambda: self._repository(repo).diff(before, after))
+
+    async def verify(self, repo: str, commits: Collection[str]) -> list[str]:
+        wanted = list(commits)
+        return await self._run(lambda: unreadable(self._repository(repo), wanted))
 
     async def close(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,7 +37,7 @@ class QdrantEdgeIndex:
         self._optimise_after = optimise_after
         self._open: dict[str, Shard] = {}
         self._opening = threading.Lock()
-        self._optimisers: dict[str, Optimiser] = {}
+        self._optimisers: defaultdict[str, set[Optimiser]] = defaultdict(set)
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="index")
         self._background = ThreadPoolExecutor(1, thread_name_prefix="optimise")
         remove_leftovers(root)
@@ -45,8 +46,7 @@ class QdrantEdgeIndex:
         await self._run(lambda: self._create(index, IndexState(space.model.dimension, space.bm25)))
 
     async def drop(self, index: str) -> None:
-        if index in self._optimisers:
-            self._optimisers[index].stop()
+        self._stop(self._optimisers[index])
         await self._run(lambda: self._drop(index))
 
     async def exists(self, index: str) -> bool:
@@ -108,12 +108,20 @@ class QdrantEdgeIndex:
         await self._on(index, lambda shard: shard.flush())
 
     async def optimise(self, index: str) -> None:
-        """One at a time an index, in a process of its own; a second call meanwhile returns at once. Cancelling it ends that process."""
+        """In a process of its own; returns at once while the index is being optimised or compacted. Cancelling it ends that process."""
         shard = await self._on(index, lambda shard: shard)
-        if index in self._optimisers:
-            return
-        optimiser = self._optimisers[index] = Optimiser(IndexFiles(self._root, index))
-        work = asyncio.get_running_loop().run_in_executor(self._background, optimiser.run, shard, self._optimise_after)
+        if not self._optimisers[index]:
+            await self._in_background(index, lambda optimiser: optimiser.run(shard, self._optimise_after))
+
+    async def compact(self, index: str) -> None:
+        """In a process of its own, after whatever else is being optimised or compacted. Cancelling it ends that process."""
+        shard = await self._on(index, lambda shard: shard)
+        await self._in_background(index, lambda optimiser: optimiser.compact(shard))
+
+    async def _in_background(self, index: str, rewrite: Callable[[Optimiser], None]) -> None:
+        optimiser = Optimiser(IndexFiles(self._root, index))
+        self._optimisers[index].add(optimiser)
+        work = asyncio.get_running_loop().run_in_executor(self._background, rewrite, optimiser)
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -121,11 +129,16 @@ class QdrantEdgeIndex:
             await asyncio.gather(work, return_exceptions=True)
             raise
         finally:
-            del self._optimisers[index]
+            self._optimisers[index].discard(optimiser)
+
+    @staticmethod
+    def _stop(optimisers: Iterable[Optimiser]) -> None:
+        for optimiser in list(optimisers):
+            optimiser.stop()
 
     async def aclose(self) -> None:
-        for optimiser in self._optimisers.values():
-            optimiser.stop()
+        for optimisers in self._optimisers.values():
+            self._stop(optimisers)
         await asyncio.to_thread(self._close)
 
     async def _run(self, work: Callable[[], _T]) -> _T:

@@ -118,7 +118,7 @@ class Shard:
             self._unflushed += len(encoded)
             self.statistics.forget_from(min(point.chunk.seq_from for point in unique.values()))
 
-    def delete(self, ids: Sequence[int | uuid.UUID]) -> None:
+    def delete(self, ids: Sequence[int | uuid.UUID | str]) -> None:
         """Deletes points by the engine's ids."""
         with self.writing("deleting points"):
             for batch in _batches(ids, _LISTED):

@@ -20,6 +20,7 @@ Work = Callable[[sqlite3.Connection], T]
 _READERS = 2
 _LOG_PAGES = 8000  # 32 MB
 _LOG_TRIES = 3  # each waits as long as _BUSY_SECONDS for readers to end
+_FAULTS = 20  # told of a damaged file
 _BUSY_SECONDS = 10.0  # the other writer of the file (the interaction log) holds it for one fsync
 
 
@@ -54,6 +55,13 @@ class SqliteDatabase:
     async def compact(self) -> None:
         """Rewrites the file, so that nothing deleted or overwritten is left in it or in its log. Raises `Unavailable` when others keep reading."""
         await asyncio.get_running_loop().run_in_executor(self._writer, self._compact)
+
+    async def check(self) -> list[str]:
+        """What SQLite finds wrong in the whole file, a sentence each; at most `_FAULTS`."""
+        try:
+            return await self.read(_faults)
+        except DataDirectoryError as error:
+            return [error.message]
 
     async def close(self) -> None:
         """Waits for what runs, then closes every connection."""
@@ -135,6 +143,14 @@ def _translation(error: sqlite3.Error) -> RagstoneError:
             return Unavailable(f"the catalog cannot be read or written ({error}); try again.")
         case _:
             return InternalError(f"the catalog refused a statement ({error}); please report it.")
+
+
+def _faults(db: sqlite3.Connection) -> list[str]:
+    pages = [row[0] for row in db.execute(f"PRAGMA integrity_check({_FAULTS})") if row[0] != "ok"]
+    keys = [
+        f"a row of {row['table']} belongs to one of {row['parent']} that is not there" for row in db.execute("PRAGMA foreign_key_check")
+    ]
+    return [*pages, *keys][:_FAULTS]
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -11,7 +11,7 @@ from ragstone.domain.collections import Lease
 from ragstone.domain.commits import Commit
 from ragstone.domain.errors import Busy, Conflict, InternalError, LeaseLost, NotFound
 from ragstone.domain.jobs import TERMINAL, JobResult, JobState
-from ragstone.ports.catalog import AttemptState
+from ragstone.ports.catalog import AttemptState, KnownState
 
 _GAP = "state = 'aborted' AND retired = 0"  # as in the index
 
@@ -67,6 +67,13 @@ def attempt(db: Connection, name: str, number: int) -> AttemptState:
 def gaps(db: Connection, name: str) -> frozenset[int]:
     """See the port."""
     return _gaps(db, sqlite_jobs.collection_row(db, name)["uid"])
+
+
+def attempts(db: Connection, name: str) -> dict[int, KnownState]:
+    """See the port."""
+    uid = sqlite_jobs.collection_row(db, name)["uid"]
+    rows = db.execute("SELECT number, iif(retired, 'retired', state) AS state FROM attempts WHERE uid = ?", (uid,))
+    return {row["number"]: row["state"] for row in rows}
 
 
 def aborted(db: Connection, name: str) -> list[int]:

@@ -14,7 +14,7 @@ from ragstone.domain.commits import Commit, Tag
 from ragstone.domain.jobs import Job, JobResult
 from ragstone.domain.retention import Keep, Pruning, Purge
 from ragstone.domain.spaces import EmbeddingSpace
-from ragstone.ports.catalog import AttemptState
+from ragstone.ports.catalog import AttemptState, KnownState
 
 
 class SqliteCatalog:
@@ -128,6 +128,12 @@ class SqliteCatalog:
 
     async def compact(self) -> None:
         await self._db.compact()
+
+    async def attempts(self, collection: str) -> dict[int, KnownState]:
+        return await self._db.read(lambda db: sqlite_attempts.attempts(db, collection))
+
+    async def check(self) -> list[str]:
+        return await self._db.check()
 
     async def close(self) -> None:
         await self._db.close()

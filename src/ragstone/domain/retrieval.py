@@ -55,6 +55,21 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point as it lies in the index, damaged or not. `chunk` is None when its payload can't be read or contradicts itself.
+
+    `vector_ok`: the dense vector is of length 1 and the space's dimension, the BM25 vectors are those of the chunk's text (not judged without one).
+    `seq_from` and `seq_to` are None where the payload holds no integer of that name.
+    """
+
+    id: str
+    chunk: IndexedChunk | None
+    vector_ok: bool
+    seq_from: int | None
+    seq_to: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A chunk that one of the two lists found, by its id. Only the few that are returned are worth reading whole.
 

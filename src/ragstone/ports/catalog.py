@@ -12,6 +12,7 @@ from ragstone.domain.retention import Keep, Pruning, Purge
 from ragstone.domain.spaces import EmbeddingSpace
 
 AttemptState = Literal["active", "aborted", "published", "unchanged"]
+KnownState = Literal["active", "aborted", "published", "unchanged", "retired"]
 
 
 class Catalog(Protocol):
@@ -40,8 +41,9 @@ class Catalog(Protocol):
     - `pending(collection)`: number of jobs not terminal. `gaps(collection)`: all aborted attempts that were not retired.
     - `prune`: commits that are not kept (`Keep`) are marked, unless `dry_run`. A marked commit stays in `commits`, with `pruned_at`; every other way to
       it (`commit`, `commit_at_position`, `commit_at_time`, `tag`) raises `Gone`. Of commits with the same id a kept one counts.
-    - `begin_purge` stores the record; when one of the same path is begun and not done, that one is returned instead. `finish_purge` replaces it by
-      its last form, and takes the document's metadata out of the requests of finished jobs. `purges`: newest first, of one path or of all.
+    - `begin_purge` stores the record, and takes the document's metadata out of the requests of finished jobs; when a purge of the path is begun and
+      not done, that record stays and is returned. `finish_purge` replaces a record by its last form. `purges`: newest first, of one path or of all.
+    - `attempts`: every attempt there was, by number; a retired one is `retired`. `check`: what is wrong inside the catalog's own storage, a sentence each.
     - `compact`: nothing deleted or overwritten is left in any file of the catalog's.
     """
 
@@ -84,5 +86,8 @@ class Catalog(Protocol):
     async def finish_purge(self, purge: Purge) -> None: ...
     async def purges(self, collection: str, path: str | None = None) -> list[Purge]: ...
     async def compact(self) -> None: ...
+
+    async def attempts(self, collection: str) -> dict[int, KnownState]: ...
+    async def check(self) -> list[str]: ...
 
     async def close(self) -> None: ...

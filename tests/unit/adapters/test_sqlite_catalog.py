@@ -305,3 +305,17 @@ async def test_compaction_leaves_no_byte_of_what_was_deleted(tmp_path: Path) -> 
 
 def _holds(directory: Path, text: bytes) -> bool:
     return any(text in file.read_bytes() for file in directory.iterdir())
+
+
+async def test_a_broken_page_is_told_by_the_check(tmp_path: Path) -> None:
+    path = tmp_path / "ragstone.db"
+    catalog = SqliteCatalog(path)
+    for number in range(200):
+        await catalog.create_collection(f"c{number}", "english", "about " * 50, SPACE)
+    await catalog.close()
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\xff" * 4096)
+    catalog = SqliteCatalog(path)
+    assert await catalog.check()
+    await catalog.close()
