@@ -27,6 +27,7 @@ def prune(db: Connection, name: str, keep: Keep, dry_run: bool, now: float) -> P
 def begin_purge(db: Connection, purge: Purge) -> Purge:
     """See the port."""
     uid = collection_row(db, purge.collection)["uid"]
+    _scrub(db, uid, purge.path)
     begun = db.execute("SELECT body FROM purges WHERE uid = ? AND path = ? AND state = 'begun'", (uid, purge.path)).fetchone()
     if begun is not None:
         return codecs.PURGE.load(begun["body"])
@@ -39,11 +40,9 @@ def begin_purge(db: Connection, purge: Purge) -> Purge:
 
 def finish_purge(db: Connection, purge: Purge) -> None:
     """See the port."""
-    row = db.execute("SELECT uid FROM purges WHERE id = ?", (purge.id,)).fetchone()
-    if row is None:
+    values = (purge.state, codecs.PURGE.dump(purge), purge.id)
+    if db.execute("UPDATE purges SET state = ?, body = ? WHERE id = ?", values).rowcount == 0:
         raise NotFound(f"there is no purge {purge.id[:80]!r}.")
-    _scrub(db, row["uid"], purge.path)
-    db.execute("UPDATE purges SET state = ?, body = ? WHERE id = ?", (purge.state, codecs.PURGE.dump(purge), purge.id))
 
 
 def purges(db: Connection, name: str, path: str | None) -> list[Purge]:

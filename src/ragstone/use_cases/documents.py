@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from ragstone.domain.commits import Snapshot
 from ragstone.domain.documents import DocumentInfo, StoredDocument
+from ragstone.domain.errors import Gone, NotFound
 from ragstone.domain.names import check_document_path
 from ragstone.domain.retrieval import IndexedChunk
+from ragstone.ports.catalog import Catalog
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.snapshots import Snapshots
@@ -14,7 +18,8 @@ from ragstone.use_cases.snapshots import Snapshots
 class Documents:
     """Every read takes `as_of` and `min_commit` as `Snapshots.resolve` does, and tells the snapshot it used."""
 
-    def __init__(self, versions: VersionStore, index: VectorIndex, snapshots: Snapshots) -> None:
+    def __init__(self, catalog: Catalog, versions: VersionStore, index: VectorIndex, snapshots: Snapshots) -> None:
+        self._catalog = catalog
         self._versions = versions
         self._index = index
         self._snapshots = snapshots
@@ -24,23 +29,37 @@ class Documents:
     ) -> tuple[Snapshot, list[DocumentInfo]]:
         """In order of path, strictly after `after`."""
         collection, snapshot = await self._snapshots.resolve(name, as_of, min_commit)
-        page = await self._versions.documents(collection.uid, snapshot.commit_id, prefix=prefix, after=after, limit=limit)
+        async with self._snapshots.reading(collection, snapshot):
+            page = await self._versions.documents(collection.uid, snapshot.commit_id, prefix=prefix, after=after, limit=limit)
         return snapshot, page
 
     async def get(
         self, name: str, path: str, *, as_of: str | None = None, min_commit: str | None = None
     ) -> tuple[Snapshot, StoredDocument]:
-        """The document with its bytes and extracted text. Raises `NotFound`."""
+        """The document with its bytes and extracted text. Raises `NotFound`, and `Gone` for a document that was purged."""
         collection, snapshot = await self._snapshots.resolve(name, as_of, min_commit)
-        return snapshot, await self._versions.read(collection.uid, snapshot.commit_id, check_document_path(path))
+        check_document_path(path)
+        try:
+            async with self._snapshots.reading(collection, snapshot):
+                return snapshot, await self._versions.read(collection.uid, snapshot.commit_id, path)
+        except NotFound:
+            await self._ensure_not_purged(snapshot, path)
+            raise
 
     async def chunks(
         self, name: str, path: str, *, as_of: str | None = None, min_commit: str | None = None
     ) -> tuple[Snapshot, list[IndexedChunk]]:
-        """The document's chunks in order."""
+        """The document's chunks in order. Raises `Gone` for a document that was purged."""
         collection, snapshot = await self._snapshots.resolve(name, as_of, min_commit)
-        chunks = await self._index.visible(
-            collection.index_name(snapshot.space_id), snapshot.seq, snapshot.gaps, [check_document_path(path)]
-        )
-        await self._snapshots.ensure_readable(collection, snapshot)
+        index = collection.index_name(snapshot.space_id)
+        async with self._snapshots.reading(collection, snapshot):
+            chunks = await self._index.visible(index, snapshot.seq, snapshot.gaps, [check_document_path(path)])
+        if not chunks:
+            await self._ensure_not_purged(snapshot, path)
         return snapshot, chunks
+
+    async def _ensure_not_purged(self, snapshot: Snapshot, path: str) -> None:
+        for purge in await self._catalog.purges(snapshot.collection, path):
+            if snapshot.seq <= purge.seq:
+                day = datetime.fromtimestamp(purge.begun_at, UTC).date()
+                raise Gone(f"{path} was purged on {day}: it is in no commit of that time any more.", field="path")

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ragstone.domain.collections import Collection
-from ragstone.domain.commits import Commit, DocumentChange, Tag
+from ragstone.domain.commits import Commit, DocumentChange, Snapshot, Tag
+from ragstone.domain.errors import Gone
 from ragstone.domain.jobs import Job, Restore
 from ragstone.domain.names import check_tag_name
 from ragstone.domain.retrieval import IndexedChunk
@@ -45,9 +46,14 @@ class History:
         return await self._catalog.commits(name, before=before, limit=limit)
 
     async def show(self, name: str, reference: str) -> Difference:
-        """A commit against the one before it."""
+        """A commit against the one before it. Raises `Gone` when that one was pruned."""
         commit = await self._snapshots.commit(name, reference)
-        parent = await self._catalog.commit(name, commit.parent_id) if commit.parent_id else None
+        try:
+            parent = await self._catalog.commit(name, commit.parent_id) if commit.parent_id else None
+        except Gone:
+            raise Gone(
+                f"The commit before #{commit.position} was pruned, so what #{commit.position} changed can't be shown; `ragstone log` has its counts."
+            ) from None
         return await self._difference(await self._catalog.collection(name), parent, commit)
 
     async def diff(self, name: str, before: str, after: str) -> Difference:
@@ -76,9 +82,10 @@ class History:
         return await self._ingest.submit_change(name, Restore(commit.id), message, principal=principal, author=author)
 
     async def _difference(self, collection: Collection, before: Commit | None, after: Commit) -> Difference:
-        documents = await self._versions.diff(collection.uid, before.id if before else None, after.id)
-        old = await self._chunks(collection, before, [change.path for change in documents if change.kind != "added"])
-        new = await self._chunks(collection, after, [change.path for change in documents if change.kind != "removed"])
+        async with self._snapshots.reading(collection, *(Snapshot.of(commit, was_head=False) for commit in (before, after) if commit)):
+            documents = await self._versions.diff(collection.uid, before.id if before else None, after.id)
+            old = await self._chunks(collection, before, [change.path for change in documents if change.kind != "added"])
+            new = await self._chunks(collection, after, [change.path for change in documents if change.kind != "removed"])
         keys_old, keys_new = _keys(old), _keys(new)
         return Difference(
             before,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit
@@ -30,9 +32,13 @@ class Maintenance:
         for space in collection.spaces:
             name = collection.index_name(space.id)
             if name not in self._running:
-                task = asyncio.create_task(self._optimise(name))
-                self._running[name] = task
-                task.add_done_callback(partial(self._ended, name))
+                self.background(name, self._optimise(name))
+
+    def background(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Runs what nobody waits for; what it raises is logged. `name` is not running already."""
+        task = asyncio.create_task(work, name=name)
+        self._running[name] = task
+        task.add_done_callback(partial(self._ended, name))
 
     def exclusive(self, collection: str) -> asyncio.Lock:
         """Held by whoever deletes from a collection's stores, mends or copies them: they take turns. Readers and writers need it not."""
@@ -48,8 +54,10 @@ class Maintenance:
             task.cancel()
         await self.idle()
 
-    def _ended(self, name: str, _: asyncio.Task[None]) -> None:
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         del self._running[name]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("%s failed: %s", name, error)
 
     async def _optimise(self, name: str) -> None:
         try:

@@ -17,6 +17,7 @@ from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.answer import Answering
 from ragstone.use_cases.collections import Collections
 from ragstone.use_cases.documents import Documents
+from ragstone.use_cases.erasure import Erasure
 from ragstone.use_cases.history import History
 from ragstone.use_cases.ingest import Ingest
 from ragstone.use_cases.limits import Limits
@@ -24,9 +25,11 @@ from ragstone.use_cases.maintenance import Maintenance
 from ragstone.use_cases.progress import ProgressBoard
 from ragstone.use_cases.query import Query
 from ragstone.use_cases.recovery import Recovery
+from ragstone.use_cases.retention import Retention
 from ragstone.use_cases.search import Search
 from ragstone.use_cases.snapshots import Snapshots
 from ragstone.use_cases.spaces import Spaces
+from ragstone.use_cases.sweeper import Sweeper
 from ragstone.use_cases.write_path import WritePath
 
 
@@ -62,6 +65,9 @@ class Platform:
     recovery: Recovery
     write_path: WritePath
     maintenance: Maintenance
+    retention: Retention
+    erasure: Erasure
+    sweeper: Sweeper
 
     async def start(self) -> list[Job]:
         """Recovers what an earlier process left, starts the worker, and queues what waits; returns those jobs."""
@@ -69,11 +75,14 @@ class Platform:
         await self.adapters.queue.start(self._handle)
         for job in jobs:
             await self.adapters.queue.enqueue(job.collection, job.id)
+        self.maintenance.background("unfinished purges", self.erasure.resume())
+        self.sweeper.start()
         return jobs
 
     async def close(self, grace: float = 10.0) -> None:
         """Stops the worker (running jobs get `grace` seconds, then go back to the queue) and closes every adapter."""
         adapters = self.adapters
+        await self.sweeper.stop()
         await adapters.queue.stop(grace)
         await self.maintenance.stop()
         await adapters.parser.close()
@@ -94,13 +103,14 @@ def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: s
     search = Search(adapters.index, answering.embedder)
     progress = ProgressBoard()
     maintenance = Maintenance(adapters.index, snapshots)
+    recovery = Recovery(adapters.catalog, adapters.versions, adapters.index, adapters.staging)
     ingest = Ingest(
         adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, adapters.parser, spaces, progress, limits
     )
     return Platform(
         collections=Collections(adapters.catalog, adapters.versions, adapters.index, spaces, snapshots),
         ingest=ingest,
-        documents=Documents(adapters.versions, adapters.index, snapshots),
+        documents=Documents(adapters.catalog, adapters.versions, adapters.index, snapshots),
         history=History(adapters.catalog, adapters.versions, adapters.index, snapshots, ingest),
         query=Query(snapshots, spaces, search, answering, adapters.interactions, limits),
         search=search,
@@ -109,7 +119,8 @@ def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: s
         embedder=adapters.embedder,
         limits=limits,
         adapters=adapters,
-        recovery=Recovery(adapters.catalog, adapters.versions, adapters.index, adapters.staging),
+        recovery=recovery,
+        sweeper=Sweeper(adapters.catalog, adapters.queue, recovery),
         write_path=WritePath(
             adapters.catalog,
             adapters.versions,
@@ -122,4 +133,6 @@ def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: s
             holder,
         ),
         maintenance=maintenance,
+        retention=Retention(adapters.catalog, adapters.versions, adapters.index, maintenance),
+        erasure=Erasure(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, ingest, snapshots, maintenance),
     )

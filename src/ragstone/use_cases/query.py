@@ -12,7 +12,7 @@ from typing import Any
 from ragstone.domain.answers import Answer, AnswerDone, PassagesFound, TextDelta
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Snapshot
-from ragstone.domain.errors import InvalidInput, TooLarge
+from ragstone.domain.errors import Gone, InvalidInput, TooLarge
 from ragstone.domain.filters import Filter
 from ragstone.domain.generation import GeneratorIdentity
 from ragstone.domain.ids import new_id
@@ -87,16 +87,14 @@ class Query:
         """Passages only; nothing is generated or logged."""
         self._check(question)
         began = time.perf_counter()
-        collection, snapshot = await self._snapshots.resolve(question.collection, question.as_of, question.min_commit)
-        passages = await self._passages(collection, snapshot, question)
+        _, snapshot, passages = await self._read(question)
         return Found(snapshot, passages, {"search": _milliseconds(began), "total": _milliseconds(began)})
 
     async def stream(self, question: Question) -> AsyncGenerator[QueryEvent, None]:
         """`PassagesFound`, `TextDelta`s, then `QueryDone` once the interaction is stored."""
         self._check(question)
         began = time.perf_counter()
-        collection, snapshot = await self._snapshots.resolve(question.collection, question.as_of, question.min_commit)
-        passages = await self._passages(collection, snapshot, question)
+        collection, snapshot, passages = await self._read(question)
         found = time.perf_counter()
         answer: Answer | None = None
         async with aclosing(self._answering.stream(question.text, collection, snapshot, passages, question.answer)) as events:
@@ -110,6 +108,7 @@ class Query:
         timings = {"search": (found - began) * 1e3, "generate": _milliseconds(found), "total": _milliseconds(began)}
         release = self._release(collection, snapshot, question)
         interaction = self._interaction(question, collection, snapshot, release, passages, answer, timings)
+        self._snapshots.ensure_not_purged(snapshot, {passage.chunk.path for passage in passages})
         await self._log.append(interaction)
         yield QueryDone(interaction, answer, passages, snapshot, release)
 
@@ -129,11 +128,20 @@ class Query:
         if not 1 <= question.retrieval.top_k <= self._limits.top_k:
             raise InvalidInput(f"top_k: it must be from 1 to {self._limits.top_k}.", field="top_k")
 
-    async def _passages(self, collection: Collection, snapshot: Snapshot, question: Question) -> tuple[Passage, ...]:
-        self._spaces.embedder(collection.space(snapshot.space_id))  # vectors of two spaces are never compared
-        passages = await self._search.run(collection, snapshot, SearchQuery(question.text, question.filter, question.retrieval))
-        await self._snapshots.ensure_readable(collection, snapshot)
-        return passages
+    async def _read(self, question: Question) -> tuple[Collection, Snapshot, tuple[Passage, ...]]:
+        """One snapshot and what it holds for the question. A head that was pruned while it was read gives way to the next one."""
+        for last in (False, False, True):
+            collection, snapshot = await self._snapshots.resolve(question.collection, question.as_of, question.min_commit)
+            self._spaces.embedder(collection.space(snapshot.space_id))  # vectors of two spaces are never compared
+            try:
+                async with self._snapshots.reading(collection, snapshot):
+                    passages = await self._search.run(collection, snapshot, SearchQuery(question.text, question.filter, question.retrieval))
+            except Gone:
+                if last or not snapshot.was_head:
+                    raise
+            else:
+                return collection, snapshot, passages
+        raise AssertionError("the last turn returns or raises")
 
     def _release(self, collection: Collection, snapshot: Snapshot, question: Question) -> Release:
         return Release(

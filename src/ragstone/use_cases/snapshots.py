@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Collection as Collection_
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit, Snapshot
-from ragstone.domain.errors import Gone, InvalidInput, NotFound, Unavailable
+from ragstone.domain.errors import Gone, InvalidInput, NotFound, RagstoneError, Unavailable
+from ragstone.domain.retention import Purge
 from ragstone.ports.catalog import Catalog
 
 HEAD_TTL = 1.0  # seconds; an answer is never older than this
@@ -25,6 +28,7 @@ class Snapshots:
         self._catalog = catalog
         self._clock = clock
         self._heads: dict[str, tuple[float, Collection, Commit]] = {}
+        self._purged: list[Purge] = []
 
     async def resolve(self, name: str, as_of: str | None = None, min_commit: str | None = None) -> tuple[Collection, Snapshot]:
         """The collection and the one snapshot that a read uses.
@@ -67,9 +71,25 @@ class Snapshots:
         """Tells that the collection was deleted."""
         self._heads.pop(name, None)
 
+    @asynccontextmanager
+    async def reading(self, collection: Collection, *snapshots: Snapshot) -> AsyncIterator[None]:
+        """Around reads of index or version store: raises `Gone`, whatever they raised or gave, when a snapshot was pruned or deleted meanwhile."""
+        try:
+            yield
+        except RagstoneError:
+            for snapshot in snapshots:
+                await self.ensure_readable(collection, snapshot)
+            raise
+        for snapshot in snapshots:
+            await self.ensure_readable(collection, snapshot)
+
     async def ensure_readable(self, collection: Collection, snapshot: Snapshot) -> None:
-        """After the last read of the index: what was read is still kept. Raises `Gone` if it was deleted meanwhile."""
-        if snapshot.was_head:
+        """After the last read: what was read is still kept. Raises `Gone` if it was pruned or deleted meanwhile.
+
+        What is pruned is deleted no sooner than twice `HEAD_TTL` after it was marked (`retention.GRACE`). So for a head that memory confirms there
+        is nothing to ask: at most `HEAD_TTL` ago it was the head, and no head is ever marked.
+        """
+        if snapshot.was_head and self._confirmed(collection, snapshot):
             return
         try:
             current = await self._catalog.collection(collection.name)
@@ -78,6 +98,21 @@ class Snapshots:
             current = None
         if current is None or current.uid != collection.uid:
             raise Gone(f"Commit {snapshot.commit_id} of collection {collection.name!r} was removed while it was read.")
+
+    def purged(self, purge: Purge) -> None:
+        """Tells that an erasure has begun: whoever read the document before must not store what it read."""
+        self._purged.append(purge)
+
+    def ensure_not_purged(self, snapshot: Snapshot, paths: Collection_[str]) -> None:
+        """Before something that was read is stored. Raises `Gone` when one of the documents was purged since this process began."""
+        for purge in self._purged:
+            if purge.collection == snapshot.collection and snapshot.seq <= purge.seq and purge.path in paths:
+                raise Gone(f"{purge.path} was purged while it was read; ask again.")
+
+    def _confirmed(self, collection: Collection, snapshot: Snapshot) -> bool:
+        known = self._heads.get(collection.name)
+        fresh = known is not None and self._clock() - known[0] <= HEAD_TTL
+        return known is not None and fresh and (known[1].uid, known[2].seq) == (collection.uid, snapshot.seq)
 
     async def _head(self, name: str, min_commit: str | None) -> tuple[Collection, Commit]:
         known = self._heads.get(name)

@@ -83,11 +83,11 @@ class WritePath:
             lambda: self._progress.advance(job.id, documents=1),
         )
         self._progress.phase(job.id, "parsing", documents_total=sum(isinstance(change, Put) for change in job.request.changes), documents=0)
-        error: RagstoneError | None = None
+        error: Exception | None = None
         try:
             head = await self._catalog.head(collection.name)
             await documents.parse(collection.uid, head.id if head else None, job.request)
-        except* RagstoneError as group:  # told below, under the lease that failing a job needs
+        except* Exception as group:  # told below, under the lease that failing a job needs
             error = _first(group)
         asked = self._clock()
         try:
@@ -148,6 +148,7 @@ class WritePath:
         notes = {"ragstone-seq": str(lease.attempt), "ragstone-job": job.id}
         if request.changes and isinstance(request.changes[0], Restore):
             target = request.changes[0].commit_id
+            await self._catalog.commit(job.collection, target)  # raises Gone: pruned before this job was accepted
             commit = await self._versions.restore(
                 repo, lease.attempt, lease.head_id, target, author=request.author, message=request.message, metadata=notes
             )
@@ -266,11 +267,11 @@ class JobRejected(RagstoneError):
         self.status = failures[0].status
 
 
-def _first(group: BaseExceptionGroup[RagstoneError]) -> RagstoneError:
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if not isinstance(error, RagstoneError):
+    if not isinstance(error, Exception):
         raise error
     return error
 
