@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ragstone.domain.collections import Collection
 from ragstone.domain.names import check_collection_name
 from ragstone.ports.catalog import Catalog
@@ -25,8 +27,12 @@ class Collections:
         """Makes an empty collection. Raises `InvalidInput` for a bad name or language, `Conflict` when the name is taken."""
         space = self._spaces.current(language)
         collection = await self._catalog.create_collection(check_collection_name(name), language, description, space)
-        await self._versions.create(collection.uid)
-        await self._index.create(collection.index_name(space.id), space)
+        try:
+            await self._versions.create(collection.uid)
+            await self._index.create(collection.index_name(space.id), space)
+        except BaseException:  # half a collection would refuse every document
+            await asyncio.shield(self._catalog.delete_collection(name))
+            raise
         return collection
 
     async def ensure(self, name: str, language: str = "english") -> Collection:

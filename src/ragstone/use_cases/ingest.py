@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.documents import checksum
-from ragstone.domain.errors import Busy, InvalidInput, PreconditionFailed, TooLarge
+from ragstone.domain.errors import Busy, InvalidInput, NotFound, PreconditionFailed, RagstoneError, TooLarge, Unavailable
 from ragstone.domain.ids import new_id
 from ragstone.domain.jobs import TERMINAL, Change, ChangeRequest, DocumentFailure, Job, Progress, Put
 from ragstone.domain.names import check_document_path
@@ -29,6 +30,8 @@ from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.preparation import Preparation
 from ragstone.use_cases.progress import ProgressBoard, happens
 from ragstone.use_cases.spaces import Spaces
+
+_log = logging.getLogger(__name__)
 
 
 class Ingest:
@@ -195,11 +198,14 @@ class Ingest:
         job_id = new_id()
         try:
             puts = await self._stage(job_id, uploads)
-            changes: tuple[Change, ...] = (*request.moves, *request.deletes, *puts)
-            accepted = await self._accept(name, job_id, _change_request(request, changes, refused), principal, idempotency_key)
         except BaseException:
             await self._staging.discard(job_id)
             raise
+        changes: tuple[Change, ...] = (*request.moves, *request.deletes, *puts)
+        try:
+            accepted = await self._accept(name, job_id, _change_request(request, changes, refused), principal, idempotency_key)
+        except RagstoneError as error:  # anything else tells nothing: the bytes stay, in case the job is there
+            accepted = await self._accepted(job_id, error)
         if accepted.id != job_id:  # sent before: that job has the bytes
             await self._staging.discard(job_id)
         return await self._enqueue(accepted)
@@ -209,9 +215,22 @@ class Ingest:
         job = Job(job_id, name, 0, request, principal, "queued", 0.0)
         return await self._catalog.accept(job, idempotency_key=key, body_digest=digest)
 
+    async def _accepted(self, job_id: str, error: RagstoneError) -> Job:
+        """The job after all, when only the reply got lost; else its bytes go and `error` is raised."""
+        try:
+            if isinstance(error, Unavailable):
+                return await self._catalog.job(job_id)
+        except NotFound:
+            pass
+        await self._staging.discard(job_id)
+        raise error
+
     async def _enqueue(self, job: Job) -> Job:
         if job.state not in TERMINAL:
-            await self._queue.enqueue(job.collection, job.id)
+            try:
+                await self._queue.enqueue(job.collection, job.id)
+            except RagstoneError as error:  # the job is accepted, whoever sweeps will find it
+                _log.warning("job %s of %s waits to be swept up: %s", job.id, job.collection, error.message)
         return job
 
     async def _unknown(self, index: str, hashes: list[str]) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ragstone.domain.collections import Collection
-from ragstone.domain.jobs import Job
+from ragstone.domain.errors import NotFound
+from ragstone.domain.jobs import TERMINAL, Job
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.staging import Staging
 from ragstone.ports.vector_index import VectorIndex
@@ -28,15 +29,30 @@ class Recovery:
             await self._versions.create(collection.uid)
             for space in collection.spaces:
                 await self._index.create(collection.index_name(space.id), space)
-            head = await self._catalog.head(collection.name)
-            if head is not None:
-                await self._versions.advance(collection.uid, head.id, head.seq)
-            await self._drop_ended(collection)
+            await self._mirror(collection)
             await self.clean(collection.name)
         return jobs
 
-    async def _drop_ended(self, collection: Collection) -> None:
-        """Branches of attempts that came to their end, which `main` has left behind: an earlier `advance` failed, or nobody got to it."""
+    async def tidy(self) -> None:
+        """The same for what this process left half done, while it runs: an error came between, or a call was given up."""
+        for owner in await self._staging.jobs():
+            if await self._has_ended(owner):
+                await self._staging.discard(owner)
+        for collection in await self._catalog.collections():
+            await self._mirror(collection)
+            await self.clean(collection.name)
+
+    async def _has_ended(self, job_id: str) -> bool:
+        try:
+            return (await self._catalog.job(job_id)).state in TERMINAL
+        except NotFound:  # its bytes come before it
+            return False
+
+    async def _mirror(self, collection: Collection) -> None:
+        """`main` to the head; then branches of attempts that came to their end go: an earlier `advance` failed, or nobody got to it."""
+        head = await self._catalog.head(collection.name)
+        if head is not None:
+            await self._versions.advance(collection.uid, head.id, head.seq)
         attempts = await self._versions.attempts(collection.uid)
         ended = [attempt for attempt in attempts if await self._catalog.attempt(collection.name, attempt) in ("published", "unchanged")]
         await self._versions.drop_attempts(collection.uid, ended)

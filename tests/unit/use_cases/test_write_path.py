@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ragstone.domain.documents import ExtractedText
 from ragstone.domain.errors import InternalError, LeaseLost, NotFound, PreconditionFailed, StorageFull, Unavailable
 from ragstone.domain.jobs import Delete, Job, JobResult, Move
 from ragstone.domain.retrieval import Vectors
+from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.use_cases.ingest import Refused
 from ragstone.use_cases.query import Question
@@ -374,13 +376,60 @@ async def test_a_question_is_refused_when_another_model_is_loaded(world: World, 
     assert (job.state, result(job).status) == ("failed", 503)
 
 
-async def test_a_job_whose_queueing_fails_keeps_its_bytes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_job_whose_queueing_fails_is_accepted_and_swept_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def down(collection: str, job_id: str) -> None:
         raise Unavailable("no broker")
 
     monkeypatch.setattr(world.platform.adapters.queue, "enqueue", down)
+    job = await world.platform.ingest.submit("docs", IngestRequest((A,)))
+    monkeypatch.undo()
+    assert job.state == "queued"
+    await world.platform.sweeper.sweep()
+    assert (await world.platform.ingest.wait(job.id, 20)).state == "published"
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_an_unknown_outcome_of_accepting_is_looked_up(world: World, monkeypatch: pytest.MonkeyPatch, key: str | None) -> None:
+    accept = world.platform.adapters.catalog.accept
+
+    async def lost(job: Job, *, idempotency_key: str | None = None, body_digest: str = "") -> Job:
+        await accept(job, idempotency_key=idempotency_key, body_digest=body_digest)
+        raise Unavailable("no reply")
+
+    monkeypatch.setattr(world.platform.adapters.catalog, "accept", lost)
+    job = await world.platform.ingest.submit("docs", IngestRequest((A,)), idempotency_key=key)
+    monkeypatch.undo()
+    assert (await world.platform.ingest.wait(job.id, 20)).state == "published"
+
+
+async def test_bytes_of_a_job_that_was_not_accepted_are_discarded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def down(job: Job, *, idempotency_key: str | None = None, body_digest: str = "") -> Job:
+        raise Unavailable("no catalog")
+
+    monkeypatch.setattr(world.platform.adapters.catalog, "accept", down)
     with pytest.raises(Unavailable):
         await world.platform.ingest.submit("docs", IngestRequest((A,)))
-    world = await world.reopen()  # the catalog's job is the truth: it is found and run
-    (job,) = await world.platform.ingest.jobs("docs")
-    assert (await world.platform.ingest.wait(job.id, 20)).state == "published"
+    assert await world.platform.adapters.staging.jobs() == []
+
+
+async def test_an_unexpected_error_while_parsing_fails_the_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(path: str, media_type: str, content: bytes) -> ExtractedText:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(world.platform.adapters.parser, "parse", broken)
+    job = await run(world, IngestRequest((A,)))
+    assert (job.state, result(job).error_code) == ("failed", "internal-error")
+    monkeypatch.undo()
+    assert (await run(world, IngestRequest((A,)))).state == "published"
+
+
+async def test_half_a_collection_is_taken_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def down(index: str, space: EmbeddingSpace) -> None:
+        raise Unavailable("no index")
+
+    monkeypatch.setattr(world.platform.adapters.index, "create", down)
+    with pytest.raises(Unavailable):
+        await world.platform.collections.create("more")
+    monkeypatch.undo()
+    assert [collection.name for collection in await world.platform.collections.all()] == ["docs"]
+    await world.platform.collections.create("more")

@@ -1,0 +1,54 @@
+"""Finds, on a running platform, what a lost message or an unexpected error left lying, without waiting for the next start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ragstone.ports.catalog import Catalog
+from ragstone.ports.job_queue import JobQueue
+from ragstone.use_cases.recovery import Recovery
+
+_PERIOD = 30.0  # seconds
+_log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Every `period` seconds the oldest unfinished job of each collection is queued once more, and `Recovery.tidy` looks at the stores.
+
+    A message too many is harmless: whoever gets it finds the job in work or ended.
+    """
+
+    def __init__(self, catalog: Catalog, queue: JobQueue, recovery: Recovery, period: float = _PERIOD) -> None:
+        self._catalog = catalog
+        self._queue = queue
+        self._recovery = recovery
+        self._period = period
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins; `stop` ends it."""
+        self._task = asyncio.create_task(self._sweep_for_ever(), name="sweeper")
+
+    async def stop(self) -> None:
+        """Ends it, and waits for what it is at."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def sweep(self) -> None:
+        """Looks once."""
+        for collection in await self._catalog.collections():
+            job = await self._catalog.next_job(collection.name)
+            if job is not None:
+                await self._queue.enqueue(collection.name, job.id)
+        await self._recovery.tidy()
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._period)
+            try:
+                await self.sweep()
+            except Exception as error:  # whatever it was, the next turn may fare better; without turns lost jobs would wait for a restart
+                _log.warning("sweeping failed (%s); it is tried again in %.0f s", error, self._period)
