@@ -6,16 +6,18 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragstone.adapters.durable_files import sync_directory, write_durably
+from ragstone.adapters.data_formats import DATABASE_FILE, FORMAT_DRAFT, FORMAT_FILE, check_format, migrate, write_format
 from ragstone.domain.errors import DataDirectoryError, RagstoneError, StorageFull
 
-FORMAT = 1
-_DIRECTORIES = ("versions", "index", "staging")
-_OURS = {*_DIRECTORIES, "LOCK", "FORMAT", ".FORMAT.new"}
+DIRECTORIES = ("versions", "index", "staging", "spool")
+RESTORING = ".restore"  # a backup is unpacked here; as long as it is there without FORMAT, the directory does not open
+_BACKUP = ".backup"  # a backup is copied here
+_OURS = {*DIRECTORIES, "LOCK", FORMAT_FILE, FORMAT_DRAFT}
 _LOCK_TRIES, _LOCK_PAUSE = 10, 0.02  # `owner` holds the lock for an instant: seconds
 _FIELD = "data_dir"
 
@@ -30,11 +32,13 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
-    """An open data directory, owned by this process until `close`."""
+    """An open data directory, owned by this process until `close`. `backup` is for copies on their way out; it is removed when a directory is opened."""
 
     versions: Path
     index: Path
     staging: Path
+    spool: Path
+    backup: Path
     database: Path
     _lock: int
 
@@ -71,25 +75,39 @@ def _open(path: Path) -> DataDirectory:
     if path.exists() and not path.is_dir():
         raise DataDirectoryError("the data directory is a file; name another place.", field=_FIELD)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    is_new = not (path / "FORMAT").exists()
-    if is_new and {entry.name for entry in path.iterdir()} - _OURS:
-        raise DataDirectoryError("the directory is not empty and not ragstone's; name an empty or new one.", field=_FIELD)
+    _check(path)  # before the lock too: what is refused stays as it is, to the last byte
     lock = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _own(lock)
-        _check_format(path, is_new)
-        for name in _DIRECTORIES:
-            (path / name).mkdir(mode=0o700, exist_ok=True)
+        is_new = _check(path)
+        for remains in (_BACKUP, RESTORING):  # of a process that was killed
+            shutil.rmtree(path / remains, ignore_errors=True)
         if is_new:
             path.chmod(0o700)
-            fresh = path / ".FORMAT.new"
-            fresh.unlink(missing_ok=True)  # of a start that was cut short
-            write_durably(path / "FORMAT", f"{FORMAT}\n".encode(), fresh)
-            sync_directory(path)
-        return DataDirectory(path / "versions", path / "index", path / "staging", path / "ragstone.db", lock)
+        else:
+            migrate(path)
+        for name in DIRECTORIES:
+            (path / name).mkdir(mode=0o700, exist_ok=True)
+        if is_new:
+            write_format(path)
+        versions, index, staging, spool = (path / name for name in DIRECTORIES)
+        return DataDirectory(versions, index, staging, spool, path / _BACKUP, path / DATABASE_FILE, lock)
     except BaseException:
         os.close(lock)
         raise
+
+
+def _check(path: Path) -> bool:
+    """Whether the directory is new. Raises `DataDirectoryError` for one that is not to be touched."""
+    if (path / FORMAT_FILE).exists():
+        check_format(path)
+        return False
+    found = {entry.name for entry in path.iterdir()}
+    if RESTORING in found:
+        raise DataDirectoryError("a restore into this directory was cut short; run `ragstone restore` again.", field=_FIELD)
+    if found - _OURS:
+        raise DataDirectoryError("the directory is not empty and not ragstone's; name an empty or new one.", field=_FIELD)
+    return True
 
 
 def _own(lock: int) -> None:
@@ -124,18 +142,6 @@ def _read_owner(lock: int) -> Owner:
         return Owner(fields["pid"], fields["url"])
     except (ValueError, KeyError, TypeError):
         return Owner(None, None)
-
-
-def _check_format(path: Path, is_new: bool) -> None:
-    if is_new:
-        return
-    text = (path / "FORMAT").read_text("ascii", "replace").strip()
-    if not text.isdecimal() or int(text) < 1:
-        raise DataDirectoryError("the data directory's FORMAT file is damaged; restore the directory from a backup.", field=_FIELD)
-    if int(text) > FORMAT:
-        raise DataDirectoryError(
-            f"the data directory was made by a newer ragstone (format {text}, this one knows {FORMAT}); upgrade ragstone.", field=_FIELD
-        )
 
 
 def _unusable(error: OSError) -> RagstoneError:

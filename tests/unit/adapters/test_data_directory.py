@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ragstone.adapters.data_directory import FORMAT, Owner, open_data_directory, owner
+from ragstone.adapters.data_directory import Owner, open_data_directory, owner
+from ragstone.adapters.data_formats import FORMAT
 from ragstone.domain.errors import DataDirectoryError, RagstoneError, StorageFull
 
 OTHER = """
@@ -51,7 +52,7 @@ def refusal(path: Path) -> str:
 def test_a_new_directory_is_laid_out_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "data"
     directory = open_data_directory(path)
-    assert {entry.name for entry in path.iterdir()} == {"versions", "index", "staging", "FORMAT", "LOCK"}
+    assert {entry.name for entry in path.iterdir()} == {"versions", "index", "staging", "spool", "FORMAT", "LOCK"}
     assert (directory.versions, directory.index, directory.staging) == (path / "versions", path / "index", path / "staging")
     assert directory.database == path / "ragstone.db"
     assert (path / "FORMAT").read_text() == f"{FORMAT}\n"
