@@ -50,7 +50,7 @@ async def log(
             one["id"][:12],
             one["created_at"],
             _changes(one["stats"]),
-            " ".join(sorted(names.get(one["id"], []))),
+            " ".join(["(pruned)"] * (one["pruned_at"] is not None) + sorted(names.get(one["id"], []))),
             one["message"],
         )
         for one in answer["commits"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ragstone.cli import ask, collections, documents, history, interactions, jobs
+from ragstone.cli import ask, collections, documents, history, interactions, jobs, retention
 from ragstone.cli.ingest import ingest
 from tests.unit.cli.conftest import Shell
 
@@ -169,3 +169,19 @@ async def test_an_error_is_the_servers_problem_document(filled: Shell) -> None:
     streamed = await filled(ask.ask, "What?", "nowhere", stream=True)
     assert streamed.problem is not None
     assert streamed.problem["status"] == 404
+
+
+async def test_prune_says_what_goes(filled: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragstone.use_cases.retention.GRACE", 0.0)
+    await filled(history.tag, "docs", "v1", delete=True)
+    planned = await filled(retention.prune, "docs", keep_last=1, dry_run=True)
+    assert "1 commits would go, 1 kept" in planned.out
+    done = await filled(retention.prune, "docs", keep_last=1)
+    assert "1 commits gone, 1 kept; 1 points" in done.out
+    assert "(pruned)" in (await filled(history.log, "docs")).out
+
+
+async def test_purge_asks_for_yes_and_leaves_a_record(filled: Shell) -> None:
+    assert (await filled(retention.purge, "a.md", "docs")).status == 1
+    assert "Erased a.md from 2 commits" in (await filled(retention.purge, "a.md", "docs", yes=True, reason="a letter")).out
+    assert "a letter" in (await filled(retention.purges, "docs")).out

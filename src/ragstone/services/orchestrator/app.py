@@ -8,7 +8,19 @@ from starlette.exceptions import HTTPException
 
 import ragstone
 from ragstone.domain.errors import RagstoneError
-from ragstone.services.orchestrator import collections, documentation, documents, health, history, ingest, interactions, jobs, openai, query
+from ragstone.services.orchestrator import (
+    collections,
+    documentation,
+    documents,
+    health,
+    history,
+    ingest,
+    interactions,
+    jobs,
+    openai,
+    query,
+    retention,
+)
 from ragstone.services.orchestrator.context import Context, Gate
 from ragstone.services.orchestrator.middleware import RequestContext, request_id
 from ragstone.services.orchestrator.problems import MethodNotAllowed, NoSuchRoute, error_response, invalid
@@ -24,6 +36,7 @@ _TAGS = (
     ("collections", "Knowledge bases: the unit of isolation and of versioning."),
     ("documents", "Single documents, now and at any commit."),
     ("history", "Commits, differences, tags, rollback."),
+    ("retention", "Forgetting old commits, erasing documents for ever."),
     ("jobs", "Accepted changes, and how far they are."),
     ("interactions", "What was asked and answered; feedback."),
     ("openai", "For OpenAI's clients: a collection is a model."),
@@ -53,7 +66,7 @@ def create_app(platform: Platform, settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.metrics = metrics
-    for module in (query, ingest, collections, documents, history, jobs, interactions, openai, health):
+    for module in (query, ingest, collections, documents, history, retention, jobs, interactions, openai, health):
         app.router.routes += module.routes(context).routes  # flat: include_router would match every request twice
     app.router.routes += documentation.routes().routes
     documentation.install(app, limits)

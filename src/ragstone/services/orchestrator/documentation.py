@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ragstone.services.orchestrator.problems import PROBLEM
-from ragstone.services.orchestrator.schemas import openai, requests, responses
+from ragstone.services.orchestrator.schemas import openai, requests, responses, retention
 from ragstone.use_cases.limits import Limits
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -28,6 +28,8 @@ _BODIES: tuple[type[BaseModel], ...] = (
     requests.RollbackBody,
     requests.TagBody,
     requests.FeedbackBody,
+    retention.PruneBody,
+    retention.PurgeBody,
     openai.ChatBody,
     openai.EmbeddingsBody,
     openai.OpenAIError,
@@ -38,7 +40,7 @@ _MEANING = {
     404: "There is no such collection, commit, tag, document, job, prompt or interaction",
     405: "Method not allowed",
     409: "The state of the collection does not allow it",
-    410: "It existed and was removed",
+    410: "It was pruned, purged or deleted",
     412: "If-Match does not name the head",
     413: "A limit on size, count or length was exceeded",
     415: "The body's media type is not read here",
@@ -67,7 +69,7 @@ def errors(*statuses: int, shape: str = "Problem") -> dict[int | str, dict[str, 
     content = {media_type: {"schema": {"$ref": _REFERENCE.format(model=shape)}}}
     return {
         status: {"description": _MEANING[status], "content": content, **({"headers": _RETRY} if status in (429, 503) else {})}
-        for status in sorted({403, 422, 500, *statuses})
+        for status in sorted({403, 422, 500, *statuses, *({410} if 404 in statuses else ())})
     }
 
 

@@ -58,6 +58,7 @@ def commit_json(commit: Commit) -> Json:
         "author": commit.author,
         "message": commit.message,
         "created_at": moment(commit.created_at),
+        "pruned_at": moment(commit.pruned_at) if commit.pruned_at is not None else None,
         "job_id": commit.job_id,
         "space_id": commit.space_id,
         "stats": stats_json(commit.stats),

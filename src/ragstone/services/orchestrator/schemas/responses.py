@@ -65,6 +65,7 @@ class Commit(Form):
     author: str
     message: str
     created_at: Time
+    pruned_at: Time | None = Field(description="when the commit was forgotten: it can't be read any more")
     job_id: str
     space_id: str
     stats: Stats
