@@ -91,6 +91,7 @@ async def test_an_index_that_was_not_created_is_not_found_and_not_made(empty: Ve
         lambda: empty.erase_range(NAME, 1, 2, ()),
         lambda: empty.erase_path(NAME, "a.md", 2),
         lambda: empty.size(NAME),
+        lambda: empty.compact(NAME),
         lambda: empty.scan(NAME),
         lambda: empty.mend(NAME, [point()], [], head=1),
         lambda: empty.flush(NAME),
@@ -295,6 +296,60 @@ async def test_statistics_follow_what_is_erased(index: VectorIndex) -> None:
     for i in range(9):
         await index.erase_path(NAME, f"{i}.md", 0)
     assert {c.chunk.path: c.bm25 for c in await find(index)} == before
+
+
+async def test_compaction_changes_no_read(index: VectorIndex) -> None:
+    rng, words = np.random.default_rng(7), ["quartz", "basalt", "granite", "gneiss", "marble", "slate", "chalk", "flint"]
+    points = [
+        point(
+            f"{i}.md",
+            " ".join(rng.choice(words, 9)),
+            tuple(rng.normal(size=DIMENSION)),
+            metadata={"year": 2000 + i % 7, "k": ("a", f"{i}")},
+        )
+        for i in range(300)
+    ]
+    await index.insert(NAME, points)
+    await index.insert(
+        NAME, [point("mixed.md", metadata={"big": 2**63 + 1, "x": 1.5, 'odd. "key" ü': -0.0, "empty": ()}, page=3, title="T")]
+    )
+    await index.close_points(NAME, [p.chunk.id for p in points[:50]], 2, ())
+    for i in range(100, 120):
+        await index.erase_path(NAME, f"{i}.md", 1)
+
+    async def reads() -> list[object]:
+        some = [
+            _facts(
+                await find(
+                    index, seq, vector=tuple(rng.normal(size=DIMENSION)), text=" ".join(rng.choice(words, 3)), filter=filter_, limit=20
+                )
+            )
+            for rng in [np.random.default_rng(8)]
+            for seq in (1, 2)
+            for filter_ in [
+                Filter(),
+                Filter((Range("year", gte=2003),)),
+                Filter((Equals("k", "7"),)),
+                Filter((Range('odd. "key" ü', lte=0),)),
+            ]
+        ]
+        vectors = await index.vectors(NAME, [p.chunk.content_hash for p in points])
+        return [
+            some,
+            {key: vector.tobytes() for key, vector in vectors.items()},
+            await index.chunks(NAME, [p.chunk.id for p in points]),
+            await index.visible(NAME, 1, (), ["mixed.md", "3.md"]),
+            [await index.opened(NAME, 1), await index.closed(NAME, 2), await index.count_visible(NAME, 2, ())],
+        ]
+
+    before = await reads()
+    await index.compact(NAME)
+    assert await reads() == before
+    await index.close_points(NAME, [points[60].chunk.id], 3, ())
+    await index.insert(NAME, [point("new.md", seq_from=3)])
+    await asyncio.gather(index.compact(NAME), index.compact(NAME))
+    assert await index.count_visible(NAME, 3, ()) == 301 - 20 - 50
+    assert (await reads())[:2] == before[:2]
 
 
 async def test_the_size_grows_with_the_points(index: VectorIndex) -> None:

@@ -92,9 +92,12 @@ class IndexFiles:
 
     def remove_other_generations(self, state: IndexState) -> None:
         """Removes what an interrupted optimisation or a replaced generation left."""
-        for folder in self.folder.glob("g*"):
-            if folder != self.generation(state.generation):
-                shutil.rmtree(folder, ignore_errors=True)
+        for folder in self.other_generations(state):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def other_generations(self, state: IndexState) -> list[Path]:
+        """Folders of shards that do not count."""
+        return [folder for folder in self.folder.glob("g*") if folder != self.generation(state.generation)]
 
     def remove(self) -> None:
         """Removes the index at once as far as anyone can see, then its files."""

@@ -1,7 +1,7 @@
-"""Builds HNSW in a process of its own, on a copy of the shard.
+"""Builds HNSW, or leaves out what was deleted, in a process of its own, on a copy of the shard.
 
 The engine's `optimize` holds Python's interpreter lock for the whole of it (40 s for 50,000 points): in this process nothing else would run.
-So the shard is copied, the copy optimised by a child process, the writes made meanwhile are replayed on it, and then it takes the place
+So the shard is copied, the copy optimised (or written into a fresh shard) by a child process, the writes made meanwhile are replayed on it, and then it takes the place
 of the original. Until then the original counts, whatever happens to either process.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ragstone.adapters.qdrant_edge_errors import check_room
-from ragstone.adapters.qdrant_edge_files import IndexFiles
+from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState
 from ragstone.adapters.qdrant_edge_shard import Shard
 from ragstone.domain.errors import Unavailable
 
@@ -30,8 +30,11 @@ shard.close()
 """
 
 
+_COMPACTING_CHILD = "from ragstone.adapters.qdrant_edge_compaction import main; main()"
+
+
 class Optimiser:
-    """Runs one optimisation of one index; `stop` ends it from another thread."""
+    """Runs one optimisation or compaction of one index; `stop` ends it from another thread."""
 
     def __init__(self, files: IndexFiles) -> None:
         self._files = files
@@ -49,24 +52,52 @@ class Optimiser:
         shutil.rmtree(copy, ignore_errors=True)
         try:
             shard.copy_to(copy)
-            self._optimise(copy)
+            self._in_child(_CHILD, copy, failure="The index could not be optimised; searches stay right, only slower.")
             shard.adopt(copy, lambda: self._files.write(replace(state, generation=state.generation + 1, optimised_points=points)))
         except BaseException:
-            shard.forget_copy()
-            shutil.rmtree(copy, ignore_errors=True)
+            self._back_out(shard, state)
             raise
         shutil.rmtree(original, ignore_errors=True)
 
+    def compact(self, shard: Shard) -> None:
+        """Goes on with a fresh shard of the live points, and removes every other file of the index. HNSW is built again if it was built before."""
+        state = self._files.read()
+        hnsw = state.optimised_points > 0
+        check_room(self._files.folder, (3 if hnsw else 2) * shard.size())
+        self._files.remove_other_generations(state)
+        fresh = self._files.generation(state.generation + 1)
+        copy = fresh.with_name(f"{fresh.name}-source")
+        try:
+            shard.copy_to(copy)
+            points = shard.size_in_points() if hnsw else 0
+            arguments = (copy, fresh, str(shard.dimension), "hnsw" if hnsw else "")
+            self._in_child(_COMPACTING_CHILD, *arguments, failure="The index could not be compacted; deleted text is still in its files.")
+            compacted = replace(state, generation=state.generation + 1, optimised_points=points)
+            shard.adopt(fresh, lambda: self._files.write(compacted))
+        except BaseException:
+            self._back_out(shard, state)
+            raise
+        self._files.remove_other_generations(compacted)
+        if self._files.other_generations(compacted):
+            raise Unavailable("Old files of the index could not be removed; make the data directory writable and compact again.")
+
+    def _back_out(self, shard: Shard, state: IndexState) -> None:
+        """The original goes on to count, also when its replacement was named already and something failed after that."""
+        shard.forget_copy()
+        if self._files.exists() and self._files.read().generation == state.generation + 1:
+            self._files.write(state)
+        self._files.remove_other_generations(state)
+
     def stop(self) -> None:
-        """Ends the child process; `run` then raises `Unavailable`."""
+        """Ends the child process; `run` and `compact` then raise `Unavailable`."""
         self._stopped.set()
         if self._child is not None:
             self._child.kill()
 
-    def _optimise(self, folder: Path) -> None:
-        command = [sys.executable, "-c", _CHILD, str(folder)]
+    def _in_child(self, script: str, *arguments: str | Path, failure: str) -> None:
+        command = [sys.executable, "-c", script, *map(str, arguments)]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 (nothing of it comes from outside)
         if self._stopped.is_set():
             self._child.kill()
         if self._child.wait() != 0:
-            raise Unavailable("The index could not be optimised; searches stay right, only slower.")
+            raise Unavailable(failure)

@@ -202,14 +202,14 @@ async def test_optimising_changes_no_result_and_keeps_what_is_written_meanwhile(
     await index.close_points(NAME, [p.chunk.id for p in first[:20]], 2, ())
     before = await ask(index, 1), await ask(index, 2)
     copied, go_on = threading.Event(), threading.Event()
-    optimise = qdrant_edge_optimiser.Optimiser._optimise
+    in_child = qdrant_edge_optimiser.Optimiser._in_child
 
-    def slowly(self: qdrant_edge_optimiser.Optimiser, folder: Path) -> None:
+    def slowly(self: qdrant_edge_optimiser.Optimiser, script: str, *arguments: str | Path, failure: str) -> None:
         copied.set()
         go_on.wait()
-        optimise(self, folder)
+        in_child(self, script, *arguments, failure=failure)
 
-    monkeypatch.setattr(qdrant_edge_optimiser.Optimiser, "_optimise", slowly)
+    monkeypatch.setattr(qdrant_edge_optimiser.Optimiser, "_in_child", slowly)
     running = asyncio.create_task(index.optimise(NAME))
     await asyncio.to_thread(copied.wait)
     await index.optimise(NAME)  # one at a time: returns at once
@@ -266,13 +266,13 @@ async def test_a_failed_optimisation_leaves_the_index_as_it_was(
 async def test_an_optimisation_can_be_ended(index: QdrantEdgeIndex, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     await index.insert(NAME, some(150, 1))
     started = threading.Event()
-    optimise = qdrant_edge_optimiser.Optimiser._optimise
+    in_child = qdrant_edge_optimiser.Optimiser._in_child
 
-    def tell(self: qdrant_edge_optimiser.Optimiser, folder: Path) -> None:
+    def tell(self: qdrant_edge_optimiser.Optimiser, script: str, *arguments: str | Path, failure: str) -> None:
         started.set()
-        optimise(self, folder)
+        in_child(self, script, *arguments, failure=failure)
 
-    monkeypatch.setattr(qdrant_edge_optimiser.Optimiser, "_optimise", tell)
+    monkeypatch.setattr(qdrant_edge_optimiser.Optimiser, "_in_child", tell)
     monkeypatch.setattr(qdrant_edge_optimiser, "_CHILD", "import threading; threading.Event().wait()")
     running = asyncio.create_task(index.optimise(NAME))
     await asyncio.to_thread(started.wait)
