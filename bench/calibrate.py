@@ -11,7 +11,7 @@ import sys
 from math import isclose
 from pathlib import Path
 
-from bench.core import data_directory
+from bench.runner import data_directory
 from bench.xquad import NAME, Asked, collection, load
 from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.domain.filters import Filter
