@@ -10,16 +10,31 @@ from typing import Any
 
 import pytest
 
+from ragstone.adapters.redacting_log import RedactingInteractionLog
+from ragstone.adapters.spooled_log import SpooledInteractionLog
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
 from ragstone.domain.errors import NotFound
 from ragstone.domain.interactions import PURGED, CitedChunk, Feedback, Interaction, InteractionFilter
+from ragstone.domain.redaction import Redaction
 from ragstone.ports.interaction_log import InteractionLog
 from tests.fakes.interaction_log import InMemoryInteractionLog
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+def adapters(kind: str, directory: Path) -> InteractionLog:
+    match kind:
+        case "sqlite":
+            return SqliteInteractionLog(directory / "ragstone.db")
+        case "spooled":
+            return SpooledInteractionLog(SqliteInteractionLog(directory / "ragstone.db"), directory / "spool", 2**20)
+        case "redacting":
+            return RedactingInteractionLog(SqliteInteractionLog(directory / "ragstone.db"), Redaction())
+        case _:
+            return InMemoryInteractionLog()
+
+
+@pytest.fixture(params=["sqlite", "spooled", "redacting", "memory"])
 async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[InteractionLog]:
-    adapter: InteractionLog = SqliteInteractionLog(tmp_path / "ragstone.db") if request.param == "sqlite" else InMemoryInteractionLog()
+    adapter = adapters(request.param, tmp_path)
     yield adapter
     await adapter.close()
 

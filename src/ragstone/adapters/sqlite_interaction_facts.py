@@ -29,7 +29,7 @@ _LEARN = (
 def unknown(db: Connection) -> int:
     """The number of the newest interaction if it is not known yet, else 0."""
     newest, known = db.execute("SELECT (SELECT max(number) FROM interactions), (SELECT max(number) FROM interaction_facts)").fetchone()
-    return newest if newest is not None and newest > (known or 0) else 0
+    return int(newest) if newest is not None and newest > (known or 0) else 0
 
 
 def learn(db: Connection, until: int, limit: int) -> bool:
@@ -42,7 +42,7 @@ def learn(db: Connection, until: int, limit: int) -> bool:
         return False
     for statement in _LEARN:
         db.execute(statement, {"after": after, "until": numbers[-1]["number"]})
-    return numbers[-1]["number"] < until
+    return bool(numbers[-1]["number"] < until)
 
 
 def selection(wanted: InteractionFilter, before: int | None) -> tuple[str, list[str | int | float]]:

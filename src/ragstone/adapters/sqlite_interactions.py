@@ -16,7 +16,7 @@ from ragstone.domain.interactions import CitedChunk, Feedback, Interaction, Inte
 
 _Entry = tuple[str, str, str]  # id, collection, body
 _BATCH = 100  # entries of one statement; SQLite takes at least 999 values
-_ROWS = 100  # that one transaction changes besides: appends wait for it
+_ROWS = 25  # that one transaction changes besides: some 6 ms, for which appends wait
 
 
 class SqliteInteractionLog:
@@ -26,11 +26,13 @@ class SqliteInteractionLog:
         self._db = SqliteDatabase(path, synchronous="NORMAL")
         self._waiting: list[tuple[_Entry, asyncio.Future[None]]] = []
         self._writing: asyncio.Future[None] | None = None
+        self._begun = self._ended = 0  # appends, those whose callers gave up included
 
     async def append(self, interaction: Interaction) -> Logged:
         entry = (interaction.id, interaction.collection, codecs.INTERACTION.dump(replace(interaction, feedback=())))
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, written))
+        self._begun += 1
         if self._writing is None:
             self._write_waiting()
         await written
@@ -70,6 +72,10 @@ class SqliteInteractionLog:
         return deleted
 
     async def erase(self, collection: str, path: str) -> int:
+        earlier = self._begun
+        while self._writing is not None and self._ended < earlier:  # these began before, so they are to be changed too
+            await asyncio.wait({self._writing})
+            await asyncio.sleep(0)  # its callback may be still to come
         await self._learn_facts()
         changed = 0
         after: int | None = 0
@@ -111,6 +117,7 @@ class SqliteInteractionLog:
                 written.set_result(None)
             else:
                 written.set_exception(error)
+        self._ended += len(batch)
         self._writing = None
         if self._waiting:  # it came meanwhile
             self._write_waiting()

@@ -47,6 +47,18 @@ class LimitSettings(_Section):
     concurrent_queries: int = Field(default=128, ge=1)
 
 
+class InteractionSettings(_Section):
+    """What is kept of questions and answers, and for how long. The key comes from a file or from the environment."""
+
+    keep_days: float = Field(default=0.0, ge=0, le=36_500, description="0: for ever")
+    redact: dict[str, Literal["drop", "hash"]] = Field(
+        default={}, description="before storing: question, answer, passages, principal, feedback.comment, metadata.<key>"
+    )
+    redact_key: SecretStr | None = None
+    redact_key_file: Path | None = None
+    spool_bytes: int = Field(default=64 * 2**20, ge=0, description="on disk, while the log takes nothing")
+
+
 class Settings(BaseSettings):
     """Built in `main()`, read by bootstrap and entry points only."""
 
@@ -65,6 +77,7 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0, description="of the embedding model; 0: as many as cores")
     generator: Annotated[ExtractiveGenerator | OpenAIGenerator, Field(discriminator="kind")] = ExtractiveGenerator()
     limits: LimitSettings = LimitSettings()
+    interactions: InteractionSettings = InteractionSettings()
 
     @model_validator(mode="after")
     def _loopback_only(self) -> Settings:

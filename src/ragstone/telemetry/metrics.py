@@ -30,6 +30,14 @@ class Metrics:
         )
         self.answers = Counter("ragstone_answers_total", "Questions answered, by outcome.", ("outcome",), registry=self.registry)
         self.interactions_logged = Counter("ragstone_interactions_logged_total", "Interactions stored in the log.", registry=self.registry)
+        self.interactions_deferred = Counter(
+            "ragstone_interactions_deferred_total",
+            "Interactions put into the spool because the log did not take them.",
+            registry=self.registry,
+        )
+        self.interactions_spooled = Gauge(
+            "ragstone_interactions_spooled", "Interactions that wait in the spool now.", registry=self.registry
+        )
         self.queries_waiting = Gauge("ragstone_queries_waiting", "Questions that wait for a free place.", registry=self.registry)
         self.jobs = Counter("ragstone_jobs_total", "Jobs finished since this process began, by state.", ("state",), registry=self.registry)
         self.jobs_pending = Gauge("ragstone_jobs_pending", "Jobs accepted and not finished.", ("collection",), registry=self.registry)
@@ -52,10 +60,10 @@ class Metrics:
             child = self._request_children[key] = self.requests.labels(method, route, str(status))
         child.observe(seconds)
 
-    def answered(self, timings: dict[str, float], *, abstained: bool) -> None:
-        """One question, with its `timings` in milliseconds by phase."""
+    def answered(self, timings: dict[str, float], logged: str, *, abstained: bool) -> None:
+        """One question, with its `timings` in milliseconds by phase, `logged` as stored or deferred."""
         self.answers.labels("abstained" if abstained else "answered").inc()
-        self.interactions_logged.inc()
+        (self.interactions_logged if logged == "stored" else self.interactions_deferred).inc()
         for phase, milliseconds in timings.items():
             child = self._phase_children.get(phase)
             if child is None:

@@ -16,7 +16,7 @@ from ragstone.domain.errors import Gone, InvalidInput, TooLarge
 from ragstone.domain.filters import Filter
 from ragstone.domain.generation import GeneratorIdentity
 from ragstone.domain.ids import new_id
-from ragstone.domain.interactions import Interaction
+from ragstone.domain.interactions import Interaction, Logged
 from ragstone.domain.releases import Release
 from ragstone.domain.retrieval import Passage, RetrievalSettings, SearchQuery
 from ragstone.ports.interaction_log import InteractionLog
@@ -40,6 +40,7 @@ class Question:
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
     answer: AnswerSettings = field(default_factory=AnswerSettings)
     principal: str = "local"
+    replay_of: str | None = None  # the interaction that is asked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class QueryDone:
-    """The last event of a question: the answer, logged as `interaction`."""
+    """The last event of a question: the answer, logged as `interaction`, as it was before redaction."""
 
     interaction: Interaction
     answer: Answer
     passages: tuple[Passage, ...]
     snapshot: Snapshot
     release: Release
+    logged: Logged
 
 
 QueryEvent = PassagesFound | TextDelta | QueryDone
@@ -106,11 +108,7 @@ class Query:
         if answer is None:
             raise AssertionError("an answer's stream ends with AnswerDone")
         timings = {"search": (found - began) * 1e3, "generate": _milliseconds(found), "total": _milliseconds(began)}
-        release = self._release(collection, snapshot, question)
-        interaction = self._interaction(question, collection, snapshot, release, passages, answer, timings)
-        self._snapshots.ensure_not_purged(snapshot, {passage.chunk.path for passage in passages})
-        await self._log.append(interaction)
-        yield QueryDone(interaction, answer, passages, snapshot, release)
+        yield await self.record(question, collection, snapshot, passages, answer, timings)
 
     async def run(self, question: Question) -> QueryDone:
         """The last event of `stream`."""
@@ -119,6 +117,22 @@ class Query:
                 if isinstance(event, QueryDone):
                     return event
         raise AssertionError("a question's stream ends with QueryDone")
+
+    async def record(
+        self,
+        question: Question,
+        collection: Collection,
+        snapshot: Snapshot,
+        passages: tuple[Passage, ...],
+        answer: Answer,
+        timings: dict[str, float],
+    ) -> QueryDone:
+        """Logs an answer. Raises `Gone` when one of its documents was purged meanwhile, and what the log raises."""
+        release = self._release(collection, snapshot, question)
+        interaction = self._interaction(question, collection, snapshot, release, passages, answer, timings)
+        self._snapshots.ensure_not_purged(snapshot, {passage.chunk.path for passage in passages})
+        logged = await self._log.append(interaction)
+        return QueryDone(interaction, answer, passages, snapshot, release, logged)
 
     def _check(self, question: Question) -> None:
         if not question.text.strip():
@@ -183,6 +197,7 @@ class Query:
                 "filter": asdict(question.filter) if question.filter.conditions else {"conditions": ()},
                 "retrieval": _plain(question.retrieval),
                 "answer": _plain(question.answer),
+                **({"replay_of": question.replay_of} if question.replay_of else {}),
             },
             answer=answer_json(answer),
             passages=tuple(passage_json(passage, explain=True) for passage in passages),

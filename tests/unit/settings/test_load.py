@@ -61,3 +61,19 @@ def test_an_unknown_setting_or_a_broken_file_is_refused() -> None:
     Path("ragstone.toml").write_text("port = \n")
     with pytest.raises(InvalidInput, match=r"ragstone\.toml"):
         load_settings()
+
+
+def test_redaction_is_set_in_the_file_and_its_key_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("ragstone.toml").write_text(
+        '[interactions]\nkeep_days = 90\n[interactions.redact]\nquestion = "hash"\nprincipal = "drop"\n"metadata.owner" = "drop"\n'
+    )
+    monkeypatch.setenv("RAGSTONE_INTERACTIONS__REDACT_KEY", "s3cret")
+    settings = load_settings()
+    assert settings.interactions.redact == {"question": "hash", "principal": "drop", "metadata.owner": "drop"}
+    found = {origin.name: (origin.value, origin.source) for origin in origins(settings)}
+    assert found["interactions.keep_days"] == ("90.0", "ragstone.toml")
+    assert "metadata.owner" in found["interactions.redact"][0]
+    assert found["interactions.redact_key"] == ("********", "environment")
+    Path("ragstone.toml").write_text('[interactions.redact]\nquestion = "forget"\n')
+    with pytest.raises(InvalidInput, match="redact"):
+        load_settings()

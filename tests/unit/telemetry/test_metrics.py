@@ -7,7 +7,7 @@ from ragstone.telemetry.metrics import Metrics
 
 def test_names_are_ours_and_two_sets_do_not_meet() -> None:
     first, second = Metrics(), Metrics()
-    first.answered({"search": 1.5, "total": 20.0}, abstained=True)
+    first.answered({"search": 1.5, "total": 20.0}, "deferred", abstained=True)
     names = {metric.name for metric in first.registry.collect()}
     assert all(name.startswith("ragstone_") for name in names)
     text = first.exposition()[0].decode()

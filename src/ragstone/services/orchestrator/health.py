@@ -51,6 +51,7 @@ def routes(context: Context) -> APIRouter:
         """Of this process, and the totals of each collection's head."""
         await follower.refresh()
         context.metrics.queries_waiting.set(context.queries.waiting)
+        context.metrics.interactions_spooled.set(await platform.interactions.deferred())
         content, media_type = context.metrics.exposition()
         return Response(content, media_type=media_type)
 

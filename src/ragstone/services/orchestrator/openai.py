@@ -82,7 +82,7 @@ def routes(context: Context) -> APIRouter:
             return respond(_chunks(stream, asked.model, request_id(request.scope), with_usage=with_usage))
         async with context.queries:
             done = await while_connected(request, platform.query.run(question))
-        context.metrics.answered(dict(done.interaction.timings), abstained=done.answer.abstained)
+        context.metrics.answered(dict(done.interaction.timings), done.logged, abstained=done.answer.abstained)
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": done.answer.text, "refusal": None},
@@ -198,6 +198,7 @@ def _extras(done: QueryDone) -> dict[str, Any]:
         "citations": done.interaction.answer["citations"],
         "snapshot": snapshot_json(done.snapshot),
         "release_id": done.release.id,
+        "logged": done.logged,
     }
 
 

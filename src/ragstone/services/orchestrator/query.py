@@ -55,7 +55,7 @@ def routes(context: Context) -> APIRouter:
             return respond(_events(context, stream, request_id(request.scope), explain=asked.explain))
         async with context.queries:
             done = await while_connected(request, context.platform.query.run(question))
-        context.metrics.answered(dict(done.interaction.timings), abstained=done.answer.abstained)
+        context.metrics.answered(dict(done.interaction.timings), done.logged, abstained=done.answer.abstained)
         return json_response(query_json(done, explain=asked.explain), headers=commit_header(done.snapshot.commit_id))
 
     @router.post(
@@ -81,7 +81,7 @@ async def gated(context: Context, question: Question) -> AsyncGenerator[QueryEve
     async with context.queries, aclosing(context.platform.query.stream(question)) as events:
         async for item in events:
             if isinstance(item, QueryDone):
-                context.metrics.answered(dict(item.interaction.timings), abstained=item.answer.abstained)
+                context.metrics.answered(dict(item.interaction.timings), item.logged, abstained=item.answer.abstained)
             yield item
 
 
@@ -96,7 +96,7 @@ def query_json(done: QueryDone, *, explain: bool) -> dict[str, Any]:
         "release": release_json(done.release),
         "models": interaction.models,
         "timings": interaction.timings,
-        "logged": "stored",
+        "logged": done.logged,
     }
 
 
