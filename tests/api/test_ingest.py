@@ -110,6 +110,18 @@ async def test_if_match_names_the_head(filled: Api) -> None:
         assert (refused.status_code, refused.json()["field"]) == (422 if wrong == "*" else 412, "If-Match")
     assert await everything(filled.platform) == before
     assert (await filled.http.post("/ingest", json=body, headers={"If-Match": f'"{head.id}"'})).status_code == 200
+    other = {**body, "documents": [{"path": "y.txt", "text": "y"}]}  # the head moved, but this does not touch x.txt
+    now = (await filled.http.post("/ingest", json=other, headers={"If-Match": head.id})).json()["job"]["result"]
+    conflict = {**body, "documents": [{"path": "x.txt", "text": "otherwise"}]}
+    for key in ({}, {"Idempotency-Key": "k"}):  # refused at once, and by the job
+        refused = (await filled.http.post("/ingest", json=conflict, headers={"If-Match": head.id, **key})).json()
+        assert refused["status"] == 412
+        assert refused["head"] == {"id": now["commit_id"], "position": now["position"], "seq": now["seq"]}
+        assert refused["conflicts"] == {"paths": ["x.txt"], "count": 1}
+    exact = {**other, "documents": [{"path": "z.txt", "text": "z"}], "exact_head": True}
+    assert (await filled.http.post("/ingest", json=exact, headers={"If-Match": head.id})).status_code == 412
+    rollback = await filled.http.post("/v1/collections/handbook/rollback", json={"to": "head"}, headers={"If-Match": head.id})
+    assert rollback.status_code == 412
     empty = {"collection": "other", "create": True, "documents": [GUIDE]}
     assert (await filled.http.post("/ingest", json=empty, headers={"If-Match": '""'})).status_code == 200
 

@@ -13,11 +13,12 @@ from ragstone.cli.api import Json, url
 from ragstone.cli.ask import AS_OF
 from ragstone.cli.command import command, new_app
 from ragstone.cli.following import follow
-from ragstone.cli.ingest import COLLECTION
+from ragstone.cli.ingest import COLLECTION, IF_MATCH
 from ragstone.cli.loading import author, documents
 from ragstone.cli.output import clean, table, text
 from ragstone.cli.progress import size
 from ragstone.cli.session import Session
+from ragstone.cli.values import if_match_header
 from ragstone.cli.words import commit_name, place
 
 _MESSAGE = Annotated[str, typer.Option("--message", "-m", help="Commit message.")]
@@ -117,9 +118,11 @@ async def delete(
     *,
     prefix: Annotated[list[str] | None, typer.Option(help="Every document whose path begins with this; repeatable.")] = None,
     message: _MESSAGE = "",
+    if_match: IF_MATCH = None,
 ) -> None:
     """Delete documents: one commit. Earlier commits keep them."""
-    await _change(session, collection, {"deletes": [*(paths or ()), *({"prefix": one} for one in prefix or ())], "message": message})
+    change = {"deletes": [*(paths or ()), *({"prefix": one} for one in prefix or ())], "message": message}
+    await _change(session, collection, change, if_match)
 
 
 async def move(
@@ -129,16 +132,18 @@ async def move(
     collection: COLLECTION,
     *,
     message: _MESSAGE = "",
+    if_match: IF_MATCH = None,
 ) -> None:
     """Give a document another path; nothing is embedded."""
-    await _change(session, collection, {"moves": [{"source": source, "target": target}], "message": message})
+    await _change(session, collection, {"moves": [{"source": source, "target": target}], "message": message}, if_match)
 
 
-async def _change(session: Session, collection: str, change: Json) -> None:
+async def _change(session: Session, collection: str, change: Json, if_match: str | None) -> None:
 
     async with session.client() as client:
         body = {"collection": collection, "strict": True, "author": author(), "wait": False, **change}
-        job = await follow(client, (await client.post("/ingest", body))["job"], session.output, "Changing")
+        accepted = await client.post("/ingest", body, headers=if_match_header(if_match))
+        job = await follow(client, accepted["job"], session.output, "Changing")
     show_job(session, job)
 
 

@@ -40,6 +40,7 @@ def problem_of(job: Json) -> Json:
         "detail": result.get("error") or f"Job {job['id']} failed.",
         "failures": result.get("failures") or [],
         "job_id": job["id"],
+        **(result.get("conflict") or {}),
     }
 
 

@@ -13,6 +13,7 @@ from ragstone.cli.following import follow
 from ragstone.cli.ingest import COLLECTION
 from ragstone.cli.output import table, text
 from ragstone.cli.session import Session
+from ragstone.cli.values import if_match_header
 from ragstone.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -123,12 +124,15 @@ async def rollback(
     collection: COLLECTION,
     *,
     message: Annotated[str | None, typer.Option("--message", "-m", help="Commit message.")] = None,
+    if_match: Annotated[
+        str | None, typer.Option(metavar="COMMIT", help="Only if this commit is still the head (7 or more digits).")
+    ] = None,
 ) -> None:
     """Make the documents those of an earlier commit again: a new commit, nothing is embedded."""
 
     async with session.client() as client:
         body = {"to": reference, "message": message, "wait": False}
-        job = (await client.post(url("collections", collection, "rollback"), body))["job"]
+        job = (await client.post(url("collections", collection, "rollback"), body, headers=if_match_header(if_match)))["job"]
         job = await follow(client, job, session.output, "Rolling back")
     show_job(session, job)
 

@@ -21,6 +21,9 @@ from ragstone.domain.errors import InvalidInput
 from ragstone.domain.names import check_collection_name
 
 COLLECTION = Annotated[str, typer.Option("--collection", "-c", help="Name of the collection.")]
+IF_MATCH = Annotated[
+    str | None, typer.Option(metavar="COMMIT", help="Only if nothing that this touches has changed since that commit (7 or more digits).")
+]
 _NOT_DOCUMENTS = ("symlink", "binary")  # left out without being a failure
 _LISTED = 20
 
@@ -48,6 +51,7 @@ async def ingest(
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="No files or directories that match; repeatable.")] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the server has accepted it.")] = False,
     language: Annotated[str | None, typer.Option(help="Language of a collection made by this command.")] = None,
+    if_match: IF_MATCH = None,
 ) -> None:
     """Ingest files and directories: one commit with what is new or changed. The collection is made if it is not there.
 
@@ -56,7 +60,7 @@ async def ingest(
     """
     began = time.monotonic()
     check_collection_name(collection)
-    options = LoadOptions(collection, mirror, prefix, strict, atomic, not no_wait, message, language)
+    options = LoadOptions(collection, mirror, prefix, strict, atomic, not no_wait, message, language, if_match)
     how = ScanOptions(prefix, tuple(include or ()), tuple(exclude or ()), pairs(metadata or (), "--metadata"))
     found = scan(paths, how)
     async with session.client() as client:

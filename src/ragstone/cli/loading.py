@@ -15,6 +15,7 @@ from ragstone.cli.multipart import Form
 from ragstone.cli.output import Output
 from ragstone.cli.progress import bar, size
 from ragstone.cli.scan import Scan
+from ragstone.cli.values import if_match_header
 from ragstone.domain.errors import TooLarge
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ _PAGE = 1000  # documents a listing asks for at once
 _TRIES = 3  # comparisons of a mirror whose collection moves meanwhile
 _OVERHEAD = 1024  # bytes of a document's multipart head, more than enough
 _METADATA_BYTES = 4 * 2**20  # of one request: half of what the server takes
-EMPTY = '""'  # If-Match for a collection without commits
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class LoadOptions:
     wait: bool = True
     message: str = ""
     language: str | None = None
+    if_match: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ async def load(client: Client, found: Scan, options: LoadOptions, limits: Json, 
         try:
             await _send(client, loaded, options, limits, output)
         except ProblemError as error:
-            if error.status != 412 or not options.mirror or attempt == _TRIES:
+            if error.status != 412 or not options.mirror or options.if_match is not None or attempt == _TRIES:
                 raise
             output.note("The collection moved meanwhile; comparing again.")
         else:
@@ -153,13 +154,17 @@ async def _send(client: Client, loaded: Loaded, options: LoadOptions, limits: Js
             f"request's limits ({limits['documents']:,} documents, {size(limits['request_bytes'])}); leave --atomic out to make {len(cut)} commits.",
             field="atomic",
         )
-    head = comparison.commit_id
+    head = if_match_header(comparison.commit_id or "" if options.if_match is None else options.if_match)
     for number, (part, is_last) in enumerate(cut, start=1):
         name = f" part {number} of {len(cut)}" if len(cut) > 1 else ""
         request = _request(options) | {"deletes": comparison.deletes if is_last else []}
         if len(cut) > 1 and options.message:
             request["message"] = f"{options.message} ({number}/{len(cut)})"
-        headers = {"If-Match": head or EMPTY} if options.mirror and (options.wait or number == 1) else {}
+        headers: dict[str, str] = {}
+        if options.mirror and (options.wait or number == 1):
+            headers, request["exact_head"] = head, True
+        elif not options.mirror:  # the parts have no document in common: each is compared with the same commit
+            headers = if_match_header(options.if_match)
         try:
             job = await _one(client, part, request, headers, output, name)
             if options.wait:
@@ -172,7 +177,8 @@ async def _send(client: Client, loaded: Loaded, options: LoadOptions, limits: Js
                 raise
             loaded.refused += failures
             continue
-        head = (job.get("result") or {}).get("commit_id") or head
+        if commit := (job.get("result") or {}).get("commit_id"):
+            head = if_match_header(commit)
         loaded.jobs.append(job)
 
 

@@ -1,9 +1,10 @@
-"""Reading `key=value` from the command line: metadata and filters."""
+"""Reading values from the command line: metadata, filters, the commit of `--if-match`."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,3 +55,12 @@ def _value(text: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return text
     return value if isinstance(value, str | int | float) else text
+
+
+def if_match_header(commit: str | None) -> dict[str, str]:
+    """The header for `--if-match`; an empty string stands for an empty collection. Raises `InvalidInput`."""
+    if commit is None:
+        return {}
+    if not re.fullmatch(r"[0-9a-fA-F]{7,64}|", commit):
+        raise InvalidInput(f"--if-match: {commit[:100]!r} is no commit id; give 7 or more of its digits.", field="if_match")
+    return {"If-Match": f'"{commit}"'}

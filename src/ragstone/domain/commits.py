@@ -78,6 +78,20 @@ class DocumentChange:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadConflict:
+    """Why an If-Match failed: where the head is (None: no commit yet), and which documents the request touches that changed since.
+
+    `paths` are the first of `count`; none when the request touches everything, or when the commit named is not known.
+    """
+
+    head_id: str | None
+    position: int | None
+    seq: int | None
+    paths: tuple[str, ...] = ()
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Tag:
     """A fixed name for a commit. `created_at`: Unix seconds."""
 

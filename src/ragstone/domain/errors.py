@@ -24,6 +24,8 @@ a secret or a server's path.
 
 from __future__ import annotations
 
+from ragstone.domain.commits import HeadConflict
+
 
 class RagstoneError(Exception):
     """Base of every error that ragstone raises on purpose."""
@@ -94,11 +96,15 @@ class Conflict(RagstoneError):
 
 
 class PreconditionFailed(Conflict):
-    """`If-Match` named a commit that is not the head."""
+    """What the request touches has changed since the commit that `If-Match` names. `conflict` tells the head and the documents."""
 
     code = "precondition-failed"
     status = 412
     title = "Precondition failed"
+
+    def __init__(self, message: str, *, conflict: HeadConflict) -> None:
+        super().__init__(message, field="If-Match")
+        self.conflict = conflict
 
 
 class Forbidden(RagstoneError):

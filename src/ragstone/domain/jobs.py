@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ragstone.domain.commits import CommitStats
+from ragstone.domain.commits import CommitStats, HeadConflict
 from ragstone.domain.documents import Metadata
 
 JobState = Literal["queued", "running", "published", "unchanged", "failed"]
@@ -69,7 +69,9 @@ class ChangeRequest:
     """One ingestion, to become one commit.
 
     `mirror`: after the changes, documents not named by a Put are removed (those under `mirror_prefix` only, when given).
-    `rejected`: documents that were refused before the job was accepted. `strict`: one unreadable document fails the whole. `expected_head`: commit id that must be the head (If-Match), else 412.
+    `rejected`: documents that were refused before the job was accepted. `strict`: one unreadable document fails the whole.
+    `expected_head`: commit id since which nothing may have changed that the request touches (If-Match), else 412; empty: there is no
+    commit yet. `exact_head`: nothing at all may have changed since.
     """
 
     changes: tuple[Change, ...]
@@ -77,9 +79,15 @@ class ChangeRequest:
     mirror_prefix: str = ""
     strict: bool = False
     expected_head: str | None = None
+    exact_head: bool = False
     author: str = "anonymous"
     message: str = ""
     rejected: tuple[DocumentFailure, ...] = ()
+
+
+def is_rollback(request: ChangeRequest) -> bool:
+    """Whether it restores an earlier commit."""
+    return any(isinstance(change, Restore) for change in request.changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,7 @@ class JobResult:
     error_code: str | None = None
     error: str | None = None
     status: int = 200
+    conflict: HeadConflict | None = None  # of a failed If-Match
 
 
 @dataclass(frozen=True, slots=True)

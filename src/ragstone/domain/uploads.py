@@ -29,6 +29,7 @@ class IngestRequest:
     mirror_prefix: str = ""
     strict: bool = False
     expected_head: str | None = None
+    exact_head: bool = False
     author: str = "anonymous"
     message: str = ""
 

@@ -75,11 +75,22 @@ class History:
         await self._catalog.collection(name)
         return await self._catalog.tags(name)
 
-    async def rollback(self, name: str, reference: str, *, principal: str = "local", author: str = "local", message: str = "") -> Job:
-        """Queues a new commit whose documents equal those of `reference`; nothing is embedded."""
+    async def rollback(
+        self,
+        name: str,
+        reference: str,
+        *,
+        principal: str = "local",
+        author: str = "local",
+        message: str = "",
+        expected_head: str | None = None,
+    ) -> Job:
+        """Queues a new commit whose documents equal those of `reference`; nothing is embedded. `expected_head`: the commit that must be the head."""
         commit = await self._snapshots.commit(name, reference)
         message = message or f"Roll back to #{commit.position} ({commit.id[:12]})"
-        return await self._ingest.submit_change(name, Restore(commit.id), message, principal=principal, author=author)
+        return await self._ingest.submit_change(
+            name, Restore(commit.id), message, principal=principal, author=author, expected_head=expected_head
+        )
 
     async def _difference(self, collection: Collection, before: Commit | None, after: Commit) -> Difference:
         async with self._snapshots.reading(collection, *(Snapshot.of(commit, was_head=False) for commit in (before, after) if commit)):

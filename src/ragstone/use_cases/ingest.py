@@ -10,9 +10,8 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 
-from ragstone.domain.collections import Collection
 from ragstone.domain.documents import checksum
-from ragstone.domain.errors import Busy, InvalidInput, NotFound, PreconditionFailed, RagstoneError, TooLarge, Unavailable
+from ragstone.domain.errors import Busy, InvalidInput, NotFound, RagstoneError, TooLarge, Unavailable
 from ragstone.domain.ids import new_id
 from ragstone.domain.jobs import TERMINAL, Change, ChangeRequest, DocumentFailure, Job, Progress, Put
 from ragstone.domain.names import check_document_path
@@ -27,6 +26,7 @@ from ragstone.use_cases.admission import Admission
 from ragstone.use_cases.chunk_plan import plan_chunks
 from ragstone.use_cases.index_writer import ChangedDocument, batches, chunk_all
 from ragstone.use_cases.limits import Limits
+from ragstone.use_cases.preconditions import Preconditions, check_form
 from ragstone.use_cases.preparation import Preparation
 from ragstone.use_cases.progress import ProgressBoard, happens
 from ragstone.use_cases.spaces import Spaces
@@ -59,6 +59,7 @@ class Ingest:
         self._progress = progress
         self._limits = limits
         self._admission = Admission(parser, limits)
+        self._preconditions = Preconditions(catalog, versions)
 
     async def submit(self, name: str, request: IngestRequest, *, principal: str = "local", idempotency_key: str | None = None) -> Job:
         """Stores the bytes and the job, durably, and queues it.
@@ -67,23 +68,30 @@ class Ingest:
         `IdempotencyMismatch`, `PreconditionFailed`, `Busy` when too many jobs wait, `StorageFull`.
         """
         collection = await self._catalog.collection(name)
-        await self._check_head(collection, request.expected_head)
+        check_form(request.expected_head)
         if await self._catalog.pending(name) >= self._limits.pending_jobs:
             raise Busy("Too many jobs wait for this collection; try again later.", retry_after=5.0)
         uploads, refused = await self._admit(request)
+        # Only to refuse early: the lease is where it counts. With a key the job may be there already, and have moved the head itself.
+        if request.expected_head is not None and idempotency_key is None:
+            await self._preconditions.check(collection, await asyncio.to_thread(_planned, request, uploads, refused))
         # A client that goes away between the two halves must not leave a job without its bytes.
         return await asyncio.shield(self._store(name, request, uploads, refused, principal, idempotency_key))
 
-    async def submit_change(self, name: str, change: Change, message: str, *, principal: str = "local", author: str = "local") -> Job:
-        """Queues one change that brings no bytes (rollback)."""
-        request = ChangeRequest((change,), author=author, message=message)
+    async def submit_change(
+        self, name: str, change: Change, message: str, *, principal: str = "local", author: str = "local", expected_head: str | None = None
+    ) -> Job:
+        """Queues one change that brings no bytes (rollback). Raises `PreconditionFailed`."""
+        request = ChangeRequest((change,), author=author, message=message, expected_head=expected_head)
+        await self._preconditions.check(await self._catalog.collection(name), request)
         return await self._enqueue(await self._accept(name, new_id(), request, principal, None))
 
     async def plan(self, name: str, request: IngestRequest) -> IngestPlan:
         """What `submit` would do now; changes nothing."""
         collection = await self._catalog.collection(name)
-        await self._check_head(collection, request.expected_head)
         uploads, refused = await self._admit(request)
+        change = await asyncio.to_thread(_planned, request, uploads, refused)
+        await self._preconditions.check(collection, change)
         head = await self._catalog.head(name)
         contents = {upload.path: upload.content for upload in uploads}
 
@@ -91,8 +99,6 @@ class Ingest:
             return contents[put.path]
 
         documents = Preparation(self._versions, self._parser, load)
-        puts = [_put(upload, checksum(upload.content)) for upload in uploads]
-        change = _change_request(request, (*request.moves, *request.deletes, *puts), refused)
         await documents.parse(collection.uid, head.id if head else None, change)
         resolved = await documents.resolve(collection.uid, head.id if head else None, change)
         paths = sorted({*resolved.puts, *resolved.removes})
@@ -151,15 +157,6 @@ class Ingest:
             if finished:
                 return
             await happens(change, 5.0)
-
-    async def _check_head(self, collection: Collection, expected: str | None) -> None:
-        if expected is None:
-            return
-        head = await self._catalog.head(collection.name)
-        if expected != (head.id if head else ""):
-            raise PreconditionFailed(
-                f"If-Match: the head is {head.id if head else 'empty'}, not {expected[:64]}; read it again and decide.", field="If-Match"
-            )
 
     async def _admit(self, request: IngestRequest) -> tuple[list[Upload], list[DocumentFailure]]:
         for delete in request.deletes:
@@ -254,6 +251,12 @@ def _put(upload: Upload, digest: str) -> Put:
     return Put(upload.path, upload.media_type, digest, len(upload.content), upload.metadata)
 
 
+def _planned(request: IngestRequest, uploads: list[Upload], refused: list[DocumentFailure]) -> ChangeRequest:
+    """The change as it would be accepted, its bytes not staged."""
+    puts = [_put(upload, checksum(upload.content)) for upload in uploads]
+    return _change_request(request, (*request.moves, *request.deletes, *puts), refused)
+
+
 def _change_request(request: IngestRequest, changes: tuple[Change, ...], refused: list[DocumentFailure]) -> ChangeRequest:
     return replace(
         ChangeRequest(changes),
@@ -261,6 +264,7 @@ def _change_request(request: IngestRequest, changes: tuple[Change, ...], refused
         mirror_prefix=request.mirror_prefix,
         strict=request.strict,
         expected_head=request.expected_head,
+        exact_head=request.exact_head,
         author=request.author,
         message=request.message,
         rejected=tuple(refused),

@@ -19,6 +19,7 @@ from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.index_writer import ChangedDocument, IndexWriter, WriteStats
 from ragstone.use_cases.lease_guard import LeaseGuard
+from ragstone.use_cases.preconditions import Preconditions
 from ragstone.use_cases.preparation import Preparation, Resolved
 from ragstone.use_cases.progress import ProgressBoard
 from ragstone.use_cases.spaces import Spaces
@@ -56,6 +57,7 @@ class WritePath:
         self._published = published
         self._holder = holder
         self._clock = clock
+        self._preconditions = Preconditions(catalog, versions)
         self._tries: dict[str, int] = {}
 
     async def run(self, collection: str, job_id: str) -> None:
@@ -113,11 +115,7 @@ class WritePath:
     async def _commit(self, job: Job, guard: LeaseGuard, documents: Preparation) -> None:
         """From a held lease to a published commit (or to `unchanged`)."""
         lease, request = guard.lease, job.request
-        if request.expected_head is not None and request.expected_head != (lease.head_id or ""):
-            raise PreconditionFailed(
-                f"If-Match: the head is {lease.head_id or 'empty'}, not {request.expected_head[:64]}; read it again and decide.",
-                field="If-Match",
-            )
+        await self._preconditions.check(lease.collection, request)
         self._progress.phase(job.id, "staging")
         staged, resolved = await self._stage(job, lease, documents)
         if staged is None:
@@ -245,6 +243,7 @@ class WritePath:
             error_code=error.code,
             error=error.message,
             status=error.status,
+            conflict=error.conflict if isinstance(error, PreconditionFailed) else None,
         )
         try:
             await self._catalog.fail(lease, result)

@@ -185,3 +185,22 @@ async def test_purge_asks_for_yes_and_leaves_a_record(filled: Shell) -> None:
     assert (await filled(retention.purge, "a.md", "docs")).status == 1
     assert "Erased a.md from 2 commits" in (await filled(retention.purge, "a.md", "docs", yes=True, reason="a letter")).out
     assert "a letter" in (await filled(retention.purges, "docs")).out
+
+
+async def test_if_match_refuses_a_change_of_what_has_changed_since(filled: Shell, tree: Tree) -> None:
+    [second, first] = (await filled(history.log, "docs", as_json=True)).json["commits"]
+    refused = (await filled(documents.delete, "docs", ["b.md"], if_match=first["id"])).problem
+    assert refused is not None
+    assert (refused["status"], refused["head"]["id"], refused["conflicts"]) == (412, second["id"], {"paths": ["b.md"], "count": 1})
+    moved = await filled(documents.move, "a.md", "c.md", "docs", if_match=first["id"][:7])
+    assert "published" in moved.out
+    for wrong in ("v1", "ü"):
+        assert "--if-match" in str((await filled(documents.delete, "docs", ["c.md"], if_match=wrong)).problem)
+    root = tree("docs", {"b.md": "Otherwise."})
+    for ran in (
+        await filled(ingest, [root], "docs", if_match=first["id"]),
+        await filled(ingest, [root], "docs", if_match=second["id"], mirror=True),
+        await filled(history.rollback, "v1", "docs", if_match=second["id"]),
+    ):
+        assert ran.problem is not None
+        assert ran.problem["status"] == 412

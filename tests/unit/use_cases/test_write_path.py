@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ragstone.domain.documents import ExtractedText
-from ragstone.domain.errors import InternalError, LeaseLost, NotFound, PreconditionFailed, StorageFull, Unavailable
+from ragstone.domain.errors import InternalError, LeaseLost, NotFound, StorageFull, Unavailable
 from ragstone.domain.jobs import Delete, Job, JobResult, Move
 from ragstone.domain.retrieval import Vectors
 from ragstone.domain.spaces import EmbeddingSpace
@@ -121,26 +121,6 @@ async def test_a_chunk_that_only_moved_keeps_its_vector(world: World) -> None:
     embedded = world.embedder.embedded_texts
     job = await run(world, IngestRequest(moves=(Move("a.txt", "b.txt"),)))
     assert (result(job).stats.chunks_embedded, world.embedder.embedded_texts) == (0, embedded)
-
-
-async def test_if_match_refuses_a_head_that_moved(world: World) -> None:
-    first = await run(world, IngestRequest((A,)))
-    await run(world, IngestRequest((B,)))
-    with pytest.raises(PreconditionFailed, match="If-Match"):
-        await world.platform.ingest.submit("docs", IngestRequest((A,), expected_head=result(first).commit_id))
-
-
-async def test_if_match_is_checked_again_under_the_lease(world: World) -> None:
-    first = await run(world, IngestRequest((A,)))
-    ingest = world.platform.ingest
-    jobs = await asyncio.gather(
-        *(
-            ingest.submit("docs", IngestRequest((Upload(f"{n}.txt", b"Text.", "text/plain"),), expected_head=result(first).commit_id))
-            for n in range(2)
-        )
-    )
-    done = [await ingest.wait(job.id, 20) for job in jobs]
-    assert sorted((job.state, result(job).status) for job in done) == [("failed", 412), ("published", 200)]
 
 
 async def test_the_same_idempotency_key_gives_the_same_job(world: World) -> None:

@@ -41,7 +41,7 @@ _MEANING = {
     405: "Method not allowed",
     409: "The state of the collection does not allow it",
     410: "It was pruned, purged or deleted",
-    412: "If-Match does not name the head",
+    412: "What the request touches has changed since the commit of If-Match; see `head` and `conflicts`",
     413: "A limit on size, count or length was exceeded",
     415: "The body's media type is not read here",
     422: "The request is not acceptable as it stands; `field` names what was wrong",

@@ -10,6 +10,7 @@ from ragstone.domain.names import check_tag_name
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, job_response, json_response
 from ragstone.services.orchestrator.documentation import accepted, body, errors
+from ragstone.services.orchestrator.ingest import IfMatch, expected_head
 from ragstone.services.orchestrator.params import CollectionPath, Limit, Reference
 from ragstone.services.orchestrator.schemas import responses
 from ragstone.services.orchestrator.schemas.requests import RollbackBody, TagBody
@@ -89,13 +90,15 @@ def routes(context: Context) -> APIRouter:
         "/rollback",
         summary="Go back to a commit",
         response_model=None,
-        responses={**accepted(responses.JobResponse), **errors(404, 409, 413, 415, 429, 503, 507)},
+        responses={**accepted(responses.JobResponse), **errors(404, 409, 410, 412, 413, 415, 429, 503, 507)},
         openapi_extra=body(RollbackBody),
     )
-    async def rollback(request: Request, collection: CollectionPath) -> Response:
+    async def rollback(request: Request, collection: CollectionPath, if_match: IfMatch = None) -> Response:
         """A new commit whose documents equal the old one's; nothing is embedded. Forward again: roll back to the later commit."""
         asked = await read_json(request, RollbackBody)
-        job = await history.rollback(collection, asked.to, author=asked.author, message=asked.message)
+        job = await history.rollback(
+            collection, asked.to, author=asked.author, message=asked.message, expected_head=expected_head(if_match)
+        )
         return await job_response(context, request, job, wait=asked.wait, within=asked.timeout)
 
     return router

@@ -29,7 +29,12 @@ IdempotencyKey = Annotated[
 ]
 IfMatch = Annotated[
     str | None,
-    Header(description='the commit id that must be the head (quotes optional), `""` for an empty collection; else 412', max_length=200),
+    Header(
+        description='a commit id (quotes optional), or `""` for an empty collection: if a document that this request touches has changed since, '
+        "nothing is done, and a 412 names the head and these documents; a request that touches every document (mirror, rollback) "
+        "conflicts with any newer commit",
+        max_length=200,
+    ),
 ]
 
 
@@ -94,6 +99,7 @@ async def _accept(
         mirror_prefix=options.mirror_prefix,
         strict=options.strict,
         expected_head=expected,
+        exact_head=options.exact_head,
         author=options.author,
         message=options.message,
     )

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from ragstone.domain.commits import HeadConflict
 from ragstone.domain.errors import InvalidInput, RagstoneError
 from ragstone.domain.jobs import DocumentFailure, JobResult
 
@@ -49,13 +50,14 @@ class JobFailed(RagstoneError):
     def __init__(self, job_id: str, result: JobResult) -> None:
         super().__init__(result.error or f"Job {job_id} failed.")
         self.failures = result.failures
+        self.conflict = result.conflict
         self.code = result.error_code or RagstoneError.code
         self.status = result.status if result.status >= 400 else RagstoneError.status
         self.field = result.failures[0].path if result.failures else None
 
 
 def problem(error: RagstoneError, request_id: str) -> dict[str, Any]:
-    """The problem document; `failures` where the error lists documents."""
+    """The problem document; `failures` where the error lists documents, `head` and `conflicts` where If-Match failed."""
     form: dict[str, Any] = {
         "type": f"urn:ragstone:problem:{error.code}",
         "title": _TITLES.get(error.code, error.title),
@@ -65,10 +67,19 @@ def problem(error: RagstoneError, request_id: str) -> dict[str, Any]:
     }
     if error.field is not None:
         form["field"] = error.field
+    conflict: HeadConflict | None = getattr(error, "conflict", None)
+    if conflict is not None:
+        form |= conflict_json(conflict)
     failures: Iterable[DocumentFailure] | None = getattr(error, "failures", None)
     if failures is not None:
         form["failures"] = [asdict(failure) for failure in failures]
     return form
+
+
+def conflict_json(conflict: HeadConflict) -> dict[str, Any]:
+    """The members `head` and `conflicts` of a failed If-Match."""
+    head = None if conflict.head_id is None else {"id": conflict.head_id, "position": conflict.position, "seq": conflict.seq}
+    return {"head": head, "conflicts": {"paths": list(conflict.paths), "count": conflict.count}}
 
 
 def openai_error(error: RagstoneError, request_id: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ragstone.domain.releases import Release
 from ragstone.domain.retrieval import IndexedChunk, RetrievalSettings
 from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.domain.uploads import IngestPlan
+from ragstone.services.orchestrator.problems import conflict_json
 from ragstone.use_cases.history import Difference
 
 Json = dict[str, Any]
@@ -149,6 +150,7 @@ def result_json(result: JobResult) -> Json:
         "error_code": result.error_code,
         "error": result.error,
         "status": result.status,
+        "conflict": conflict_json(result.conflict) if result.conflict else None,
     }
 
 

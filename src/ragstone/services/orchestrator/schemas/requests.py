@@ -84,6 +84,9 @@ class IngestOptions(Body):
     mirror: bool = Field(default=False, description="remove every document that this request does not bring")
     mirror_prefix: str = Field(default="", description="limits `mirror` to paths that begin so")
     strict: bool = Field(default=False, description="one unacceptable document fails the whole request")
+    exact_head: bool = Field(
+        default=False, description="with If-Match: any newer commit is a conflict, not only one that changed what this request touches"
+    )
     dry_run: bool = Field(default=False, description="only tell what would change")
     message: str = Field(default="", max_length=10_000, description="the commit's message")
     author: str = Field(default="anonymous", min_length=1, max_length=200)

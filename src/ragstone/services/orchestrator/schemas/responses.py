@@ -28,6 +28,28 @@ class Failure(Form):
     status: int
 
 
+class Head(Form):
+    """Where a collection's head is."""
+
+    id: str
+    position: int
+    seq: int
+
+
+class Conflicts(Form):
+    """Documents that a request touches and that changed since the commit of its If-Match: how many, and at most 20 of them."""
+
+    paths: list[str]
+    count: int
+
+
+class HeadConflict(Form):
+    """Why an If-Match failed."""
+
+    head: Head | None = Field(description="null: the collection is empty")
+    conflicts: Conflicts
+
+
 class Problem(Form):
     """RFC 9457 problem details. `type` is stable: `urn:ragstone:problem:<code>`."""
 
@@ -37,6 +59,8 @@ class Problem(Form):
     detail: str = Field(description="what is wrong and what to do about it")
     field: str | None = Field(default=None, description="the request field, file or setting that was wrong")
     failures: list[Failure] | None = None
+    head: Head | None = Field(default=None, description="where If-Match failed: the head now")
+    conflicts: Conflicts | None = Field(default=None, description="where If-Match failed")
     request_id: str
 
 
@@ -107,6 +131,7 @@ class JobResult(Form):
     error_code: str | None
     error: str | None
     status: int
+    conflict: HeadConflict | None
 
 
 class Job(Form):
@@ -253,7 +278,7 @@ class QueryResponse(Form):
     release: Release
     models: dict[str, str]
     timings: dict[str, float]
-    logged: Literal["stored"]
+    logged: Literal["stored", "deferred"] = Field(description="deferred: in a local spool; to be read once the log answers again")
 
 
 class Collection(Form):
