@@ -7,24 +7,22 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 
 from ragstone import __version__
-from ragstone.adapters.data_directory import owner
 from ragstone.bootstrap import open_directory
-from ragstone.cli.connection import in_process
-from ragstone.cli.in_process import App
 from ragstone.cli.progress import duration
-from ragstone.cli.pull import ensure_model
 from ragstone.cli.session import Session
 from ragstone.cli.words import commit_name
-from ragstone.domain.errors import DataDirectoryError, InvalidInput
+from ragstone.domain.errors import InvalidInput
+from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.services.orchestrator.app import create_app
 from ragstone.services.orchestrator.memory import settle
+from ragstone.services.orchestrator.views import collection_json
 from ragstone.settings.model import Settings
 from ragstone.telemetry.logging import configure_logging
 from ragstone.use_cases.platform import Platform
@@ -32,14 +30,12 @@ from ragstone.use_cases.platform import Platform
 _GRACE = 10  # seconds that running requests get after the first signal
 
 
-async def run(session: Session, host: str | None, port: int | None) -> None:
-    """Serves until a signal. Raises `InvalidInput` (address), `DataDirectoryError` (owned already)."""
-    settings = session.load_settings(host=host, port=port)
-    _refuse_second(settings)
+async def run(session: Session, settings: Settings, model: Awaitable[EmbeddingModel]) -> None:
+    """Serves until a signal. Raises `InvalidInput` (address), `DataDirectoryError` (owned already), and what loading the model raises."""
     stop = Stop(lambda: session.output.note("Stopping; once more to quit at once."))
     with stop.listening(), listen(settings.host, settings.port) as bound:
         try:
-            await _serve(session, settings.model_copy(update={"port": bound.getsockname()[1]}), url_of(bound), stop, bound)
+            await _serve(session, settings.model_copy(update={"port": bound.getsockname()[1]}), model, stop, bound)
         except asyncio.CancelledError:
             if not stop.asked:
                 raise
@@ -120,14 +116,12 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _serve(session: Session, settings: Settings, url: str, stop: Stop, bound: socket.socket) -> None:
-    began = time.monotonic()
-
+async def _serve(session: Session, settings: Settings, model: Awaitable[EmbeddingModel], stop: Stop, bound: socket.socket) -> None:
+    began, url = time.monotonic(), url_of(bound)
     configure_logging("WARNING")
-    await ensure_model(settings, session.output)
-    async with open_directory(settings) as (platform, announce):
+    async with open_directory(settings, embedder=await model) as (platform, announce):
         app = create_app(platform, settings)
-        loaded = await _loaded(platform, app, settings, url)
+        loaded = await _loaded(platform, settings, url)
 
         def ready() -> None:
             announce(url)
@@ -138,19 +132,9 @@ async def _serve(session: Session, settings: Settings, url: str, stop: Stop, bou
         await stop.server.serve([bound])
 
 
-def _refuse_second(settings: Settings) -> None:
-
-    running = owner(settings.data_dir)
-    if running is not None and running.url is not None:
-        raise DataDirectoryError(
-            f"ragstone runs for this data directory already, at {running.url}; use that one, stop it, or name another with --data-dir.",
-            field="data_dir",
-        )
-
-
-async def _loaded(platform: Platform, app: App, settings: Settings, url: str) -> dict[str, Any]:
-    async with in_process(app) as client:
-        collections = (await client.get("/v1/collections"))["collections"]
+async def _loaded(platform: Platform, settings: Settings, url: str) -> dict[str, Any]:
+    catalog = platform.adapters.catalog
+    collections = [collection_json(one, await catalog.head(one.name)) for one in await catalog.collections()]
     model, generator = platform.embedder.identity, platform.query.generator
     kept = ("name", "documents", "chunks", "head")
     return {

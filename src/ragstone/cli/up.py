@@ -22,6 +22,10 @@ async def up(
     port: Annotated[int | None, typer.Option(help="Port; 0: any free one.")] = None,
 ) -> None:
     """Run ragstone here: API, worker and docs page, on 127.0.0.1. Ctrl-C stops it, twice at once."""
-    from ragstone.cli.serving import run
+    from ragstone.cli.start import load_model
 
-    await run(session, host, port)
+    settings = session.load_settings(host=host, port=port)
+    loading = await load_model(settings, session.output)
+    from ragstone.cli.serving import run  # the web framework is imported while the model is being loaded
+
+    await run(session, settings, loading)
