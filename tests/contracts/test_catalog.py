@@ -12,7 +12,7 @@ import pytest
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.domain.collections import Lease
 from ragstone.domain.commits import Commit, CommitStats
-from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound
+from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound, Unavailable
 from ragstone.domain.jobs import ChangeRequest, Delete, DocumentFailure, Job, JobResult, Move, Put, Restore
 from ragstone.domain.retention import Keep, Purge
 from ragstone.domain.spaces import Bm25Settings, ChunkerSettings, EmbeddingSpace, ModelIdentity
@@ -649,3 +649,17 @@ async def test_every_attempt_is_known_with_its_state(catalog: Catalog) -> None:
 async def test_a_catalog_that_is_whole_has_nothing_to_tell(catalog: Catalog) -> None:
     await published(catalog, 1)
     assert await catalog.check() == []
+
+
+async def test_a_rollback_is_not_published_while_a_purge_is_begun(catalog: Catalog) -> None:
+    first = await published(catalog, 1)
+    begun = await catalog.begin_purge(purge(1, "a"))
+    await catalog.accept(replace(job(2), request=ChangeRequest((Restore(first.id),))))
+    lease = await catalog.acquire("job-0002", "h", 30.0)
+    with pytest.raises(Unavailable):
+        await publish(catalog, lease)
+    assert await catalog.attempt("docs", lease.attempt) == "active"
+    await catalog.finish_purge(replace(begun, state="done"))
+    assert (await publish(catalog, lease)).position == 2
+    await catalog.begin_purge(purge(2, "a"))
+    assert (await published(catalog, 3)).position == 3

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, Tag
-from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound
-from ragstone.domain.jobs import TERMINAL, Job, JobResult, JobState, Put, Restore
-from ragstone.domain.retention import Keep, Pruning, Purge
+from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound, Unavailable
+from ragstone.domain.jobs import TERMINAL, Job, JobResult, JobState, Put, Restore, is_rollback
+from ragstone.domain.retention import PURGING, Keep, Pruning, Purge
 from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.ports.catalog import AttemptState, KnownState
 
@@ -187,6 +187,8 @@ class InMemoryCatalog:
             raise LeaseLost("the head moved; the attempt cannot be published.")
         if state.collection.spaces_version != lease.collection.spaces_version:
             raise LeaseLost("the collection's embedding spaces changed; the attempt cannot be published.")
+        if any(purge.state == "begun" for purge in state.purges) and is_rollback(state.jobs[lease.job_id].request):
+            raise Unavailable(PURGING, retry_after=1.0)
         if (commit.seq, commit.collection, commit.job_id) != (lease.attempt, lease.collection.name, lease.job_id):
             raise InternalError("the commit record does not belong to the lease.")
         created_at = max(self._clock(), head.created_at if head else 0.0)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from sqlite3 import Connection
 
-from ragstone.adapters import codecs, sqlite_commits, sqlite_jobs
+from ragstone.adapters import codecs, sqlite_commits, sqlite_jobs, sqlite_retention
 from ragstone.domain.collections import Lease
 from ragstone.domain.commits import Commit
-from ragstone.domain.errors import Busy, Conflict, InternalError, LeaseLost, NotFound
-from ragstone.domain.jobs import TERMINAL, JobResult, JobState
+from ragstone.domain.errors import Busy, Conflict, InternalError, LeaseLost, NotFound, Unavailable
+from ragstone.domain.jobs import TERMINAL, JobResult, JobState, is_rollback
+from ragstone.domain.retention import PURGING
 from ragstone.ports.catalog import AttemptState, KnownState
 
 _GAP = "state = 'aborted' AND retired = 0"  # as in the index
@@ -119,6 +120,8 @@ def publish(db: Connection, lease: Lease, commit: Commit, result: JobResult, now
         raise LeaseLost("the collection's embedding spaces changed; the attempt cannot be published.")
     if sqlite_jobs.job_row(db, lease.job_id)["state"] in TERMINAL:
         raise LeaseLost("the job is done already; the attempt cannot be published.")
+    if sqlite_retention.purging(db, collection.uid) and is_rollback(sqlite_jobs.job(db, lease.job_id).request):
+        raise Unavailable(PURGING, retry_after=1.0)
     if (commit.seq, commit.collection, commit.job_id) != (lease.attempt, collection.name, lease.job_id):
         raise InternalError("the commit record does not belong to the lease.")
     stored = replace(

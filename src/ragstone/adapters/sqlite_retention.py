@@ -38,6 +38,11 @@ def begin_purge(db: Connection, purge: Purge) -> Purge:
     return purge
 
 
+def purging(db: Connection, uid: str) -> bool:
+    """Whether a purge is begun and not done."""
+    return db.execute("SELECT 1 FROM purges WHERE uid = ? AND state = 'begun'", (uid,)).fetchone() is not None
+
+
 def finish_purge(db: Connection, purge: Purge) -> None:
     """See the port."""
     values = (purge.state, codecs.PURGE.dump(purge), purge.id)

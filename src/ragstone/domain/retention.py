@@ -9,6 +9,9 @@ from typing import Literal
 from ragstone.domain.commits import Commit
 
 
+PURGING = "A document is being purged, which a rollback might bring back; roll back again when that is done."
+
+
 @dataclass(frozen=True, slots=True)
 class Keep:
     """Which commits stay besides the head, the tagged ones and the targets of rollbacks that wait: all that either rule keeps.

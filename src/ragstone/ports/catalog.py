@@ -31,6 +31,7 @@ class Catalog(Protocol):
       `LeaseLost` otherwise. `fail(lease, result)`: attempt aborted, job terminal in state failed.
     - `publish(lease, commit, result)`: attempt active, head is the lease's, spaces_version is the lease's, job not terminal -> inserts the commit (its `gaps`, `position` and `created_at` are
       set by the catalog; the stored one is returned), moves the head, job published with its result (position filled in), attempt published, lease freed. Else `LeaseLost`.
+      A rollback, while a purge of the collection is begun and not done, raises `Unavailable`: it would bring back what is being erased.
     - `release(job_id)` sets a running job without an active attempt back to queued. `requeue_orphans()` (at start of the only process): aborts every active
       attempt, frees leases, sets running jobs to queued; returns the queued jobs, oldest first.
     - `head` is None before the first commit. `commit` takes a full id or a unique prefix of at least 7 digits, and raises `NotFound` / `InvalidInput` (ambiguous). When several commits share an id (a rollback can

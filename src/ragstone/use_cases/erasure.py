@@ -60,18 +60,15 @@ class Erasure:
         head = await self._catalog.head(name)
         if head is None or not (await self._holding(collection, path) or await self._logged(name, path)):
             raise NotFound(f"no commit of collection {name!r} and no logged answer holds {path[:200]!r}.", field="path")
-        same: tuple[str, ...] = ()
-        seq = head.seq
-        if (await self._versions.infos(collection.uid, head.id, [path])).get(path) is not None:
-            same = await self._same_content(collection, head, path)
-            seq = await self._delete(name, path, principal)
+        same = await self._same_content(collection, head, path)
         async with self._maintenance.exclusive(name):
-            record = Purge(new_id(), name, path, seq, principal, reason, "begun", time.time(), same_content=same)
-            begun = await self._catalog.begin_purge(record)
+            record = Purge(new_id(), name, path, await self._deleted(collection, path, principal), principal, reason, "begun", time.time())
+            begun = await self._catalog.begin_purge(replace(record, same_content=same))
             if begun.id != record.id:  # an earlier one, of an earlier seq, that was cut short
                 await self._erase(collection, begun)
-                begun = await self._catalog.begin_purge(record)
-            return await self._erase(collection, begun)
+                begun = await self._catalog.begin_purge(replace(record, same_content=same))
+            # From here no rollback is published; one that was before may have brought the document back.
+            return await self._erase(collection, replace(begun, seq=await self._deleted(collection, path, principal)))
 
     async def resume(self) -> None:
         """Finishes what an earlier process began."""
@@ -109,9 +106,12 @@ class Erasure:
         await self._catalog.finish_purge(done)
         return done
 
-    async def _delete(self, name: str, path: str, principal: str) -> int:
-        """Deletes the document from the head; the seq of the first commit without it."""
-        job = await self._ingest.submit_change(name, Delete(path), f"Purge {path}", principal=principal, author=principal)
+    async def _deleted(self, collection: Collection, path: str, principal: str) -> int:
+        """The seq of a commit from which on the document is not in the head; it is deleted if need be."""
+        head = await self._catalog.head(collection.name)
+        if head is None or path not in await self._versions.infos(collection.uid, head.id, [path]):
+            return head.seq if head else 0
+        job = await self._ingest.submit_change(collection.name, Delete(path), f"Purge {path}", principal=principal, author=principal)
         job = await self._ingest.wait(job.id, _DELETED_WITHIN)
         if job.state not in TERMINAL:
             raise Unavailable("The document's deletion waits for older jobs; purge it again when they are done.", retry_after=60.0)
@@ -142,10 +142,10 @@ class Erasure:
 
     async def _same_content(self, collection: Collection, head: Commit, path: str) -> tuple[str, ...]:
         """Other documents of the head with the very same bytes."""
-        checksum = (await self._versions.infos(collection.uid, head.id, [path]))[path].checksum
+        known = await self._versions.infos(collection.uid, head.id, [path])
         found: list[str] = []
         after = ""
-        while page := await self._versions.documents(collection.uid, head.id, after=after, limit=_PAGE):
-            found += [info.path for info in page if info.checksum == checksum and info.path != path]
+        while known and (page := await self._versions.documents(collection.uid, head.id, after=after, limit=_PAGE)):
+            found += [info.path for info in page if info.checksum == known[path].checksum and info.path != path]
             after = page[-1].path
         return tuple(found)

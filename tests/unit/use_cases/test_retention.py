@@ -11,7 +11,7 @@ import pytest
 from ragstone.domain.commits import OPEN
 from ragstone.domain.errors import Gone, InvalidInput, NotFound, Unavailable
 from ragstone.domain.jobs import Job
-from ragstone.domain.retention import Keep
+from ragstone.domain.retention import Keep, Purge
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.use_cases import retention
 from ragstone.use_cases.query import Question
@@ -201,3 +201,33 @@ async def test_an_answer_that_was_read_before_the_purge_is_not_logged(world: Wor
     with pytest.raises(Gone, match="while it was read"):
         async for _ in asking:
             pass
+
+
+async def test_a_rollback_does_not_bring_a_purged_document_back(world: World) -> None:
+    await ingest(world, a=CANARY, b="Nothing to see.")
+    await ingest(world, b="Still nothing.")
+    await world.platform.erasure.purge("docs", "a.txt")
+    await finished(world, await world.platform.history.rollback("docs", "#1"))
+    assert await texts(world, "head") == ["Nothing to see."]
+    assert await points(world) == 3
+
+
+async def test_a_rollback_that_races_with_a_purge_is_erased_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ingest(world, a=CANARY, b="Nothing to see.")
+    catalog = world.platform.adapters.catalog
+    begin = catalog.begin_purge
+    raced = False
+
+    async def late(record: Purge) -> Purge:
+        nonlocal raced
+        if not raced:  # the deletion is published, the purge is not begun yet
+            raced = True
+            await finished(world, await world.platform.history.rollback("docs", "#1"))
+        return await begin(record)
+
+    monkeypatch.setattr(catalog, "begin_purge", late)
+    record = await world.platform.erasure.purge("docs", "a.txt")
+    assert (record.seq, record.commits) == (4, 2)
+    assert await texts(world, "head") == ["Nothing to see."]
+    with pytest.raises(Gone):
+        await world.platform.documents.get("docs", "a.txt", as_of="#3")
