@@ -259,6 +259,157 @@ async def test_repositories_are_apart_and_deletion_is_whole(store: VersionStore)
         await store.read(REPO, commit, "a")
 
 
+async def history(store: VersionStore) -> list[str]:
+    """Five commits, each the parent of the next; `main` at the last. `gone.md` lives in the second to the fourth."""
+    commits = [await stage(store, 1, None, document("a"), document("b"), document("stays", "as it is"))]
+    commits.append(await stage(store, 2, commits[-1], document("gone.md", "first", metadata={"owner": "x"}), document("a", "a2")))
+    commits.append(await stage(store, 3, commits[-1], document("gone.md", "second"), document("a", "a3")))
+    commits.append(await stage(store, 4, commits[-1], document("a", "a4"), removes=("b",)))
+    commits.append(await stage(store, 5, commits[-1], document("a", "a5"), removes=("gone.md",)))
+    for attempt, commit in enumerate(commits, start=1):
+        await store.advance(REPO, commit, attempt)
+    return commits
+
+
+async def contents(store: VersionStore, commit: str) -> dict[str, StoredDocument]:
+    return {path: await store.read(REPO, commit, path) for path in await paths(store, commit)}
+
+
+async def test_a_forgotten_document_is_in_none_of_its_commits_and_all_else_stays(store: VersionStore) -> None:
+    commits = await history(store)
+    before = [await contents(store, commit) for commit in commits]
+    assert await store.forget(REPO, "gone.md", [*commits, "0" * 40, "not-hexadecimal"]) == 3
+    for commit, held in zip(commits, before, strict=True):
+        held.pop("gone.md", None)
+        assert await contents(store, commit) == held
+        assert await store.count(REPO, commit) == len(held)
+        assert await store.infos(REPO, commit, ["gone.md", "a"]) == {"a": held["a"].info}
+        for read in (store.read, store.extracted):
+            with pytest.raises(NotFound):
+                await read(REPO, commit, "gone.md")
+    assert await store.diff(REPO, commits[1], commits[2]) == [DocumentChange("a", "changed")]
+    assert await store.diff(REPO, commits[3], commits[4]) == [DocumentChange("a", "changed")]
+    assert await store.forget(REPO, "gone.md", commits) == 0
+    assert await store.main(REPO) == commits[-1]
+
+
+async def test_several_documents_may_be_forgotten_one_after_another(store: VersionStore) -> None:
+    commits = await history(store)
+    assert await store.forget(REPO, "gone.md", commits[:3]) == 2
+    assert await store.forget(REPO, "a", commits) == 5
+    assert await store.forget(REPO, "never", commits) == 0
+    assert [await paths(store, commit) for commit in commits] == [
+        ["b", "stays"],
+        ["b", "stays"],
+        ["b", "stays"],
+        ["gone.md", "stays"],
+        ["stays"],
+    ]
+    assert await store.forget(REPO, "stays", commits[4:]) == 1
+    assert await contents(store, commits[4]) == {}
+    assert await store.count(REPO, commits[4]) == 0
+
+
+async def test_nothing_brings_a_forgotten_document_back(store: VersionStore) -> None:
+    commits = await history(store)
+    await store.forget(REPO, "gone.md", commits)
+    on_it = await stage(store, 6, commits[3], document("new"))
+    assert await paths(store, on_it) == ["a", "new", "stays"]
+    assert await store.count(REPO, on_it) == 3
+    assert await store.diff(REPO, commits[3], on_it) == [DocumentChange("new", "added")]
+    back = await store.restore(REPO, 7, commits[4], commits[2], author="a", message="back", metadata={})
+    assert back is not None
+    assert await paths(store, back) == ["a", "b", "stays"]
+    assert await store.count(REPO, back) == 3
+    await store.advance(REPO, back, 7)  # it descends from the commit that was main, whatever is read in it
+    assert await store.main(REPO) == back
+    again = await stage(store, 8, back, document("gone.md", "anew"))
+    assert (await store.read(REPO, again, "gone.md")).content == b"anew"
+    assert "gone.md" not in await paths(store, commits[2])
+
+
+async def test_the_same_bytes_at_another_path_stay(store: VersionStore) -> None:
+    commit = await stage(store, 1, None, document("one", "the same"), document("two", "the same"))
+    await store.forget(REPO, "one", [commit])
+    await store.collect(REPO, [commit])
+    assert (await store.read(REPO, commit, "two")).content == b"the same"
+
+
+async def test_collecting_keeps_what_is_kept_and_the_branches(store: VersionStore) -> None:
+    commits = await history(store)
+    waiting = await stage(store, 6, commits[-1], document("waiting"))
+    before = {commit: await contents(store, commit) for commit in [*commits, waiting]}
+    would = await store.collectable(REPO, [commits[1]])
+    assert await store.collect(REPO, [commits[1], "0" * 40]) > 0
+    assert would > 0
+    for commit in (commits[1], commits[4], waiting):
+        assert await contents(store, commit) == before[commit]
+        assert await store.count(REPO, commit) == len(before[commit])
+    assert await store.diff(REPO, commits[1], commits[4])
+    for gone in (commits[0], commits[2], commits[3]):
+        for call in (
+            store.read(REPO, gone, "a"),
+            store.extracted(REPO, gone, "a"),
+            store.infos(REPO, gone, ["a"]),
+            store.documents(REPO, gone),
+            store.count(REPO, gone),
+            store.diff(REPO, gone, commits[4]),
+            store.diff(REPO, commits[1], gone),
+            store.restore(REPO, 9, commits[4], gone, author="a", message="m", metadata={}),
+        ):
+            with pytest.raises(NotFound):
+                await call
+    assert await store.attempts(REPO) == [6]
+    assert await store.collectable(REPO, [commits[1]]) == await store.collect(REPO, [commits[1]]) == 0
+    assert await store.collect(REPO, []) > 0
+    assert await contents(store, commits[4]) == before[commits[4]]
+
+
+async def test_the_order_of_collected_commits_is_still_known(store: VersionStore) -> None:
+    commits = await history(store)
+    aside = await stage(store, 6, commits[1], document("aside"))
+    await store.collect(REPO, [])
+    await store.advance(REPO, commits[0])  # far behind main: nothing
+    assert await store.main(REPO) == commits[4]
+    with pytest.raises(Conflict):
+        await store.advance(REPO, aside)
+    later = await stage(store, 7, commits[4], document("later"))
+    await store.advance(REPO, later, 7)
+    assert await store.main(REPO) == later
+    with pytest.raises(NotFound):
+        await store.advance(REPO, "0" * 40)
+
+
+async def test_collecting_an_empty_repository_is_fine(store: VersionStore) -> None:
+    assert await store.collectable(REPO, []) == await store.collect(REPO, []) == 0
+    assert await store.forget(REPO, "a", []) == 0
+    with pytest.raises(NotFound):
+        await store.collect("absent", [])
+    commit = await stage(store, 1, None, document("a"))
+    await store.drop_attempts(REPO, [1])
+    assert await store.collect(REPO, []) > 0
+    with pytest.raises(NotFound):
+        await store.read(REPO, commit, "a")
+    assert await paths(store, await stage(store, 2, None, document("a"))) == ["a"]
+
+
+async def test_readers_and_writers_go_on_while_it_is_collected(store: VersionStore) -> None:
+    commits = await history(store)
+    before = await contents(store, commits[1])
+    for round_ in range(3):
+        results = await asyncio.gather(
+            store.collect(REPO, [commits[1]]),
+            *(stage(store, 10 * round_ + i, commits[4], document(f"new/{i}", f"{round_}")) for i in range(20, 26)),
+            *(contents(store, commits[1]) for _ in range(10)),
+            store.collect(REPO, [commits[1], commits[4]]),
+        )
+        assert list(results[7:17]) == [before] * 10
+        for i, commit in enumerate(results[1:7], start=20):
+            assert isinstance(commit, str)
+            assert (await store.read(REPO, commit, f"new/{i}")).content == f"{round_}".encode()
+    assert await contents(store, commits[1]) == before
+
+
 async def test_hostile_author_message_and_metadata_are_stored_harmlessly(store: VersionStore) -> None:
     for attempt, author in enumerate(["", "<>", "a\nparent 0", "x\0y <b> <c>", "\ud83d", "ü" * 500], start=1):
         commit = await store.stage(

@@ -18,6 +18,8 @@ from dulwich.errors import FileFormatException, NotGitRepository
 
 from ragstone.adapters import git_tree
 from ragstone.adapters.durable_files import sync_directory
+from ragstone.adapters.git_collecting import collect, collectable
+from ragstone.adapters.git_forgetting import forget
 from ragstone.adapters.git_repository import About, GitRepository
 from ragstone.adapters.git_verification import unreadable
 from ragstone.domain.commits import DocumentChange
@@ -108,23 +110,28 @@ class GitVersionStore:
 
         def work() -> dict[str, DocumentInfo]:
             repository = self._repository(repo)
-            found = git_tree.find(repository.blob, repository.root(commit), wanted)
+            with repository.reading(commit):
+                found = git_tree.find(repository.blob, repository.root(commit), wanted)
             return {path: git_tree.info(line) for path, line in found.items()}
 
         return await self._run(work)
 
     async def read(self, repo: str, commit: str, path: str) -> StoredDocument:
         def work() -> StoredDocument:
-            repository, line = self._find(repo, commit, path)
-            content, text = git_tree.content_and_text(line)
-            return StoredDocument(git_tree.info(line), repository.blob(content), git_tree.decode_text(repository.blob(text)))
+            repository = self._repository(repo)
+            with repository.reading(commit):
+                line = _line(repository, commit, path)
+                content, text = git_tree.content_and_text(line)
+                return StoredDocument(git_tree.info(line), repository.blob(content), git_tree.decode_text(repository.blob(text)))
 
         return await self._run(work)
 
     async def extracted(self, repo: str, commit: str, path: str) -> ExtractedText:
         def work() -> ExtractedText:
-            repository, line = self._find(repo, commit, path)
-            return git_tree.decode_text(repository.blob(git_tree.content_and_text(line)[1]))
+            repository = self._repository(repo)
+            with repository.reading(commit):
+                text = git_tree.content_and_text(_line(repository, commit, path))[1]
+                return git_tree.decode_text(repository.blob(text))
 
         return await self._run(work)
 
@@ -142,6 +149,18 @@ class GitVersionStore:
 
     async def diff(self, repo: str, before: str | None, after: str) -> list[DocumentChange]:
         return await self._run(lambda: self._repository(repo).diff(before, after))
+
+    async def forget(self, repo: str, path: str, commits: Collection[str]) -> int:
+        wanted = list(commits)
+        return await self._run(lambda: forget(self._repository(repo), path, wanted))
+
+    async def collect(self, repo: str, kept: Collection[str]) -> int:
+        wanted = list(kept)
+        return await self._run(lambda: collect(self._repository(repo), wanted))
+
+    async def collectable(self, repo: str, kept: Collection[str]) -> int:
+        wanted = list(kept)
+        return await self._run(lambda: collectable(self._repository(repo), wanted))
 
     async def verify(self, repo: str, commits: Collection[str]) -> list[str]:
         wanted = list(commits)
@@ -170,13 +189,6 @@ class GitVersionStore:
                 self._open[repo] = GitRepository(path)
             return self._open[repo]
 
-    def _find(self, repo: str, commit: str, path: str) -> tuple[GitRepository, bytes]:
-        repository = self._repository(repo)
-        found = git_tree.find(repository.blob, repository.root(commit), [path])
-        if path not in found:
-            raise NotFound(f"there is no document {path[:200]!r} in this commit.", field="path")
-        return repository, found[path]
-
     def _listing(self, repo: str, commit: str) -> Listing:
         """The commit's documents in order; kept a while, because pages are asked for one after another."""
         repository = self._repository(repo)
@@ -185,7 +197,8 @@ class GitVersionStore:
             if root in self._listings:
                 self._listings.move_to_end(root)
                 return self._listings[root]
-        listing = git_tree.lines(repository.blob, root)
+        with repository.reading(commit):
+            listing = git_tree.lines(repository.blob, root)
         with self._lock:
             self._listings[root] = listing
             while len(self._listings) > _LISTINGS or sum(map(len, self._listings.values())) > _LISTED_DOCUMENTS:
@@ -200,6 +213,13 @@ class GitVersionStore:
                 objects.merge_packs()
         except (NotFound, OSError, DataDirectoryError):
             return
+
+
+def _line(repository: GitRepository, commit: str, path: str) -> bytes:
+    found = git_tree.find(repository.blob, repository.root(commit), [path])
+    if path not in found:
+        raise NotFound(f"there is no document {path[:200]!r} in this commit.", field="path")
+    return found[path]
 
 
 def _translated(work: Callable[[], T]) -> T:

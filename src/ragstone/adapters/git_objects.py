@@ -1,24 +1,42 @@
-"""Durable reading and writing of Git objects in one bare repository: each write is one pack, and packs are merged now and then (ADR 0004)."""
+"""Durable reading and writing of Git objects in one bare repository: each write is one pack, and packs are merged now and then (ADR 0004).
+
+Dropping files is all or nothing: which ones is written down first, and finished when the repository is next opened (ADR 0010).
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from dulwich.object_format import DEFAULT_OBJECT_FORMAT
 from dulwich.object_store import DiskObjectStore
-from dulwich.objects import ObjectID, ShaFile
+from dulwich.objects import ObjectID, ShaFile, sha_to_hex
 from dulwich.pack import Pack, full_unpacked_object, write_pack_data, write_pack_index
 
-from ragstone.adapters.durable_files import sync_directory
+from ragstone.adapters.durable_files import sync_directory, write_durably
 from ragstone.domain.errors import DataDirectoryError
 
 _PACKS_AT_MOST = 16  # beyond, small ones are merged: a look-up may have to ask every pack
 _GROWTH = 2  # a pack is left alone if it is larger than this many times all smaller ones: each object is rewritten O(log n) times
 _COMPRESSION = 1  # zlib level: text shrinks nearly as well as at 6, twice as fast
+
+
+_DOOMED = "info/ragstone-doomed"  # files about to be removed, a line each, relative to the directory of objects
+_PACK_ENDS, _INDEX_ENDS, _INDEX_ENTRY = 32, 1072, 28  # bytes of header and trailer; of each object in the index
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Some objects of a repository: bytes that they would take alone in one pack, and whether there are others."""
+
+    size: int
+    others: bool
 
 
 class GitObjects:
@@ -45,6 +63,11 @@ class GitObjects:
                 cause = type(error).__name__
         # Raised out here, so that it holds no frame of dulwich's: they point into the mapped pack, which then could not be closed.
         raise DataDirectoryError(f"the version store is damaged: an object is broken ({cause}); restore it from a backup.")
+
+    def hold(self, object_id: bytes) -> bool:
+        """Whether the object is there."""
+        with self._lock:
+            return ObjectID(object_id) in self._store
 
     def write(self, objects: Sequence[ShaFile]) -> None:
         """Stores objects, each once."""
@@ -77,6 +100,67 @@ class GitObjects:
         finally:
             self._merging.release()
 
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """No packs are merged meanwhile."""
+        with self._merging:
+            yield
+
+    def files(self) -> dict[Path, int]:
+        """Every file that holds objects or helps to find them, with its size in bytes."""
+        packs = [file for file in (self._directory / "pack").iterdir() if not file.name.startswith("tmp")]
+        return {file: file.stat().st_size for file in [*packs, *self._loose()]}
+
+    def own(self, file: Path) -> bool:
+        """Whether a file belongs to a pack that was written here, and not by Git."""
+        return re.fullmatch(r"pack-[0-9a-f]{32}", file.stem) is not None
+
+    def measure(self, wanted: Collection[bytes]) -> Measured:
+        """See `Measured`; of objects that Git packed as differences, about."""
+        counted: set[bytes] = set()
+        size = _PACK_ENDS + _INDEX_ENDS
+        others = False
+        for index in sorted((self._directory / "pack").glob("*.idx")):
+            pack = Pack(str(index.with_suffix("")), object_format=DEFAULT_OBJECT_FORMAT)
+            try:
+                entries = sorted((offset, sha_to_hex(name)) for name, offset, _ in pack.index.iterentries())
+            finally:
+                pack.close()
+            ends = [*(offset for offset, _ in entries[1:]), index.with_suffix(".pack").stat().st_size - _PACK_ENDS // 2]
+            for (offset, object_id), end in zip(entries, ends, strict=True):
+                others = others or object_id not in wanted
+                if object_id in wanted and object_id not in counted:
+                    counted.add(object_id)
+                    size += end - offset + _INDEX_ENTRY
+        for file in self._loose():
+            object_id = ObjectID((file.parent.name + file.name).encode())
+            others = others or object_id not in wanted
+            if object_id in wanted and object_id not in counted:
+                size += file.stat().st_size + _INDEX_ENTRY
+        return Measured(size if counted else 0, others)
+
+    def copy(self, wanted: Collection[bytes]) -> Path | None:
+        """Writes a pack of these objects, one by one in memory; its path without suffix, None for no objects. Raises `KeyError`."""
+        return self._write_pack((self._object(object_id) for object_id in sorted(wanted)), len(wanted)) if wanted else None
+
+    def drop(self, files: Sequence[Path]) -> None:
+        """Removes files of packs and loose objects: all of them, also if the process ends meanwhile."""
+        marker = self._directory / _DOOMED
+        marker.parent.mkdir(exist_ok=True)
+        names = "".join(f"{file.relative_to(self._directory)}\n" for file in files)
+        write_durably(marker, names.encode(), marker.with_suffix(".new"))
+        sync_directory(marker.parent)
+        with self._lock:
+            _finish_dropping(self._directory)
+            _ = self._store.packs
+
+    def _object(self, object_id: bytes) -> ShaFile:
+        kind, raw = self.read(object_id)
+        return ShaFile.from_raw_string(kind, raw, sha=ObjectID(object_id))
+
+    def _loose(self) -> list[Path]:
+        return [file for file in self._directory.glob("??/*") if re.fullmatch("[0-9a-f]{38}", file.name)]
+
     def close(self) -> None:
         """Closes the packs."""
         with self._lock:
@@ -93,7 +177,7 @@ class GitObjects:
             total += size
         return small
 
-    def _write_pack(self, objects: Iterator[ShaFile], count: int) -> None:
+    def _write_pack(self, objects: Iterator[ShaFile], count: int) -> Path:
         directory = self._directory / "pack"
         name = f"pack-{uuid4().hex}"
         temporary = directory / f"tmp_{name}.pack", directory / f"tmp_{name}.idx"
@@ -119,10 +203,12 @@ class GitObjects:
                 path.unlink(missing_ok=True)
             raise
         sync_directory(directory)
+        return directory / name
 
 
 def sweep(repository: Path) -> None:
-    """Removes what a killed process left: lock files and half-written packs. Only the directory's one owner may call it."""
+    """Removes what a killed process left: lock files, half-written packs, files being dropped. Only the directory's one owner may call it."""
+    _finish_dropping(repository / "objects")
     for file in [*repository.glob("*.lock"), *repository.glob("refs/**/*.lock"), *repository.glob("objects/??/tmp*")]:
         file.unlink(missing_ok=True)
     packs = repository / "objects" / "pack"
@@ -131,3 +217,17 @@ def sweep(repository: Path) -> None:
     for file in packs.glob("pack-*"):
         if not (file.with_suffix(".idx").exists() and file.with_suffix(".pack").exists()):
             file.unlink(missing_ok=True)
+
+
+def _finish_dropping(directory: Path) -> None:
+    """Removes the files that were written down, in no order that matters, and then that list."""
+    marker = directory / _DOOMED
+    marker.with_suffix(".new").unlink(missing_ok=True)
+    if not marker.exists():
+        return
+    for name in marker.read_text().splitlines():
+        if re.fullmatch(r"(pack|[0-9a-f]{2})/[A-Za-z0-9.-]+", name):
+            (directory / name).unlink(missing_ok=True)
+    sync_directory(directory / "pack")
+    marker.unlink()
+    sync_directory(marker.parent)

@@ -5,30 +5,27 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from dulwich.file import FileLocked
 from dulwich.object_store import DiskObjectStore
 from dulwich.objects import Commit, ObjectID, ShaFile
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
 from ragstone.adapters import git_tree
-from ragstone.adapters.durable_files import sync_directory, write_durably
+from ragstone.adapters.durable_files import sync_directory
 from ragstone.adapters.git_objects import GitObjects, sweep
+from ragstone.adapters.git_refs import ATTEMPTS, MAIN, REPLACE, GitRefs
 from ragstone.domain.commits import DocumentChange
 from ragstone.domain.documents import StoredDocument
-from ragstone.domain.errors import Conflict, NotFound, Unavailable
+from ragstone.domain.errors import Conflict, NotFound
 
-T = TypeVar("T")
-_COMMIT, _TREE, _BLOB = 1, 2, 3
-_MAIN = Ref(b"refs/heads/main")
+_COMMIT = 1
 _COUNT = "Documents"
-_LOCK_TRIES, _LOCK_PAUSE = 50, 0.02  # a person may be pushing to the repository: seconds
+_TRAILER = re.compile(rf"^{_COUNT}: (\d+)\n*\Z".encode(), re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +38,23 @@ class About:
 
 
 class GitRepository:
-    """Thread-safe: writes take turns, reads do not wait for them."""
+    """Thread-safe: writes take turns, reads do not wait for them.
+
+    `writing` is held while commits are made and branches moved; `maintaining`, taken before it, by what takes documents or objects away.
+    `replaced`: commits that are read as others, which lack what was forgotten.
+    """
 
     def __init__(self, path: Path) -> None:
         sweep(path)
-        self._path = path
+        self.path = path
         self._repo = Repo(str(path))
         store = self._repo.object_store
         assert isinstance(store, DiskObjectStore)  # noqa: S101 - a repository on disk has one
         self.objects = GitObjects(store)
-        self._writing = threading.Lock()
+        self.refs = GitRefs(path, self._repo.refs)
+        self.writing = threading.Lock()
+        self.maintaining = threading.Lock()
+        self.replaced = self.refs.under(REPLACE)
 
     @staticmethod
     def create(path: Path) -> None:
@@ -63,7 +67,7 @@ class GitRepository:
 
     def stage(self, attempt: int, base: str | None, puts: Sequence[StoredDocument], removes: Iterable[str], about: About) -> str | None:
         """See the port."""
-        with self._writing:
+        with self.writing:
             root, count = self.root(base), self.count(base)
             built = git_tree.build(self.blob, root, {document.info.path: document for document in puts}, removes)
             if built.id == root:
@@ -72,7 +76,7 @@ class GitRepository:
 
     def restore(self, attempt: int, base: str | None, target: str, about: About) -> str | None:
         """See the port."""
-        with self._writing:
+        with self.writing:
             root = self.root(target)
             if root == self.root(base):
                 return None
@@ -80,47 +84,61 @@ class GitRepository:
 
     def advance(self, commit: str, attempt: int | None) -> None:
         """See the port. Raises `Conflict` when `main` is neither behind nor ahead of `commit`."""
-        with self._writing:
-            self._load(commit)
-            main = self._ref(_MAIN)
+        with self.writing:
+            self.load(commit)
+            main = self.refs.get(MAIN)
             if main is None or (main != commit and self._is_ahead(commit, main)):
-                self._set_ref(_MAIN, commit)
+                self.refs.set(MAIN, commit)
         if attempt is not None:
             self.drop_attempts([attempt])
 
     def main(self) -> str | None:
         """The commit that `main` points to."""
-        return self._ref(_MAIN)
+        return self.refs.get(MAIN)
 
     def attempts(self) -> list[int]:
         """Numbers of the attempts that have a branch."""
-        names = (name.rsplit(b"/", 1)[-1] for name in self._repo.refs.subkeys(Ref(b"refs/heads/attempt")))
-        return sorted(int(name) for name in names if name.isdigit())
+        return sorted(int(name) for name in self.refs.under(ATTEMPTS) if name.isdigit())
 
     def drop_attempts(self, attempts: Iterable[int]) -> None:
         """Deletes branches; absent ones are fine."""
-        with self._writing:
+        with self.writing:
             for attempt in attempts:
-                ref = _attempt_ref(attempt)
-                (self._path / ref.decode()).unlink(missing_ok=True)
-                if self._ref(ref) is not None:  # someone ran `git pack-refs`
-                    self._patiently(partial(self._repo.refs.remove_if_equals, ref, None))
+                self.refs.remove(_attempt_ref(attempt))
 
     def root(self, commit: str | None) -> bytes:
-        """The id of a commit's tree; of the empty tree for None."""
-        return git_tree.EMPTY if commit is None else self._load(commit).tree
+        """The id of a commit's tree; of the empty tree for None. Raises `NotFound` when it was collected."""
+        if commit is None:
+            return git_tree.EMPTY
+        tree = self.load(commit).tree
+        if tree != git_tree.EMPTY and not self.objects.hold(tree):
+            if not (self.path / "shallow").exists():  # nothing was ever collected
+                raise KeyError(tree)
+            raise NotFound("the documents of this commit were pruned; ask for another commit.", field="commit")
+        return tree
+
+    @contextmanager
+    def reading(self, *commits: str | None) -> Iterator[None]:
+        """For reads of several objects: raises `NotFound` when one of `commits` is collected meanwhile."""
+        try:
+            yield
+        except KeyError:
+            for commit in commits:
+                self.root(commit)
+            raise
 
     def count(self, commit: str | None) -> int:
         """Documents in a commit: its own trailer says it, so that nothing need be counted."""
         if commit is None:
             return 0
-        loaded = self._load(commit)
-        written = re.search(rf"^{_COUNT}: (\d+)$".encode(), loaded.message.rstrip().rsplit(b"\n", 1)[-1])
-        return int(written[1]) if written else len(git_tree.lines(self.blob, loaded.tree))
+        with self.reading(commit):
+            root, written = self.root(commit), _TRAILER.search(self.load(commit).message)
+            return int(written[1]) if written else len(git_tree.lines(self.blob, root))
 
     def diff(self, before: str | None, after: str) -> list[DocumentChange]:
         """See the port."""
-        return git_tree.diff(self.blob, self.root(before), self.root(after))
+        with self.reading(before, after):
+            return git_tree.diff(self.blob, self.root(before), self.root(after))
 
     def blob(self, object_id: bytes) -> bytes:
         """The bytes of a blob or tree that a commit refers to."""
@@ -141,17 +159,23 @@ class GitRepository:
         commit.encoding = b"UTF-8"
         commit.message = _message(about, count)
         self.objects.write([*objects, commit])
-        self._set_ref(_attempt_ref(attempt), commit.id.decode())
+        self.refs.set(_attempt_ref(attempt), commit.id.decode())
         return commit.id.decode()
 
-    def _load(self, commit: str) -> Commit:
+    def load(self, commit: str) -> Commit:
+        """The commit as it reads, that is without what was forgotten. Raises `NotFound`."""
+        if (replacement := self.replaced.get(commit)) is not None and (found := self._commit_object(replacement)) is not None:
+            return found
+        if re.fullmatch(r"[0-9a-f]{40}", commit) and (found := self._commit_object(commit)) is not None:
+            return found
+        raise NotFound(f"the version store has no commit {commit[:64]!r}.", field="commit")
+
+    def _commit_object(self, commit: str) -> Commit | None:
         try:
-            kind, raw = self.objects.read(commit.encode()) if re.fullmatch(r"[0-9a-f]{40}", commit) else (_BLOB, b"")
+            kind, raw = self.objects.read(commit.encode())
         except KeyError:
-            kind = _BLOB
-        if kind != _COMMIT:
-            raise NotFound(f"the version store has no commit {commit[:64]!r}.", field="commit")
-        return Commit.from_string(raw)
+            return None
+        return Commit.from_string(raw) if kind == _COMMIT else None
 
     def _is_ahead(self, commit: str, main: str) -> bool:
         """Whether `commit` descends from `main`; False when it is the other way round. Looks both ways, nearest first."""
@@ -166,36 +190,19 @@ class GitRepository:
         raise Conflict("main has commits that ragstone did not make; move them to another branch and main back to the head.")
 
     def _ancestors(self, commit: str) -> Iterator[str]:
-        parents = self._load(commit).parents
+        parents = self.load(commit).parents
         while parents:
             yield parents[0].decode()
-            parents = self._load(parents[0].decode()).parents
-
-    def _ref(self, ref: Ref) -> str | None:
-        value = self._repo.refs.read_ref(ref)
-        return value.decode() if value else None
-
-    def _set_ref(self, ref: Ref, new: str) -> None:
-        """Durable, under Git's own lock. Not dulwich's set_if_equals: when the disk is full it leaves its lock behind."""
-        path = self._path / ref.decode()
-        if not path.parent.exists():
-            path.parent.mkdir()
-            sync_directory(path.parent.parent)
-        self._patiently(lambda: write_durably(path, f"{new}\n".encode(), path.with_name(f"{path.name}.lock")))
-        sync_directory(path.parent)
-
-    @staticmethod
-    def _patiently(operation: Callable[[], T]) -> T:
-        for _ in range(_LOCK_TRIES):
-            try:
-                return operation()
-            except (FileLocked, FileExistsError):
-                time.sleep(_LOCK_PAUSE)
-        raise Unavailable("a branch of the version store stays locked; remove what else writes to it.")
+            parents = self.load(parents[0].decode()).parents
 
 
 def _attempt_ref(attempt: int) -> Ref:
-    return Ref(b"refs/heads/attempt/%d" % attempt)
+    return Ref(ATTEMPTS + b"/%d" % attempt)
+
+
+def recounted(message: bytes, count: int) -> bytes:
+    """A commit's message with another number of documents."""
+    return _TRAILER.sub(b"%s: %d\n" % (_COUNT.encode(), count), message)
 
 
 def _identity(author: str) -> bytes:

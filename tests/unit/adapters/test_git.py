@@ -245,7 +245,7 @@ async def test_what_a_killed_process_left_does_not_stand_in_the_way(store: GitVe
 
 
 async def test_a_lock_that_stays_makes_it_unavailable(store: GitVersionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragstone.adapters.git_repository._LOCK_PAUSE", 0.0)
+    monkeypatch.setattr("ragstone.adapters.git_refs._LOCK_PAUSE", 0.0)
     commit = await stage(store, 1, None, document("a"))
     (tmp_path / f"{REPO}.git" / "refs" / "heads" / "main.lock").touch()
     with pytest.raises(Unavailable):

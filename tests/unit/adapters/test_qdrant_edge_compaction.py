@@ -189,7 +189,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[3:]
 from ragstone.adapters import qdrant_edge_optimiser
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
-from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState
+from ragstone.adapters.qdrant_edge_files import IndexFiles
 from tests.support.points import space
 from tests.unit.adapters.test_qdrant_edge_compaction import NAME, fill
 
