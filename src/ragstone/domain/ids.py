@@ -17,6 +17,16 @@ def new_id() -> str:
     return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
 
 
+def made_at(id_: str) -> float | None:
+    """When `new_id` made it, in Unix seconds; None for what it did not make."""
+    if len(id_) != 26 or not set(id_) <= set(_ALPHABET):
+        return None
+    value = 0
+    for letter in id_:
+        value = value << 5 | _ALPHABET.index(letter)
+    return (value >> 80) / 1000
+
+
 def chunk_id(path: str, content_hash: str, occurrence: int, attempt: int) -> str:
     """The point id of a chunk opened by an attempt: UUIDv5 of all four. No other attempt can make the same id."""
     return str(uuid.uuid5(_NAMESPACE, f"{path}\0{content_hash}\0{occurrence}\0{attempt}"))

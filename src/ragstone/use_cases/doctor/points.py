@@ -1,0 +1,139 @@
+"""The check-up of a collection's indexes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ragstone.domain.commits import Commit
+from ragstone.domain.errors import DataDirectoryError, InternalError, NotFound, Unavailable
+from ragstone.domain.findings import CheckPhase, CheckProgress, Finding, FindingKind
+from ragstone.domain.spaces import EmbeddingSpace
+from ragstone.ports.catalog import Catalog
+from ragstone.ports.vector_index import VectorIndex
+from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.doctor.examination import Examination, Repairs
+from ragstone.use_cases.doctor.mending import Mending, quiet
+from ragstone.use_cases.doctor.truth import Facts, Truth, TruthReader, runs
+from ragstone.use_cases.doctor.words import finding
+from ragstone.use_cases.spaces import Spaces
+
+_PAGE = 500  # points read in one call
+_UNNAMED = "points whose payload can't be read"
+
+Report = Callable[[CheckProgress], None]
+
+
+@dataclass(slots=True)
+class PointsCheck:
+    """What was found in one index. `unusable`: it must be made anew. `truth` None: it could not be compared."""
+
+    space: EmbeddingSpace
+    findings: list[Finding]
+    repairs: Repairs
+    truth: Truth | None = None
+    points: int = 0
+    documents: int = 0
+    unusable: bool = False
+
+
+class Points:
+    """Examines and mends indexes."""
+
+    def __init__(self, catalog: Catalog, versions: VersionStore, index: VectorIndex, spaces: Spaces, report: Report) -> None:
+        self._catalog = catalog
+        self._versions = versions
+        self._index = index
+        self._spaces = spaces
+        self._report = report
+        self._truths: dict[tuple[str, tuple[str, ...]], Truth] = {}
+
+    async def check(self, facts: Facts, space: EmbeddingSpace, unreadable: frozenset[str]) -> PointsCheck:
+        """`unreadable`: commits that can't be compared with."""
+        collection = facts.collection
+        name, found = collection.index_name(space.id), PointsCheck(space, [], Repairs())
+        if not await self._index.exists(name):
+            found.findings.append(finding("lost-index", collection.name, f"index {space.id}"))
+            found.unusable = True
+            return found
+        try:
+            self._spaces.embedder(space)
+        except Unavailable as error:
+            found.findings.append(finding("other-model", collection.name, error.message))
+            return found
+        commits = [commit for commit in facts.readable if commit.space_id == space.id and commit.id not in unreadable]
+        truth = found.truth = await self._truth(facts, space, commits)
+        found.documents = sum(map(len, truth.versions.values()))
+        examination = Examination(facts, truth)
+        try:
+            await self._scan(facts, name, examination)
+        except (DataDirectoryError, InternalError, NotFound) as error:
+            found.findings.append(finding("broken-index", collection.name, f"index {space.id}: {error.message}"))
+            found.unusable = True
+            return found
+        await asyncio.to_thread(examination.finish)
+        found.points, found.repairs = examination.points, examination.repairs
+        found.findings += _grouped(examination, truth, collection.name)
+        return found
+
+    async def repair(self, facts: Facts, found: PointsCheck) -> None:
+        """Makes an unusable index anew, empty; the next check finds what it lacks. Else mends it."""
+        collection, space = facts.collection, found.space
+        name = collection.index_name(space.id)
+        if found.unusable:
+            await self._index.drop(name)
+            await self._index.create(name, space)
+        elif found.truth is not None and found.repairs:
+            mending = Mending(self._catalog, self._index, self._spaces.embedder(space), self._reader(facts, space))
+            await mending.apply(facts, space, found.truth, found.repairs, self._tell(facts, "repair"))
+            await quiet(
+                self._catalog, collection.name
+            )  # a writer that has read what was not mended yet ends; the next check sees what it wrote
+
+    async def _truth(self, facts: Facts, space: EmbeddingSpace, commits: list[Commit]) -> Truth:
+        """Kept for the next check: commits don't change."""
+        key = (facts.collection.index_name(space.id), tuple(f"{commit.seq}-{commit.id}" for commit in commits))
+        if key not in self._truths:
+            self._truths = {key: await self._reader(facts, space).read(commits, self._tell(facts, "documents"))}
+        return self._truths[key]
+
+    async def _scan(self, facts: Facts, name: str, examination: Examination) -> None:
+        tell, total = self._tell(facts, "points"), facts.head.stats.chunks if facts.head else 0
+        after: str | None = None
+        while page := await self._index.scan(name, after, _PAGE):
+            await asyncio.to_thread(examination.add, page)
+            after = page[-1].id
+            tell(examination.points, max(total, examination.points))
+
+    def _reader(self, facts: Facts, space: EmbeddingSpace) -> TruthReader:
+        return TruthReader(self._versions, facts.collection, space, self._spaces.embedder(space))
+
+    def _tell(self, facts: Facts, phase: CheckPhase) -> Callable[[int, int], None]:
+        def tell(done: int, total: int) -> None:
+            self._report(CheckProgress(facts.collection.name, phase, done, total))
+
+        return tell
+
+
+def _grouped(examination: Examination, truth: Truth, collection: str) -> list[Finding]:
+    """A finding a document and kind."""
+    groups: dict[tuple[FindingKind, str], list[int]] = defaultdict(list)
+    for fault in examination.faults:
+        groups[fault.kind, fault.path].append(fault.commits)
+    return [
+        finding(kind, collection, f"{path or _UNNAMED}{_positions(truth, commits)}", count=len(commits))
+        for (kind, path), commits in groups.items()
+    ]
+
+
+def _positions(truth: Truth, commits: list[int]) -> str:
+    """` (#2 to #5, #9)`: where it shows."""
+    everywhere = 0
+    for some in commits:
+        everywhere |= some
+    numbers = [(truth.commits[first].position, truth.commits[last].position) for first, last in runs(everywhere)]
+    named = [f"#{first}" if first == last else f"#{first} to #{last}" for first, last in numbers]
+    listed = ", ".join(named[:5]) + (" …" if len(named) > 5 else "")
+    return f" ({listed})" if named else ""
