@@ -201,7 +201,7 @@ class Ingest:
         changes: tuple[Change, ...] = (*request.moves, *request.deletes, *puts)
         try:
             accepted = await self._accept(name, job_id, _change_request(request, changes, refused), principal, idempotency_key)
-        except RagstoneError as error:  # anything else tells nothing: the bytes stay, in case the job is there
+        except Exception as error:  # whatever it was, the catalog knows whether the job is there
             accepted = await self._accepted(job_id, error)
         if accepted.id != job_id:  # sent before: that job has the bytes
             await self._staging.discard(job_id)
@@ -212,14 +212,14 @@ class Ingest:
         job = Job(job_id, name, 0, request, principal, "queued", 0.0)
         return await self._catalog.accept(job, idempotency_key=key, body_digest=digest)
 
-    async def _accepted(self, job_id: str, error: RagstoneError) -> Job:
-        """The job after all, when only the reply got lost; else its bytes go and `error` is raised."""
+    async def _accepted(self, job_id: str, error: Exception) -> Job:
+        """The job after all, when only the reply got lost; else its bytes go and `error` is raised. They stay when nobody knows."""
         try:
-            if isinstance(error, Unavailable):
-                return await self._catalog.job(job_id)
+            return await self._catalog.job(job_id)
         except NotFound:
+            await self._staging.discard(job_id)
+        except RagstoneError:
             pass
-        await self._staging.discard(job_id)
         raise error
 
     async def _enqueue(self, job: Job) -> Job:

@@ -26,9 +26,7 @@ class Recovery:
         for owner in set(await self._staging.jobs()) - {job.id for job in jobs}:
             await self._staging.discard(owner)
         for collection in await self._catalog.collections():
-            await self._versions.create(collection.uid)
-            for space in collection.spaces:
-                await self._index.create(collection.index_name(space.id), space)
+            await self._make(collection)
             await self._mirror(collection)
             await self.clean(collection.name)
         return jobs
@@ -39,8 +37,23 @@ class Recovery:
             if await self._has_ended(owner):
                 await self._staging.discard(owner)
         for collection in await self._catalog.collections():
+            await self._make(collection)
+            if collection.uid not in {known.uid for known in await self._catalog.collections()}:  # deleted meanwhile
+                await self._unmake(collection)
+                continue
             await self._mirror(collection)
             await self.clean(collection.name)
+
+    async def _make(self, collection: Collection) -> None:
+        """Repository and indexes, where whoever created the collection did not come that far."""
+        await self._versions.create(collection.uid)
+        for space in collection.spaces:
+            await self._index.create(collection.index_name(space.id), space)
+
+    async def _unmake(self, collection: Collection) -> None:
+        for space in collection.spaces:
+            await self._index.drop(collection.index_name(space.id))
+        await self._versions.delete(collection.uid)
 
     async def _has_ended(self, job_id: str) -> bool:
         try:

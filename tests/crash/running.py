@@ -1,0 +1,292 @@
+"""Runs one cell of the matrix: crash, recover, go on, compare with a run that never crashed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ragstone.adapters.failpoints import Failpoints
+from ragstone.domain.errors import RagstoneError
+from ragstone.domain.uploads import IngestRequest, Upload
+from ragstone.use_cases.query import Question
+from ragstone.use_cases.write_path import WritePath
+from tests.crash import cells
+from tests.crash.cells import Cell
+from tests.crash.copying import copy
+from tests.crash.oracle import COLLECTION, QUESTIONS, findings, picture
+from tests.crash.processes import Tell, fork
+from tests.crash.script import AFTERWARDS, HISTORY, Client, GivenUp, Step, insist
+from tests.crash.world import CrashWorld, opened, soon
+
+_MORE = "more"  # the collection that the route `created` makes
+_DOOMED = IngestRequest((Upload("doomed.txt", b"This job fails.", "text/plain"),), message="doomed")
+_LONGEST = 60.0  # seconds that a cell may take
+Work = Callable[[Tell], Coroutine[Any, Any, None]]
+
+
+class Differs(Exception):
+    """A cell did not converge; the message says why."""
+
+
+def make_bases(work: Path, wanted: Sequence[int]) -> None:
+    """The collection after so many steps of the history, for each number wanted, in `work`."""
+
+    async def run() -> None:
+        directory = work / "making"
+        async with opened(directory) as world:
+            await world.platform.collections.create(COLLECTION)
+        for number in range(max(wanted) + 1):
+            if number in wanted:
+                copy(directory, _base(work, number))
+            if number < len(HISTORY):
+                async with opened(directory) as world:
+                    await Client(HISTORY[number]).done(world)
+        shutil.rmtree(directory)
+
+    asyncio.run(run())
+
+
+@dataclass
+class CellRun:
+    """One cell in a directory of its own under `work`, where the bases are. `told` are the ids of jobs that clients were told, by step."""
+
+    work: Path
+    cell: Cell
+    told: dict[str, str] = field(default_factory=dict)
+    _paused: asyncio.Event = field(default_factory=asyncio.Event)
+    _go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def run(self) -> str | None:
+        """None when the cell converged, else why not."""
+        directory = self.work / f"cell-{os.getpid()}"
+        copy(_base(self.work, self.cell.base), directory)
+        try:
+            self._die(directory)
+            asyncio.run(asyncio.wait_for(self._converge(directory), _LONGEST))
+        except (Differs, GivenUp, TimeoutError) as difference:
+            return str(difference) or "it took too long"
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        return None
+
+    def _die(self, directory: Path) -> None:
+        """In processes of their own, before this one has threads: those must not be forked."""
+        if self.cell.route is cells.STARTING:
+            self._killed(lambda tell: self._leaves_much_to_do(directory, tell))
+        if self.cell.point.action == "kill":
+            starting = self.cell.route is cells.STARTING
+            self._killed((lambda _: self._starts(directory)) if starting else (lambda tell: self._dies(directory, tell)))
+
+    def _killed(self, work: Work) -> None:
+        lines, status = fork(lambda tell: asyncio.run(asyncio.wait_for(work(tell), _LONGEST))).wait()
+        self.told |= {step: job for step, job in lines}
+        if status != -signal.SIGKILL:
+            raise Differs(f"the failpoint was not reached (status {status})")
+
+    async def _converge(self, directory: Path) -> None:
+        if self.cell.point.action == "kill" or self.cell.route is cells.STARTING:
+            if self.cell.point.action != "kill":
+                await self._starts(directory)
+            async with opened(directory) as world:
+                await self._go_on(world)
+        else:
+            async with self._open(directory) as world:
+                if self.cell.point.action == "pause":
+                    await self._is_overtaken(world)
+                else:
+                    await self._act(world, lambda _: None)
+                world.failpoints.arm()
+                await self._go_on(world)
+        await self._equals_a_run_without(directory)
+
+    async def _dies(self, directory: Path, tell: Tell) -> None:
+        async with self._open(directory) as world:
+            await self._act(world, tell)
+
+    async def _starts(self, directory: Path) -> None:
+        failpoints = Failpoints([self.cell.point])
+        with suppress(RagstoneError, RuntimeError):
+            async with opened(directory, failpoints=failpoints):
+                pass
+        if not failpoints.fired:
+            raise Differs("the failpoint was not reached")
+
+    async def _leaves_much_to_do(self, directory: Path, tell: Tell) -> None:
+        async with self._open(directory) as world:
+            world.failpoints.arm(*self.cell.route.spoiler)
+            await self._client(self.cell.step, tell, sweeps=False).done(world)
+            await world.platform.ingest.submit(COLLECTION, _DOOMED)
+            await self._paused.wait()  # in the doomed job
+            await self._client(AFTERWARDS[0], tell).accepted(world)
+            self._go.set()
+            await asyncio.sleep(_LONGEST)
+
+    async def _is_overtaken(self, world: CrashWorld) -> None:
+        """The writer stops, its lease runs out, another one takes over and publishes two commits more, and then the first one wakes up."""
+        first = asyncio.create_task(self._act(world, lambda _: None))
+        stopped = asyncio.create_task(self._paused.wait())
+        await asyncio.wait({first, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._paused.is_set():
+            stopped.cancel()
+            raise Differs("the failpoint was not reached")
+        world.clock.move(61)
+        second = world.writer("B")
+        for step in AFTERWARDS:
+            await _run(second, await self._client(step, lambda _: None).accepted(world))
+        before = _without_tags(await picture(world))
+        self._go.set()
+        await first
+        if _without_tags(await picture(world))[: len(before)] != before:
+            raise Differs("a read changed when the first writer woke up")
+
+    async def _act(self, world: CrashWorld, tell: Tell) -> None:
+        """The target's request, by whoever asks until it is done; then the failpoint must have been reached."""
+        world.failpoints.arm(*self.cell.route.spoiler, self.cell.point)
+        if self.cell.route is cells.CREATED:
+            await insist(lambda: world.platform.collections.ensure(_MORE))
+        elif self.cell.route is cells.ASKED:
+            await insist(lambda: world.platform.query.run(Question(COLLECTION, QUESTIONS[0])))
+        else:
+            await self._client(self.cell.step, tell, sweeps=self.cell.point.action != "pause").done(world)
+        await world.platform.maintenance.idle()
+
+        async def reached() -> bool:
+            return self.cell.point in world.failpoints.fired
+
+        if not await soon(reached, 5):
+            raise Differs("the failpoint was not reached")
+
+    async def _go_on(self, world: CrashWorld) -> None:
+        """The clients get what they asked for, and nothing is left of the crash."""
+        if self.cell.route is cells.CREATED:
+            await _is_usable(world)
+        for step in self._steps():
+            client = self._client(step, lambda _: None)
+            client.job_id = self.told.get(step.name)
+            await client.done(world)
+        left: list[str] = []
+
+        async def clean() -> bool:
+            await world.platform.sweeper.sweep()
+            left[:] = await findings(world.bare)
+            return not left
+
+        if not await soon(clean, 5):
+            raise Differs("; ".join(left[:5]))
+
+    async def _equals_a_run_without(self, directory: Path) -> None:
+        async with opened(directory) as world:
+            if left := await findings(world.bare):
+                raise Differs("after another start: " + "; ".join(left[:5]))
+            shown = await picture(world)
+            order = await self._order(world)
+        expected = await reference(self.work, self.cell.base, order, directory)
+        if json.loads(json.dumps(shown)) != expected:
+            raise Differs(f"it shows {_difference(shown, expected)}")
+
+    async def _order(self, world: CrashWorld) -> list[Step]:
+        """The steps in the order in which their jobs were accepted."""
+        steps = {step.name: step for step in self._steps()}
+        jobs = sorted(await world.bare.catalog.jobs(COLLECTION, limit=1000), key=lambda job: job.number)
+        ended = [job.request.message for job in jobs if job.state in ("published", "unchanged")]
+        accepted = list(dict.fromkeys(name for name in ended if name in steps))
+        order = [step for step in steps.values() if step.tag is not None] + [steps[name] for name in accepted]
+        if order != self._steps() and not (self.cell.point.action == "pause" and len(order) == len(steps)):
+            raise Differs(f"jobs ended in the order {accepted}")
+        return order
+
+    def _steps(self) -> list[Step]:
+        asked = self.cell.route in (cells.ASKED, cells.CREATED)
+        return [*AFTERWARDS] if asked else [self.cell.step, *AFTERWARDS]
+
+    def _client(self, step: Step, tell: Tell, *, sweeps: bool = True) -> Client:
+        def told(name: str, job_id: str) -> None:
+            self.told[name] = job_id
+            tell([name, job_id])
+
+        return Client(step, told=told, sweeps=sweeps)
+
+    @asynccontextmanager
+    async def _open(self, directory: Path) -> AsyncIterator[CrashWorld]:
+        async def pause(name: str) -> None:
+            if self.cell.route is cells.RENEWED and name != self.cell.point.name:
+                world.own_clock.move(45)  # the lease has just been acquired; what is left of it is too little for a request
+                return
+            self._paused.set()
+            await self._go.wait()
+            if self.cell.route is cells.STARTING:
+                raise RuntimeError("the second job fails")
+
+        optimise_after = 1 if self.cell.route is cells.OPTIMISED else 10**9
+        async with opened(directory, failpoints=Failpoints(pause=pause), optimise_after=optimise_after) as world:
+            yield world
+
+
+async def reference(work: Path, base: int, steps: Sequence[Step], beside: Path) -> list[dict[str, Any]]:
+    """What is shown after these steps when nothing goes wrong. Worked out once, and remembered in `work`."""
+    known = work / f"reference-{base}-{'-'.join(_id(step) for step in steps)}.json"
+    if not known.exists():
+        directory = beside.with_name(f"{beside.name}-reference")
+        copy(_base(work, base), directory)
+        async with opened(directory) as world:
+            for step in steps:
+                await Client(step).done(world)
+            shown = json.dumps(await picture(world))
+        shutil.rmtree(directory)
+        new = directory.with_suffix(".json")
+        new.write_text(shown)
+        new.rename(known)
+    shown_then: list[dict[str, Any]] = json.loads(known.read_text())
+    return shown_then
+
+
+async def _run(writer: WritePath, job_id: str) -> None:
+    for _ in range(1000):
+        with suppress(RagstoneError):  # the other writer is in its way, or it has lost a lease to it
+            await writer.run(COLLECTION, job_id)
+            return
+        await asyncio.sleep(0.005)
+    raise Differs("the second writer could not do a job")
+
+
+async def _is_usable(world: CrashWorld) -> None:
+    """The collection that was being made when the crash came; it goes again, so that everything else can be compared."""
+    await insist(lambda: world.platform.collections.ensure(_MORE))
+    await world.platform.sweeper.sweep()
+    job = await world.platform.ingest.submit(_MORE, IngestRequest((Upload("a.txt", b"The ferry leaves.", "text/plain"),)))
+    if (await world.platform.ingest.wait(job.id, 10)).state != "published":
+        raise Differs("the collection takes no documents")
+    await world.platform.maintenance.idle()
+    await world.platform.collections.delete(_MORE)
+
+
+def _without_tags(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A tag may come late; what is tagged stays as it is."""
+    return [{name: value for name, value in commit.items() if name != "tags"} for commit in shown]
+
+
+def _difference(shown: list[dict[str, Any]], expected: list[dict[str, Any]]) -> str:
+    if len(shown) != len(expected):
+        return f"{len(shown)} commits instead of {len(expected)}"
+    for one, other in zip(shown, expected, strict=True):
+        for field_, value in json.loads(json.dumps(one)).items():
+            if value != other[field_]:
+                return f"at #{one['position']} {field_}: {value} instead of {other[field_]}"
+    return "nothing else"
+
+
+def _id(step: Step) -> str:
+    return hashlib.sha256(repr(step).encode()).hexdigest()[:12]
+
+
+def _base(work: Path, number: int) -> Path:
+    return work / f"base-{number}"
