@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ragstone.adapters.data_directory import open_data_directory, owner
+from ragstone.adapters.disk_space import DiskSpace
 from ragstone.adapters.embedding_cache import EmbeddingCache
+from ragstone.adapters.embedded_backup import EmbeddedBackup
 from ragstone.adapters.extractive import ExtractiveGenerator
 from ragstone.adapters.failpoints import SIDE_EFFECTS, VARIABLE, Failpoint, Failpoints, parse
 from ragstone.adapters.file_staging import FileStaging
@@ -21,11 +23,15 @@ from ragstone.adapters.model_store import ModelStore
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.adapters.parsing.sandbox import SubprocessParser
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
+from ragstone.adapters.redacting_log import RedactingInteractionLog
+from ragstone.adapters.spooled_log import SpooledInteractionLog
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
 from ragstone.domain.errors import InvalidInput
+from ragstone.domain.redaction import Redaction
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.generator import Generator
+from ragstone.ports.interaction_log import InteractionLog
 from ragstone.settings import model as configured
 from ragstone.settings.model import Settings
 from ragstone.use_cases.answer import Answering
@@ -34,6 +40,7 @@ from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, Platform, assemble
 from ragstone.use_cases.prompts import Prompts
 
+_DAY = 86_400.0  # seconds
 Announce = Callable[[str], None]  # tells a data directory's lock at which URL its owner answers
 
 
@@ -67,6 +74,28 @@ def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
             )
 
 
+def redaction(settings: configured.InteractionSettings) -> Redaction:
+    """What is taken out of interactions before they are stored. Raises `InvalidInput` for an unknown field or a missing key."""
+    key = b""
+    if settings.redact_key_file is not None:
+        try:
+            key = settings.redact_key_file.read_bytes().strip()
+        except OSError:
+            name = "interactions.redact_key_file"
+            raise InvalidInput(f"{name}: it can't be read; check its path and rights.", field=name) from None
+    elif settings.redact_key is not None:
+        key = settings.redact_key.get_secret_value().encode()
+    return Redaction(settings.redact, key)
+
+
+def interaction_log(settings: configured.InteractionSettings, log: InteractionLog, spool: Path) -> InteractionLog:
+    """`log` behind its spool, and redaction before both. Raises what `redaction` raises."""
+    spooled = SpooledInteractionLog(log, spool, settings.spool_bytes)
+    spooled.start()
+    rules = redaction(settings)
+    return RedactingInteractionLog(spooled, rules) if rules.fields else spooled
+
+
 @asynccontextmanager
 async def open_platform(settings: Settings, *, embedder: EmbeddingModel | None = None) -> AsyncIterator[Platform]:
     """The embedded platform over the data directory, recovered and started; closed at the end.
@@ -81,24 +110,34 @@ async def open_platform(settings: Settings, *, embedder: EmbeddingModel | None =
 async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None = None) -> AsyncIterator[tuple[Platform, Announce]]:
     """As `open_platform`, with the function that announces a URL."""
     armed = parse(os.environ.get(VARIABLE, ""))
+    redaction(settings.interactions)  # refused before anything is touched
     data = open_data_directory(settings.data_dir)
     try:
         model = embedder if embedder is not None else await asyncio.to_thread(embedding_model, settings)
         remembered = EmbeddingCache(model)  # answers look at the same sentences again and again
+        versions, index = GitVersionStore(data.versions), QdrantEdgeIndex(data.index)
         adapters = Adapters(
             catalog=SqliteCatalog(data.database),
-            versions=GitVersionStore(data.versions),
-            index=QdrantEdgeIndex(data.index),
+            versions=versions,
+            index=index,
             staging=FileStaging(data.staging),
             queue=InProcessJobQueue(),
             parser=SubprocessParser(),
             embedder=model,
-            interactions=SqliteInteractionLog(data.database),
+            interactions=interaction_log(settings.interactions, SqliteInteractionLog(data.database), data.spool),
+            storage=DiskSpace(settings.data_dir),
+            backup=EmbeddedBackup(data, versions, index),
         )
         if armed:
             adapters = _with_failpoints(adapters, armed)
         answering = Answering(remembered, generator(settings, remembered), Prompts(), Calibrations())
-        platform = assemble(adapters, answering, Limits(**settings.limits.model_dump()), f"{socket.gethostname()}:{os.getpid()}")
+        platform = assemble(
+            adapters,
+            answering,
+            Limits(**settings.limits.model_dump()),
+            f"{socket.gethostname()}:{os.getpid()}",
+            keep_interactions=settings.interactions.keep_days * _DAY or None,
+        )
         try:
             await platform.start()
             yield platform, data.announce

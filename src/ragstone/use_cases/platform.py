@@ -6,25 +6,33 @@ from dataclasses import dataclass
 
 from ragstone.domain.jobs import Job
 from ragstone.domain.spaces import ChunkerSettings
+from ragstone.ports.backup import Backup
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.document_parser import DocumentParser
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
 from ragstone.ports.staging import Staging
+from ragstone.ports.storage import Storage
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.answer import Answering
+from ragstone.use_cases.backup import Backups
 from ragstone.use_cases.collections import Collections
+from ragstone.use_cases.doctor.doctor import Doctor
+from ragstone.use_cases.doctor.stores import Stores
 from ragstone.use_cases.documents import Documents
 from ragstone.use_cases.erasure import Erasure
 from ragstone.use_cases.history import History
+from ragstone.use_cases.housekeeping import Housekeeping
+from ragstone.use_cases.impact import Impact
 from ragstone.use_cases.ingest import Ingest
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.maintenance import Maintenance
 from ragstone.use_cases.progress import ProgressBoard
 from ragstone.use_cases.query import Query
 from ragstone.use_cases.recovery import Recovery
+from ragstone.use_cases.replay import Replay
 from ragstone.use_cases.retention import Retention
 from ragstone.use_cases.search import Search
 from ragstone.use_cases.snapshots import Snapshots
@@ -45,6 +53,8 @@ class Adapters:
     parser: DocumentParser
     embedder: EmbeddingModel
     interactions: InteractionLog
+    storage: Storage | None = None  # None where the space is nobody's business here
+    backup: Backup | None = None  # None where the stores are servers, which have backups of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +75,14 @@ class Platform:
     recovery: Recovery
     write_path: WritePath
     maintenance: Maintenance
+    backups: Backups
     retention: Retention
     erasure: Erasure
     sweeper: Sweeper
+    doctor: Doctor
+    housekeeping: Housekeeping
+    replay: Replay
+    impact: Impact
 
     async def start(self) -> list[Job]:
         """Recovers what an earlier process left, starts the worker, and queues what waits; returns those jobs."""
@@ -77,12 +92,14 @@ class Platform:
             await self.adapters.queue.enqueue(job.collection, job.id)
         self.maintenance.background("unfinished purges", self.erasure.resume())
         self.sweeper.start()
+        self.housekeeping.start()
         return jobs
 
     async def close(self, grace: float = 10.0) -> None:
         """Stops the worker (running jobs get `grace` seconds, then go back to the queue) and closes every adapter."""
         adapters = self.adapters
         await self.sweeper.stop()
+        await self.housekeeping.stop()
         await adapters.queue.stop(grace)
         await self.maintenance.stop()
         await adapters.parser.close()
@@ -96,8 +113,16 @@ class Platform:
         await self.recovery.clean(collection)
 
 
-def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: str, chunker: ChunkerSettings | None = None) -> Platform:
-    """Builds the use cases over the adapters of a process that is the only owner of its stores."""
+def assemble(
+    adapters: Adapters,
+    answering: Answering,
+    limits: Limits,
+    holder: str,
+    chunker: ChunkerSettings | None = None,
+    *,
+    keep_interactions: float | None = None,
+) -> Platform:
+    """Builds the use cases over the adapters of a process that is the only owner of its stores. `keep_interactions`: seconds, None for ever."""
     snapshots = Snapshots(adapters.catalog)
     spaces = Spaces(adapters.embedder, adapters.parser.versions, chunker or ChunkerSettings())
     search = Search(adapters.index, answering.embedder)
@@ -107,12 +132,15 @@ def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: s
     ingest = Ingest(
         adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, adapters.parser, spaces, progress, limits
     )
+    erasure = Erasure(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, ingest, snapshots, maintenance)
+    stores = Stores(adapters.catalog, adapters.versions, adapters.staging, adapters.queue, progress, recovery, adapters.storage)
+    query = Query(snapshots, spaces, search, answering, adapters.interactions, limits)
     return Platform(
         collections=Collections(adapters.catalog, adapters.versions, adapters.index, spaces, snapshots),
         ingest=ingest,
         documents=Documents(adapters.catalog, adapters.versions, adapters.index, snapshots),
         history=History(adapters.catalog, adapters.versions, adapters.index, snapshots, ingest),
-        query=Query(snapshots, spaces, search, answering, adapters.interactions, limits),
+        query=query,
         search=search,
         snapshots=snapshots,
         interactions=adapters.interactions,
@@ -120,6 +148,9 @@ def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: s
         limits=limits,
         adapters=adapters,
         recovery=recovery,
+        replay=Replay(adapters.catalog, adapters.index, adapters.interactions, snapshots, spaces, search, answering, query),
+        impact=Impact(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, snapshots),
+        housekeeping=Housekeeping(adapters.interactions, keep_interactions),
         sweeper=Sweeper(adapters.catalog, adapters.queue, recovery),
         write_path=WritePath(
             adapters.catalog,
@@ -133,6 +164,8 @@ def assemble(adapters: Adapters, answering: Answering, limits: Limits, holder: s
             holder,
         ),
         maintenance=maintenance,
+        backups=Backups(adapters.backup, adapters.catalog, maintenance),
         retention=Retention(adapters.catalog, adapters.versions, adapters.index, maintenance),
-        erasure=Erasure(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, ingest, snapshots, maintenance),
+        erasure=erasure,
+        doctor=Doctor(adapters.catalog, adapters.versions, adapters.index, spaces, stores, maintenance, erasure),
     )

@@ -11,6 +11,7 @@ from ragstone.domain.errors import RagstoneError
 from ragstone.services.orchestrator import (
     collections,
     documentation,
+    doctor,
     documents,
     health,
     history,
@@ -66,7 +67,7 @@ def create_app(platform: Platform, settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.metrics = metrics
-    for module in (query, ingest, collections, documents, history, retention, jobs, interactions, openai, health):
+    for module in (query, ingest, collections, documents, history, retention, jobs, interactions, openai, health, doctor, backup):
         app.router.routes += module.routes(context).routes  # flat: include_router would match every request twice
     app.router.routes += documentation.routes().routes
     documentation.install(app, limits)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ragstone.services.orchestrator.problems import PROBLEM
-from ragstone.services.orchestrator.schemas import openai, requests, responses, retention
+from ragstone.services.orchestrator.schemas import doctor, openai, requests, responses, retention
 from ragstone.use_cases.limits import Limits
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -28,6 +28,7 @@ _BODIES: tuple[type[BaseModel], ...] = (
     requests.RollbackBody,
     requests.TagBody,
     requests.FeedbackBody,
+    doctor.DoctorBody,
     retention.PruneBody,
     retention.PurgeBody,
     openai.ChatBody,

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from ragstone.domain.errors import RagstoneError
+from ragstone.domain.errors import DataDirectoryError, RagstoneError
 from ragstone.domain.findings import CheckProgress, CheckReport, Finding
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.vector_index import VectorIndex
@@ -105,7 +105,8 @@ class Doctor:
         """Checks one collection, or all. Raises `NotFound` for a collection that is not there; everything else that goes wrong is a finding."""
         began, sums = time.monotonic(), _Sums()
         if collection is not None:
-            await self._catalog.collection(collection)
+            with suppress(DataDirectoryError):  # told below
+                await self._catalog.collection(collection)
         report(CheckProgress(None, "catalog"))
         found = await self._whole(repair)
         try:
