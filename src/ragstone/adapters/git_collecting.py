@@ -24,12 +24,15 @@ _COMMIT, _TREE, _TAG = 1, 2, 4
 
 @dataclass(slots=True)
 class Needed:
-    """`objects` that must stay. Of every commit of the history, as it was made, its `parents` and its tree. `whole`: those that stay readable."""
+    """`objects` that must stay. Of every commit of the history, as it was made, its `parents` and its tree. `whole`: those that stay readable.
+    `tips`: those that branches and tags name.
+    """
 
     objects: set[bytes] = field(default_factory=set)
     parents: dict[str, list[str]] = field(default_factory=dict)
     trees: dict[str, bytes] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
+    tips: set[str] = field(default_factory=set)
 
     def broken(self, commit: str) -> bool:
         """Whether the tree that a commit was made with goes, or the commit is not there at all."""
@@ -79,6 +82,7 @@ def _needed(repository: GitRepository, kept: Collection[str], known: Needed) -> 
     ours = {*kept, *(commit for ref, commit in tips.items() if ref == MAIN.decode() or ref.startswith(f"{ATTEMPTS.decode()}/"))}
     foreign = {commit for tip in tips.values() if tip not in ours for commit in _peeled(repository, needed, tip)}
     ancestry = _history(repository, needed, ours)
+    needed.tips = foreign | (ours & set(tips.values()))
     needed.whole = ours | foreign | (_history(repository, needed, foreign) - ancestry)
     needed.objects.update(commit.encode() for commit in needed.parents)
     for commit in sorted(needed.whole):
@@ -166,7 +170,7 @@ def _tell_git(repository: GitRepository, needed: Needed, kept: Collection[str]) 
             else:
                 waiting += parents
 
-    for tip in repository.refs.tips().values():
+    for tip in needed.tips:
         follow(tip)
     own: dict[str, str] = {}
     for commit in sorted(needed.whole.intersection(kept)):
