@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ragstone.adapters.data_directory import open_data_directory, owner
 from ragstone.adapters.disk_space import DiskSpace
-from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.embedded_backup import EmbeddedBackup
+from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.extractive import ExtractiveGenerator
 from ragstone.adapters.failpoints import SIDE_EFFECTS, VARIABLE, Failpoint, Failpoints, parse
 from ragstone.adapters.file_staging import FileStaging

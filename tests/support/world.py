@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragstone.adapters.data_directory import open_data_directory
+from ragstone.adapters.embedded_backup import EmbeddedBackup
 from ragstone.adapters.file_staging import FileStaging
 from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.in_process_queue import InProcessJobQueue
@@ -86,15 +87,17 @@ async def embedded_world(directory: Path) -> World:
 
     async def start() -> Platform:
         data = open_data_directory(directory / "data")
+        versions, index = GitVersionStore(data.versions), QdrantEdgeIndex(data.index)
         adapters = Adapters(
             SqliteCatalog(data.database),
-            GitVersionStore(data.versions),
-            QdrantEdgeIndex(data.index),
+            versions,
+            index,
             FileStaging(data.staging),
             InProcessJobQueue(),
             ParagraphParser(),
             embedder,
             SqliteInteractionLog(data.database),
+            backup=EmbeddedBackup(data, versions, index),
         )
         platform = assemble(adapters, answering(embedder), Limits(), "test")
         await platform.start()

@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +59,17 @@ def open_data_directory(path: Path) -> DataDirectory:
         return _open(path)
     except OSError as error:
         raise _unusable(error) from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The directory is this process's alone meanwhile, whatever is in it. Raises `DataDirectoryError` when it is in use."""
+    lock = os.open(path / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _own(lock)
+        yield
+    finally:
+        os.close(lock)
 
 
 def owner(path: Path) -> Owner | None:

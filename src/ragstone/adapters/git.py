@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from dulwich.errors import FileFormatException, NotGitRepository
 
-from ragstone.adapters import git_tree
+from ragstone.adapters import git_copying, git_tree
 from ragstone.adapters.durable_files import sync_directory
 from ragstone.adapters.git_collecting import collect, collectable
 from ragstone.adapters.git_forgetting import forget
@@ -165,6 +165,10 @@ class GitVersionStore:
     async def verify(self, repo: str, commits: Collection[str]) -> list[str]:
         wanted = list(commits)
         return await self._run(lambda: unreadable(self._repository(repo), wanted))
+
+    async def copy(self, repo: str, target: Path, head: str | None) -> None:
+        """A copy of the repository in the new folder `target`, with `main` at `head`; writers go on. For backups."""
+        await self._run(lambda: git_copying.copy(self._repository(repo), target, head))
 
     async def close(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._executor.shutdown)

@@ -8,16 +8,18 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder
-from ragstone.adapters.qdrant_edge_errors import check_room, translated
-from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState, remove_leftovers
+from ragstone.adapters.qdrant_edge_errors import DAMAGED, check_room, translated
+from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState, describe_copy, remove_leftovers
 from ragstone.adapters.qdrant_edge_mending import mend, scan
 from ragstone.adapters.qdrant_edge_optimiser import Optimiser
 from ragstone.adapters.qdrant_edge_search import Search, search
 from ragstone.adapters.qdrant_edge_shard import Shard, create_shard
+from ragstone.domain.errors import DataDirectoryError, RagstoneError
 from ragstone.domain.filters import Filter
 from ragstone.domain.retrieval import Candidate, IndexedChunk, Point, StoredPoint, Vector
 from ragstone.domain.spaces import EmbeddingSpace
@@ -107,6 +109,30 @@ class QdrantEdgeIndex:
     async def flush(self, index: str) -> None:
         await self._on(index, lambda shard: shard.flush())
 
+    async def copy(self, index: str, folder: Path) -> None:
+        """A copy of the index, as it is between two writes, in the new folder `folder`; writers wait for it. For backups."""
+        files = IndexFiles(self._root, index)
+
+        def work(shard: Shard) -> None:
+            folder.mkdir(mode=0o700, parents=True)
+            shard.snapshot_to(folder / "g1", lambda: describe_copy(folder, files.read()))
+
+        await self._on(index, work)
+
+    async def erase_in_copy(self, root: Path, index: str, attempts: Collection[int]) -> None:
+        """As `erase_attempts`, in a copy that `copy` made in the folder `root`."""
+
+        def work() -> None:
+            files = IndexFiles(root, index)
+            state = files.read()
+            shard = Shard(files.generation(state.generation), state)
+            try:
+                shard.erase_attempts(attempts)
+            finally:
+                shard.close()
+
+        await self._run(work)
+
     async def optimise(self, index: str) -> None:
         """In a process of its own; returns at once while the index is being optimised or compacted. Cancelling it ends that process."""
         shard = await self._on(index, lambda shard: shard)
@@ -164,6 +190,8 @@ class QdrantEdgeIndex:
         with self._opening:
             if files.exists():
                 return
+            if files.folder.exists():
+                raise DataDirectoryError(DAMAGED)
             Bm25Encoder(state.bm25)  # refuses an unknown language before anything is made
             new = files.new()
             try:
@@ -179,7 +207,8 @@ class QdrantEdgeIndex:
         with self._opening:
             shard = self._open.pop(index, None)
             if shard is not None:
-                shard.close()
+                with suppress(RagstoneError):  # a damaged one can't be flushed, and goes all the same
+                    shard.close()
             with translated("dropping it"):
                 IndexFiles(self._root, index).remove()
 

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ragstone.domain.errors import DataDirectoryError, InvalidInput, NotFound
@@ -101,11 +101,16 @@ class IndexFiles:
 
     def remove(self) -> None:
         """Removes the index at once as far as anyone can see, then its files."""
-        if self.exists():
+        if _NAME.fullmatch(self._name) and self.folder.is_dir():
             away = self.root / f".dropped-{uuid.uuid4().hex}"
             self.folder.rename(away)
             sync(self.root)
             shutil.rmtree(away, ignore_errors=True)
+
+
+def describe_copy(folder: Path, state: IndexState) -> None:
+    """Makes `folder`, with a copy of the shard in `g1`, an index."""
+    (folder / _STATE).write_text(json.dumps(asdict(replace(state, generation=1))))
 
 
 def remove_leftovers(root: Path) -> None:

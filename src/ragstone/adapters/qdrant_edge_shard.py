@@ -42,6 +42,7 @@ from ragstone.adapters.qdrant_edge_errors import DAMAGED, check_room, translated
 from ragstone.adapters.qdrant_edge_files import IndexState, sync
 from ragstone.adapters.qdrant_edge_filters import EdgeCondition, any_of, closable, in_range, in_snapshot, of_path
 from ragstone.adapters.qdrant_edge_payload import from_payload, number_path, to_payload
+from ragstone.adapters.sparse_files import copy_tree
 from ragstone.domain import retrieval
 from ragstone.domain.commits import OPEN
 from ragstone.domain.errors import DataDirectoryError, InternalError
@@ -249,6 +250,14 @@ class Shard:
                 self.engine.flush()
             shutil.copytree(self.folder, folder)
             self._journal = []
+
+    def snapshot_to(self, folder: Path, describe: Callable[[], None]) -> None:
+        """Copies the shard as it is between two writes; `describe` is called before the next one. Reads go on meanwhile."""
+        with self._writing, translated("copying it"):
+            with self.lock:
+                self.engine.flush()
+            copy_tree(self.folder, folder)
+            describe()
 
     def forget_copy(self) -> None:
         """Ends what `copy_to` began."""

@@ -9,12 +9,14 @@ from starlette.exceptions import HTTPException
 import ragstone
 from ragstone.domain.errors import RagstoneError
 from ragstone.services.orchestrator import (
+    backup,
     collections,
-    documentation,
     doctor,
+    documentation,
     documents,
     health,
     history,
+    impact,
     ingest,
     interactions,
     jobs,
@@ -39,7 +41,7 @@ _TAGS = (
     ("history", "Commits, differences, tags, rollback."),
     ("retention", "Forgetting old commits, erasing documents for ever."),
     ("jobs", "Accepted changes, and how far they are."),
-    ("interactions", "What was asked and answered; feedback."),
+    ("interactions", "What was asked and answered; feedback, replay, impact of changes."),
     ("openai", "For OpenAI's clients: a collection is a model."),
     ("operation", "Health, metrics, what runs here."),
 )
@@ -67,7 +69,7 @@ def create_app(platform: Platform, settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.metrics = metrics
-    for module in (query, ingest, collections, documents, history, retention, jobs, interactions, openai, health, doctor, backup):
+    for module in (query, ingest, collections, documents, history, retention, jobs, interactions, impact, openai, health, doctor, backup):
         app.router.routes += module.routes(context).routes  # flat: include_router would match every request twice
     app.router.routes += documentation.routes().routes
     documentation.install(app, limits)

@@ -1,0 +1,122 @@
+"""Backups of an embedded data directory while it is in use (docs/backup.md).
+
+The database is copied first; what it says is the backup. Then come the index and the documents, which may be ahead of it by then: the copy is
+freed of every attempt that the database's copy does not know as published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import AsyncGenerator, Collection
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ragstone.adapters.backup_archive import pack
+from ragstone.adapters.backup_database import Copied, attempts_of, copy_database
+from ragstone.adapters.backup_manifest import Manifest, describe
+from ragstone.adapters.data_directory import DIRECTORIES, DataDirectory
+from ragstone.adapters.data_formats import DATABASE_FILE, write_format
+from ragstone.adapters.git import GitVersionStore
+from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
+from ragstone.adapters.sparse_files import allocated, copy_tree
+from ragstone.domain.errors import Busy, Conflict, NotFound, StorageFull
+
+_RESERVE = 256 * 2**20  # bytes left free beside the copy: writers go on meanwhile
+
+
+class EmbeddedBackup:
+    """Implements `Backup`. One copy at a time; it lies in the directory's `.backup` until it has been read."""
+
+    def __init__(self, data: DataDirectory, versions: GitVersionStore, index: QdrantEdgeIndex) -> None:
+        self._data = data
+        self._versions = versions
+        self._index = index
+        self._copying = False
+
+    async def copy(self, collections: Collection[str]) -> FolderCopy:
+        if self._copying:
+            raise Busy("Another backup is being made; try again when it is done.", retry_after=30.0)
+        self._copying = True
+        root = self._data.backup / uuid.uuid4().hex
+        try:
+            await asyncio.to_thread(self._begin, root)
+            now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            copied = await asyncio.to_thread(copy_database, self._data.database, root / DATABASE_FILE)
+            if {each.collection.name for each in copied} != set(collections):
+                raise Conflict("Collections were made or deleted meanwhile; try again.")
+            for each in copied:
+                await self._copy_collection(each, root)
+            await self._free_of_later(copied, root)
+            manifest = await asyncio.to_thread(self._finish, root, copied, now)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, root, ignore_errors=True))
+            raise
+        finally:
+            self._copying = False
+        return FolderCopy(root, manifest)
+
+    def _begin(self, root: Path) -> None:
+        needed = allocated(self._data.index) + allocated(self._data.spool)
+        needed += 2 * sum(path.stat().st_size for path in self._data.database.parent.glob(f"{DATABASE_FILE}*"))
+        free = shutil.disk_usage(self._data.database.parent).free
+        if free < needed + _RESERVE:
+            raise StorageFull(
+                f"A backup needs room for a copy beside the data: about {(needed + _RESERVE) / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free; "
+                "free some and try again."
+            )
+        root.mkdir(mode=0o700, parents=True)
+        for name in DIRECTORIES:
+            if name != "spool":
+                (root / name).mkdir(mode=0o700)
+        copy_tree(self._data.spool, root / "spool")  # before the database: what is written to the log meanwhile is in both, not in neither
+
+    async def _copy_collection(self, each: Copied, root: Path) -> None:
+        for space in each.collection.spaces:
+            name = each.collection.index_name(space.id)
+            try:
+                await self._index.copy(name, root / "index" / name)
+            except NotFound:
+                await self._gone(each)
+        try:
+            await self._versions.copy(
+                each.collection.uid, root / "versions" / f"{each.collection.uid}.git", each.head.id if each.head else None
+            )
+        except NotFound:
+            await self._gone(each)
+
+    async def _gone(self, each: Copied) -> None:
+        """A collection that was deleted meanwhile; one that is being made has nothing yet, and gets it when the backup is opened."""
+        if each.head is not None or each.collection.uid not in await asyncio.to_thread(attempts_of, self._data.database):
+            raise Conflict(f"Collection {each.collection.name!r} was deleted meanwhile; try again.")
+
+    async def _free_of_later(self, copied: list[Copied], root: Path) -> None:
+        now = await asyncio.to_thread(attempts_of, self._data.database)
+        for each in copied:
+            later = range(each.attempts + 1, now.get(each.collection.uid, each.attempts) + 1)
+            for space in each.collection.spaces:
+                name = each.collection.index_name(space.id)
+                if (each.unfinished or later) and (root / "index" / name).exists():
+                    await self._index.erase_in_copy(root / "index", name, [*each.unfinished, *later])
+
+    def _finish(self, root: Path, copied: list[Copied], now: str) -> Manifest:
+        write_format(root)
+        return describe(root, copied, now)
+
+
+class FolderCopy:
+    """Implements `BackupCopy` over a folder, which it removes."""
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self._folder = folder
+        self._manifest = manifest
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        pieces = pack(self._folder, self._manifest)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            if piece:
+                yield piece
+
+    async def close(self) -> None:
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
