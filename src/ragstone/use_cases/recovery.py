@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ragstone.domain.collections import Collection
-from ragstone.domain.errors import NotFound
+from ragstone.domain.errors import Conflict, DataDirectoryError, InternalError, NotFound
 from ragstone.domain.jobs import TERMINAL, Job
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.staging import Staging
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
+
+_log = logging.getLogger(__name__)
 
 
 class Recovery:
@@ -26,9 +32,10 @@ class Recovery:
         for owner in set(await self._staging.jobs()) - {job.id for job in jobs}:
             await self._staging.discard(owner)
         for collection in await self._catalog.collections():
-            await self._make(collection)
-            await self._mirror(collection)
-            await self.clean(collection.name)
+            with _damage_told(collection):
+                await self._make(collection)
+                await self._mirror(collection)
+                await self.clean(collection.name)
         return jobs
 
     async def tidy(self) -> None:
@@ -41,11 +48,17 @@ class Recovery:
             if collection.uid not in {known.uid for known in await self._catalog.collections()}:  # deleted meanwhile
                 await self._unmake(collection)
                 continue
-            await self._mirror(collection)
-            await self.clean(collection.name)
+            with _damage_told(collection):
+                await self._mirror(collection)
+                await self.clean(collection.name)
 
     async def _make(self, collection: Collection) -> None:
-        """Repository and indexes, where whoever created the collection did not come that far."""
+        """Repository and indexes, where whoever created the collection did not come that far.
+
+        What a collection with commits lacks was lost: an empty one in its place would hide that. `ragstone doctor` makes it anew.
+        """
+        if await self._catalog.head(collection.name) is not None:
+            return
         await self._versions.create(collection.uid)
         for space in collection.spaces:
             await self._index.create(collection.index_name(space.id), space)
@@ -81,3 +94,12 @@ class Recovery:
             await self._index.flush(collection.index_name(space.id))
         await self._versions.drop_attempts(collection.uid, attempts)
         await self._catalog.retire(name, attempts)
+
+
+@contextmanager
+def _damage_told(collection: Collection) -> Iterator[None]:
+    """One damaged collection keeps neither the others nor the doctor from starting."""
+    try:
+        yield
+    except (Conflict, DataDirectoryError, InternalError, NotFound) as error:
+        _log.error("collection %s is damaged; run `ragstone doctor`: %s", collection.name, error.message)

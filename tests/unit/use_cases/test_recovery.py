@@ -82,3 +82,23 @@ async def test_a_start_drops_branches_by_what_became_of_their_attempts(world: Wo
         await versions.stage(lease.collection.uid, attempt, lease.head_id, [], ["a.txt"], author="", message="", metadata={})
     assert [job.id for job in await world.platform.recovery.start()] == [waiting.id]
     assert await versions.attempts(lease.collection.uid) == [lease.attempt]  # cleaned up when its job has ended
+
+
+async def test_a_lost_index_is_not_replaced_by_an_empty_one(world: World) -> None:
+    await ingest(world, "One.")
+    index, collection = world.platform.adapters.index, await world.platform.collections.get("docs")
+    name = collection.index_name(collection.space_id)
+    await index.drop(name)
+    world = await world.reopen()
+    await world.platform.recovery.tidy()
+    assert not await index.exists(name)
+
+
+async def test_one_damaged_collection_does_not_keep_the_platform_from_starting(world: World) -> None:
+    await ingest(world, "One.")
+    collection = await world.platform.collections.get("docs")
+    await world.platform.adapters.versions.delete(collection.uid)
+    await world.platform.collections.create("other")
+    world = await world.reopen()
+    await world.platform.recovery.tidy()
+    assert [found.name for found in await world.platform.collections.all()] == ["docs", "other"]
