@@ -7,6 +7,7 @@ of the original. Until then the original counts, whatever happens to either proc
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,16 @@ from ragstone.adapters.qdrant_edge_errors import check_room
 from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState
 from ragstone.adapters.qdrant_edge_shard import Shard
 from ragstone.domain.errors import Unavailable
+
+# A child that outlived its parent would write into the folder in which the next process makes its own copy. While the engine works no Python
+# code runs in the child, so it can't look for itself: on Linux the kernel ends it. 1 is PR_SET_PDEATHSIG.
+_WITH_PARENT = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != {parent}:
+        os._exit(1)
+"""
 
 _CHILD = """
 import os, sys
@@ -95,7 +106,7 @@ class Optimiser:
             self._child.kill()
 
     def _in_child(self, script: str, *arguments: str | Path, failure: str) -> None:
-        command = [sys.executable, "-c", script, *map(str, arguments)]
+        command = [sys.executable, "-c", _WITH_PARENT.format(parent=os.getpid()) + script, *map(str, arguments)]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 (nothing of it comes from outside)
         if self._stopped.is_set():
             self._child.kill()

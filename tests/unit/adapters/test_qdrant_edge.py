@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -285,3 +287,31 @@ async def test_an_optimisation_can_be_ended(index: QdrantEdgeIndex, monkeypatch:
             await index.drop(NAME)
     with pytest.raises((asyncio.CancelledError, Unavailable)):
         await running
+
+
+_OPTIMISING = """
+import sys
+from pathlib import Path
+from ragstone.adapters.qdrant_edge_files import IndexFiles
+from ragstone.adapters.qdrant_edge_optimiser import Optimiser
+child = "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print(1, file=file, flush=True); time.sleep(99)"
+Optimiser(IndexFiles(Path(), "none"))._in_child(child, sys.argv[1], failure="")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_an_optimisation_does_not_outlive_a_killed_process(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    with subprocess.Popen([sys.executable, "-c", _OPTIMISING, str(held)]) as process:
+        while not (held.exists() and held.read_text()):
+            assert process.poll() is None
+        process.kill()
+    until = time.monotonic() + 20
+    with held.open() as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:  # the child lives
+                assert time.monotonic() < until
+                time.sleep(0.01)
