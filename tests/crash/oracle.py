@@ -19,6 +19,7 @@ from tests.crash.world import CHUNKER, CrashWorld
 COLLECTION = "docs"
 QUESTIONS = ("When does the ferry leave?", "lamp lit at dusk", "keepers count ships")
 _PAGE = 500
+_STATS = ("documents_added", "documents_changed", "documents_removed", "documents", "chunks_added", "chunks_removed", "chunks_kept", "chunks")
 
 ChunkKey = tuple[str, str, int, int, int, str]  # path, content hash, occurrence, start, end, text
 
@@ -133,13 +134,11 @@ async def picture(world: CrashWorld) -> list[dict[str, Any]]:
         name = collection.index_name(commit.space_id)
         chunks = await adapters.index.visible(name, commit.seq, commit.gaps, documents)
         answer = await platform.query.run(Question(COLLECTION, QUESTIONS[0], as_of=f"#{commit.position}")) if documents else None
-        stats = commit.stats
         shown.append(
             {
                 "position": commit.position,
                 "message": commit.message,
-                "stats": [stats.documents_added, stats.documents_changed, stats.documents_removed, stats.documents]
-                + [stats.chunks_added, stats.chunks_removed, stats.chunks_kept, stats.chunks],
+                "stats": [getattr(commit.stats, name) for name in _STATS],
                 "tags": sorted(tag.name for tag in tags if tag.commit_id == commit.id),
                 "documents": documents,
                 "chunks": [list(key) for key in sorted(keys(chunks))],

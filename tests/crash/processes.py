@@ -84,7 +84,7 @@ def in_parallel(works: Iterable[Callable[[Tell], None]], at_once: int) -> Iterat
         ready, _, _ = select.select([child.reader for child, _ in running.values()], [], [])
         for number, (child, lines) in list(running.items()):
             if child.reader in ready:
-                lines += child.read()
+                lines.extend(child.read())
                 if child.ended:
                     del running[number]
                     yield number, lines, child.wait()[1]

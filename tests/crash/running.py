@@ -88,7 +88,7 @@ class CellRun:
 
     def _killed(self, work: Work) -> None:
         lines, status = fork(lambda tell: asyncio.run(asyncio.wait_for(work(tell), _LONGEST))).wait()
-        self.told |= {step: job for step, job in lines}
+        self.told |= dict(lines)
         if status != -signal.SIGKILL:
             raise Differs(f"the failpoint was not reached (status {status})")
 

@@ -1,0 +1,255 @@
+"""What a process does between two kills: it recovers, checks what it finds, then two writers work off what two clients ask for while two readers read."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ragstone.adapters.failpoints import Failpoint, Failpoints
+from ragstone.domain.collections import Collection
+from ragstone.domain.commits import Commit, Snapshot
+from ragstone.domain.errors import Gone, RagstoneError
+from ragstone.domain.jobs import TERMINAL, Job
+from ragstone.domain.retention import Keep
+from ragstone.domain.retrieval import RetrievalSettings, SearchQuery
+from ragstone.use_cases import retention, snapshots
+from tests.crash.oracle import COLLECTION, Expected, commits, findings, keys
+from tests.crash.processes import Tell
+from tests.crash.workload import PATHS, Model, Operation, operation
+from tests.crash.world import CrashWorld, opened, soon
+
+_CLIENTS = 2
+_READERS = 3
+_QUESTIONS = ("When does the ferry leave?", "The lamp is lit at dusk", "storm at midnight", "what the captain wrote")
+_READS_A_TELL = 10
+_TTL = 0.05  # seconds; the head's time to live and the grace of pruning, shortened in step
+
+
+@dataclass
+class Known:
+    """What outlives the killed processes: the clients' memory. `waiting` are requests whose answer never came, by key."""
+
+    acknowledged: dict[str, Operation] = field(default_factory=dict)  # by job id
+    tagged: dict[str, str] = field(default_factory=dict)  # name -> commit id
+    waiting: dict[str, Operation] = field(default_factory=dict)
+    checked: int = 0  # position up to which commits were compared with the model
+
+    def hear(self, line: list[Any]) -> None:
+        """A line that a living process told."""
+        match line:
+            case ["sending", fields]:
+                self.waiting[fields["key"]] = Operation(**fields)
+            case ["acknowledged", key, job_id]:
+                self.acknowledged[job_id] = self.waiting.pop(key)
+            case ["tagged", key]:
+                self.tagged[key] = self.waiting.pop(key).target
+            case ["refused", key]:
+                self.waiting.pop(key, None)
+            case ["checked", position]:
+                self.checked = position
+
+
+@dataclass
+class Life:
+    """One process. `point` is armed once the work begins, or for the start when `at_start`."""
+
+    directory: Path
+    seed: str
+    known: Known
+    point: Failpoint | None = None
+    at_start: bool = False
+    last: bool = False
+
+    def run(self, tell: Tell) -> None:
+        """Until it is killed; the `last` one ends when everything was checked."""
+        snapshots.HEAD_TTL, retention.GRACE = _TTL, 2 * _TTL
+        asyncio.run(self._live(tell))
+
+    async def _live(self, tell: Tell) -> None:
+        failpoints = Failpoints([self.point] if self.point and self.at_start else [])
+        async with opened(self.directory, failpoints=failpoints, optimise_after=400) as world:
+            async with asyncio.TaskGroup() as group:
+                readers = [group.create_task(self._reader(world, number, tell)) for number in range(_READERS)]
+                await self._check(world, tell)
+                if self.last:
+                    for reader in readers:
+                        reader.cancel()
+                    return
+                tell(["working"])
+                failpoints.arm(*([self.point] if self.point else []))
+                group.create_task(self._second_writer(world))
+                for number in range(_CLIENTS):
+                    group.create_task(self._client(world, number, tell))
+
+    async def _check(self, world: CrashWorld, tell: Tell) -> None:
+        """Everything accepted ends, in its order, and nothing else is there."""
+        catalog = world.bare.catalog
+
+        async def drained() -> bool:
+            return await catalog.pending(COLLECTION) == 0
+
+        if not await soon(drained, 20):
+            tell(["lost", f"{await catalog.pending(COLLECTION)} jobs do not end"])
+        jobs = sorted(await catalog.jobs(COLLECTION, limit=1_000_000), key=lambda job: job.number)
+        model = self._replay(jobs, await self._pruned(world))
+        self._compare(jobs, model, tell)
+        tags = {tag.name: tag.commit_id for tag in await catalog.tags(COLLECTION)}
+        for name, commit in self.known.tagged.items():
+            if tags.get(name) != commit:
+                tell(["lost", f"tag {name} is gone"])
+        history = await commits(world.bare)
+        fresh = history if self.last else [commit for commit in history if commit.position > self.known.checked] + history[:3]
+        collection = await catalog.collection(COLLECTION)
+        for commit in fresh:
+            infos = await world.bare.versions.documents(collection.uid, commit.id, limit=10_000)
+            if {info.path: info.checksum for info in infos} != dict(model.states[commit.id]):
+                tell(["lost", f"#{commit.position} does not hold what its job asked for"])
+        left: list[str] = []
+
+        async def clean() -> bool:
+            left[:] = await findings(world.bare, checked=fresh)
+            return not left
+
+        if not await soon(clean, 5):
+            tell(["ghost", "; ".join(left[:5])])
+        tell(["checked", history[-1].position if history else 0])
+        if self.last:
+            tell(["end", len(await catalog.commits(COLLECTION, limit=1_000_000)), len(await self._pruned(world))])
+
+    @staticmethod
+    def _replay(jobs: list[Job], pruned: set[str]) -> Model:
+        model = Model()
+        for job in jobs:
+            if job.state in TERMINAL:
+                model.apply(job, pruned=bool(pruned))
+        return model
+
+    def _compare(self, jobs: list[Job], model: Model, tell: Tell) -> None:
+        for surprise in model.surprises:
+            tell(["lost", surprise])
+        by_id = {job.id: job for job in jobs}
+        for job_id, asked in self.known.acknowledged.items():
+            if job_id not in by_id or not asked.asks_for(by_id[job_id].request):
+                tell(["lost", f"the job of {asked.key} is gone or is another one"])
+        messages = [job.request.message for job in jobs]
+        for message in {message for message in messages if messages.count(message) > 1} if len(set(messages)) < len(messages) else ():
+            tell(["ghost", f"{message} was accepted {messages.count(message)} times"])
+
+    @staticmethod
+    async def _pruned(world: CrashWorld) -> set[str]:
+        return {commit.id for commit in await world.bare.catalog.commits(COLLECTION, limit=1_000_000) if commit.pruned_at is not None}
+
+    async def _second_writer(self, world: CrashWorld) -> None:
+        writer = world.writer("B", world.platform.adapters)
+        while True:
+            job = await world.bare.catalog.next_job(COLLECTION)
+            if job is not None:
+                with suppress(RagstoneError):  # the other writer has it
+                    await writer.run(COLLECTION, job.id)
+            await asyncio.sleep(0.005)
+
+    async def _client(self, world: CrashWorld, number: int, tell: Tell) -> None:
+        """Sends what was not answered again, then goes on; waits for every other job."""
+        rng = random.Random(f"{self.seed}-client-{number}")
+        for asked in [asked for key, asked in self.known.waiting.items() if key.split("-")[1] == str(number)]:
+            if asked.kind in ("rollback", "tag", "prune"):  # these have no key: done or not, both are right
+                tell(["refused", asked.key])
+            else:
+                await self._ask(world, asked, tell)
+        seen = [commit.id for commit in await commits(world.bare)]
+        count = 0
+        while True:
+            count += 1
+            asked = operation(rng, f"{self.seed}-{number}-{count}", seen)
+            tell(["sending", asdict(asked)])
+            job = await self._ask(world, asked, tell)
+            if job is not None and (rng.random() < 0.5 or await world.bare.catalog.pending(COLLECTION) > 6):
+                job = await world.platform.ingest.wait(job.id, 20)
+                if job.result and job.result.commit_id:
+                    seen.append(job.result.commit_id)
+            await asyncio.sleep(rng.random() * 0.01)
+
+    async def _ask(self, world: CrashWorld, asked: Operation, tell: Tell) -> Job | None:
+        platform = world.platform
+        try:
+            match asked.kind:
+                case "tag":
+                    await platform.history.tag(COLLECTION, asked.key, asked.target)
+                    tell(["tagged", asked.key])
+                    return None
+                case "prune":
+                    await platform.retention.prune(COLLECTION, Keep(last=asked.keep))
+                    tell(["refused", asked.key])
+                    return None
+                case "rollback":
+                    job = await platform.history.rollback(COLLECTION, asked.target, message=asked.key)
+                case _:
+                    job = await platform.ingest.submit(COLLECTION, asked.request(), idempotency_key=asked.key)
+        except Gone:  # the commit was pruned
+            tell(["refused", asked.key])
+            return None
+        tell(["acknowledged", asked.key, job.id])
+        return job
+
+    async def _reader(self, world: CrashWorld, number: int, tell: Tell) -> None:
+        rng = random.Random(f"{self.seed}-reader-{number}")
+        reads = _Reads(world, Expected(world.bare), rng)
+        while True:
+            checked = 0
+            while checked < _READS_A_TELL:
+                outcome = await reads.one()
+                if isinstance(outcome, str):
+                    tell(["mixed", outcome])
+                checked += outcome is not None
+            tell(["reads", checked])
+
+
+@dataclass
+class _Reads:
+    """Reads at the head and as of old commits, each compared with the version store at the commit that it says it is from."""
+
+    world: CrashWorld
+    expected: Expected
+    rng: random.Random
+    _known: list[Commit] = field(default_factory=list)
+
+    async def one(self) -> bool | str | None:
+        """Whether it was checked (None: there was nothing to be read), or what was wrong with it."""
+        if not self._known or self.rng.random() < 0.02:
+            self._known = await commits(self.world.bare)
+        if not self._known:
+            await asyncio.sleep(0.01)
+            return None
+        as_of = None if self.rng.random() < 0.5 else self.rng.choice(self._known).id
+        try:
+            collection, snapshot = await self.world.platform.snapshots.resolve(COLLECTION, as_of)
+            async with self.world.platform.snapshots.reading(collection, snapshot):
+                return await (self._visible if self.rng.random() < 0.6 else self._search)(collection, snapshot)
+        except Gone as gone:
+            asked = snapshot.commit_id if as_of is None else as_of
+            self._known = await commits(self.world.bare)
+            return None if asked not in {commit.id for commit in self._known} else f"a commit that is kept is gone: {gone.message}"
+
+    async def _visible(self, collection: Collection, snapshot: Snapshot) -> bool | str:
+        wanted = await self._wanted(collection, snapshot)
+        chunks = await self.world.bare.index.visible(collection.index_name(snapshot.space_id), snapshot.seq, snapshot.gaps, PATHS)
+        if len(chunks) != len(wanted) or keys(chunks) != wanted:
+            return f"{len(chunks)} chunks are visible at #{snapshot.position} (head: {snapshot.was_head}), its documents have {len(wanted)}"
+        return True
+
+    async def _search(self, collection: Collection, snapshot: Snapshot) -> bool | str:
+        wanted = await self._wanted(collection, snapshot)
+        query = SearchQuery(self.rng.choice(_QUESTIONS), settings=RetrievalSettings(top_k=10))
+        passages = await self.world.platform.search.run(collection, snapshot, query)
+        found = [passage.chunk for passage in passages]
+        if len(found) != min(10, len(wanted)) or not keys(found) <= wanted:
+            return f"a search at #{snapshot.position} (head: {snapshot.was_head}) found {len(found)} chunks of {len(wanted)}"
+        return True
+
+    async def _wanted(self, collection: Collection, snapshot: Snapshot) -> frozenset[Any]:
+        infos = await self.world.bare.versions.documents(collection.uid, snapshot.commit_id, limit=10_000)
+        return await self.expected.of(collection, snapshot.commit_id, infos)
