@@ -179,8 +179,12 @@ class GitObjects:
 
     def _write_pack(self, objects: Iterator[ShaFile], count: int) -> Path:
         directory = self._directory / "pack"
-        name = f"pack-{uuid4().hex}"
-        temporary = directory / f"tmp_{name}.pack", directory / f"tmp_{name}.idx"
+        unique = uuid4().hex
+        name = f"pack-{unique}"
+        temporary = (
+            directory / f"tmp_pack_{unique}",
+            directory / f"tmp_idx_{unique}",
+        )  # no suffix: dulwich opens whatever ends in .pack and .idx
         try:
             with temporary[0].open("wb") as file:
                 offsets, digest = write_pack_data(

@@ -11,9 +11,11 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from dulwich.objects import ShaFile
+from dulwich.pack import write_pack_index
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,6 +156,25 @@ async def test_many_packs_are_merged_while_reads_go_on(store: GitVersionStore, t
     assert await again.count(REPO, base) == 720
     assert (await again.read(REPO, base, "0/7")).content == b"0 7"
     await again.close()
+
+
+async def test_a_pack_that_is_being_written_is_not_read(store: GitVersionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = await stage(store, 1, None, document("a"))
+    real = write_pack_index
+    objects = store._repository(REPO).objects
+
+    def half_written(file: BinaryIO, entries: list[tuple[bytes, int, int]], digest: bytes) -> None:
+        file.write(b"\xfftOc\0\0\0\2 and so on")
+        file.flush()
+        with pytest.raises(KeyError):  # it was looked for in every pack
+            objects.read(b"0" * 40)
+        file.seek(0)
+        file.truncate()
+        real(file, entries, digest)
+
+    monkeypatch.setattr(git_objects, "write_pack_index", half_written)
+    commit = await stage(store, 2, base, document("b"))
+    assert await store.count(REPO, commit) == 2
 
 
 async def test_a_full_disk_is_said_so_and_changes_nothing(store: GitVersionStore, monkeypatch: pytest.MonkeyPatch) -> None:

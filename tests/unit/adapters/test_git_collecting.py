@@ -99,6 +99,7 @@ async def test_git_finds_nothing_wrong_after_pruning(store: GitVersionStore, tmp
     for name, options in {"deep": (), "shallow": ("--depth", "1", "--no-local")}.items():
         git(tmp_path, "clone", "-q", "--bare", *options, "--branch", "main", str(repository), name)
         assert git(tmp_path / name, "fsck", "--full", "--no-dangling") == ""
+    assert waiting is not None
     assert waiting in git(repository, "log", "--format=%H", "attempt/10")
     await store.collect(REPO, [commits[1]])  # what is kept no more loses its ref
     assert git(repository, "for-each-ref", "--format=%(refname:lstrip=3)", "refs/ragstone/kept").split() == [commits[1]]
