@@ -57,6 +57,18 @@ class Client:
         except httpx.HTTPError as error:
             raise ProblemError(_unreachable(self._http, error)) from error
 
+    async def download(self, method: str, path: str) -> AsyncGenerator[bytes, None]:
+        """The bytes of a large answer, as they come. Raises `ProblemError` also when it breaks off."""
+        try:
+            async with self._http.stream(method, path, timeout=_NO_READ_LIMIT) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise ProblemError(_problem(response))
+                async for piece in response.aiter_raw():
+                    yield piece
+        except httpx.HTTPError as error:
+            raise ProblemError(_unreachable(self._http, error)) from error
+
     async def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             response = await self._http.request(method, path, timeout=_NO_READ_LIMIT, **options)

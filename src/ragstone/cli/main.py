@@ -8,12 +8,27 @@ from typing import Annotated
 
 import typer
 
-from ragstone.cli import ask, collections, config, demo, doctor, documents, history, ingest, interactions, jobs, models, retention, up
+from ragstone.cli import (
+    ask,
+    backup,
+    collections,
+    config,
+    demo,
+    doctor,
+    documents,
+    history,
+    ingest,
+    interactions,
+    jobs,
+    models,
+    retention,
+    up,
+)
 from ragstone.cli.command import new_app
 from ragstone.cli.output import Output
 from ragstone.cli.session import Flags
 
-GROUPS = (up, ingest, ask, collections, documents, history, retention, jobs, interactions, models, doctor, config, demo)
+GROUPS = (up, ingest, ask, collections, documents, history, retention, jobs, interactions, models, backup, doctor, config, demo)
 
 
 def build() -> typer.Typer:
