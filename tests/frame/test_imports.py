@@ -20,6 +20,7 @@ HOMES = {
     "onnx": ("adapters/onnx_*.py",),
     "onnxruntime": ("adapters/onnx_*.py",),
     "prometheus_client": ("telemetry/*", "services/*"),
+    "pyarrow": ("adapters/interactions_parquet.py",),
     "pypdf": ("adapters/parsing/*",),
     "qdrant_edge": ("adapters/qdrant_edge*",),
     "safetensors": ("adapters/onnx_*.py",),

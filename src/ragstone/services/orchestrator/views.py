@@ -13,7 +13,6 @@ from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit, CommitStats, Snapshot, Tag
 from ragstone.domain.documents import DocumentInfo, StoredDocument
 from ragstone.domain.generation import GeneratorIdentity
-from ragstone.domain.interactions import Feedback, Interaction
 from ragstone.domain.jobs import Job, JobResult, Progress
 from ragstone.domain.releases import Release
 from ragstone.domain.retrieval import IndexedChunk, RetrievalSettings
@@ -200,36 +199,3 @@ def release_json(release: Release) -> Json:
 @lru_cache(maxsize=256)  # every answer carries them, and most carry the same
 def _plain(settings: RetrievalSettings | GeneratorIdentity) -> Json:
     return asdict(settings)
-
-
-def feedback_json(feedback: Feedback) -> Json:
-    """One person's word."""
-    return {
-        "thumb": feedback.thumb,
-        "score": feedback.score,
-        "comment": feedback.comment,
-        "tags": list(feedback.tags),
-        "created_at": moment(feedback.created_at),
-    }
-
-
-def interaction_json(interaction: Interaction) -> Json:
-    """Everything that was logged of a question."""
-    return {
-        "id": interaction.id,
-        "collection": interaction.collection,
-        "question": interaction.question,
-        "release_id": interaction.release_id,
-        "commit_id": interaction.commit_id,
-        "seq": interaction.seq,
-        "position": interaction.position,
-        "space_id": interaction.space_id,
-        "principal": interaction.principal,
-        "created_at": moment(interaction.created_at),
-        "request": dict(interaction.request),
-        "answer": dict(interaction.answer),
-        "passages": [dict(passage) for passage in interaction.passages],
-        "models": dict(interaction.models),
-        "timings": dict(interaction.timings),
-        "feedback": [feedback_json(feedback) for feedback in interaction.feedback],
-    }

@@ -408,44 +408,6 @@ class JobsResponse(Form):
     next: str | None
 
 
-class Feedback(Form):
-    """One person's word on an answer."""
-
-    thumb: int | None
-    score: float | None
-    comment: str
-    tags: list[str]
-    created_at: Time
-
-
-class Interaction(Form):
-    """Everything that was logged of a question."""
-
-    id: str
-    collection: str
-    question: str
-    release_id: str
-    commit_id: str
-    seq: int
-    position: int
-    space_id: str
-    principal: str
-    created_at: Time
-    request: dict[str, Any]
-    answer: dict[str, Any]
-    passages: list[dict[str, Any]]
-    models: dict[str, str]
-    timings: dict[str, float]
-    feedback: list[Feedback]
-
-
-class InteractionsResponse(Form):
-    """A page of interactions, newest first; `next` is the `before` of the next one."""
-
-    interactions: list[Interaction]
-    next: str | None
-
-
 class Health(Form):
     """The process answers (`ok`), or its stores do too (`ready`)."""
 
