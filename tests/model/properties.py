@@ -16,6 +16,7 @@ class Scenario:
     seeds: tuple[Tree, ...]
     faults: int
     workers: int = 2
+    prunes: int = 0
 
 
 class Properties:
@@ -49,10 +50,11 @@ class Properties:
         return None
 
     def _reads(self, s: State) -> str | None:
-        """Each published commit, read with its own gaps, shows its own tree: no more, no less, nothing twice."""
-        known = (s.points, s.commits)
+        """Each published commit that is not pruned, read with its own gaps, shows its own tree: no more, no less, nothing twice."""
+        readable = tuple(commit for commit in s.commits if commit.seq not in s.pruned) if s.pruned else s.commits
+        known = (s.points, readable)
         if known not in self._misread:
-            self._misread[known] = next(filter(None, (_difference(s.points, commit) for commit in s.commits)), None)
+            self._misread[known] = next(filter(None, (_difference(s.points, commit) for commit in readable)), None)
         return self._misread[known]
 
     def _order(self, s: State) -> str | None:

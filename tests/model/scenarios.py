@@ -24,6 +24,9 @@ SCENARIOS = {
     "rollback": Scenario((put("b", "a"), Job(restore=1)), seeds=(("ab", "b"), ("a", "b")), faults=1),
     # What a put writes is moved on.
     "move": Scenario((put("b"), Job(move=(0, 1))), seeds=(("ab", ""),), faults=1),
+    # What the first job closed before it was given up is still open for the second.
+    "prune": Scenario((put("b"), put(None, "b")), seeds=(("ab", "a"),), faults=1, workers=1, prunes=1),
+    "prune and rollback": Scenario((put("c"), Job(restore=1)), seeds=(("ab",), ("b",)), faults=1, workers=1, prunes=2),
     "three": Scenario((put("a"), put("b"), put("")), seeds=(("b",),), faults=1),
 }
 
@@ -51,6 +54,11 @@ COUNTEREXAMPLES = {
     W.BRANCH_DROPPED_FIRST: ("puts", 0),
     W.OWN_BRANCH_ONLY: ("same", 1),
     W.ACK_ON_TAKE: ("same", 1),
+    W.PRUNE_GAPS: ("prune", 1),
+    W.PRUNE_GAPS_FIRST: ("prune", 1),
+    W.PRUNE_UNMARKED: ("prune", 0),
+    W.PRUNE_AT_ONCE: ("prune and rollback", 1),
+    W.PRUNE_UNPINNED: ("prune and rollback", 0),
     W.ANY_ORDER: ("delete", 0),
     W.NUMBERS: ("same", 0),
     W.ALL_NUMBERS: ("move", 0),

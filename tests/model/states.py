@@ -106,8 +106,15 @@ class Request(NamedTuple):
         return f"the close of d{self.id[0]} {self.id[1]!r} (opened by {self.id[2]})" if self.id else "the publish"
 
 
+class Prune(NamedTuple):
+    """A prune at work. `runs`: (k1, k2) for neighbours of the kept commits, once it has marked the others. `gaps`: once it has read them."""
+
+    runs: tuple[tuple[int, int], ...] | None = None
+    gaps: Gaps | None = None
+
+
 class State(NamedTuple):
-    """`main`: a seq. `branches`: attempt and the seq it is based on."""
+    """`main`: a seq. `branches`: attempt and the seq it is based on. `pruned`: seqs of commits that nobody is given any more."""
 
     jobs: tuple[str, ...]  # open or a terminal state; given up: failed for a reason that is not in the request
     attempts: tuple[Attempt, ...]
@@ -118,6 +125,9 @@ class State(NamedTuple):
     late: frozenset[Request]
     workers: tuple[Worker, ...]  # sorted: workers differ in nothing but what they do
     faults: int  # how many more may happen
+    prunes: int = 0  # how many more may begin
+    prune: Prune | None = None
+    pruned: frozenset[int] = frozenset()
     numbers: tuple[int, ...] = ()  # by document, the newest job that decided it; only where numbers by path take the place of the order
 
     def commit(self, seq: int) -> Commit:
@@ -203,6 +213,11 @@ class Weakness(StrEnum):
     BRANCH_DROPPED_FIRST = "the attempt's branch is dropped before main moves"
     OWN_BRANCH_ONLY = "moving main on drops no branch but the new head's"
     ACK_ON_TAKE = "a message is acknowledged when it is taken"
+    PRUNE_GAPS = "prune deletes points that an aborted attempt closed"
+    PRUNE_GAPS_FIRST = "prune reads the gaps before it marks"
+    PRUNE_UNMARKED = "prune deletes before it marks"
+    PRUNE_AT_ONCE = "prune deletes while requests of published attempts may still arrive"
+    PRUNE_UNPINNED = "prune does not keep what a waiting rollback restores"
     ANY_ORDER = "a job takes the lease while an older one is not ended"
     NUMBERS = "instead of the order: a write is left out when a newer job has changed its path (a mirror's removals are not)"
     ALL_NUMBERS = "instead of the order: a write is left out when a newer job named its path, or rolled back"

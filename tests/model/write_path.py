@@ -7,10 +7,11 @@ lease is a fault. A paused worker is one whose next step comes late. Faults are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from ragstone.domain.commits import OPEN
 from tests.model.properties import Properties, Scenario
-from tests.model.states import TERMINAL, Attempt, Commit, Gaps, Point, Request, State, Weakness, Worker, erased, plan, snapshot, told
+from tests.model.states import TERMINAL, Attempt, Commit, Gaps, Point, Prune, Request, State, Weakness, Worker, erased, plan, snapshot, told
 
 W = Weakness
 Step = tuple[tuple[object, ...], State]
@@ -34,7 +35,7 @@ class WritePath:
             commits.append(Commit(seq, tree, frozenset(), 0))
         return State(
             ("open",) * len(self.jobs), (), tuple(commits), len(self.scenario.seeds), frozenset(), points, frozenset(), (), self.scenario.faults,
-            (0,) * len(empty) if self.weak & _BY_PATH else (),
+            self.scenario.prunes, numbers=(0,) * len(empty) if self.weak & _BY_PATH else (),
         )  # fmt: skip
 
     def successors(self, s: State) -> Iterator[Step]:
@@ -49,6 +50,7 @@ class WritePath:
         for request in s.late:
             yield (request, "of", request.worker, "arrives late"), self._arrive(s, request)._replace(late=s.late - {request})
         yield from self._recover(s)
+        yield from self._prune(s)
 
     # ---- a worker's steps, in their order
 
@@ -88,7 +90,8 @@ class WritePath:
         """On the head's commit, under the lease: resolve the job against the head, build the commit on a branch."""
         job, head = self.jobs[w.job - 1], s.commit(w.head).tree
         base = s.main if W.STAGE_FROM_MAIN in self.weak else w.head
-        tree = job.apply(s.commit(base).tree, s.commit(job.restore).tree if job.restore else None, self._newer(s, w))
+        restored = s.commit(job.restore).tree if job.restore else None
+        tree = None if job.restore in s.pruned else job.apply(s.commit(base).tree, restored, self._newer(s, w))
         if tree is None or tree == head:
             outcome = "failed" if tree is None else "unchanged"
             yield (w, "finds it", outcome), s.with_worker(w, w._replace(at="end", outcome=outcome))
@@ -265,6 +268,36 @@ class WritePath:
             after = s.with_attempt(seq, "retired")
             yield ("cleanup retires attempt", seq), after._replace(branches=frozenset(b for b in s.branches if b[0] != seq))
 
+    # ---- pruning, by a process of its own, which keeps the head and what waiting rollbacks restore
+
+    def _prune(self, s: State) -> Iterator[Step]:
+        """Marks in one transaction, reads the gaps, waits until nothing of a published attempt can arrive any more, deletes by facts."""
+        now = s.prune
+        if now is None:
+            if s.prunes:
+                yield ("a prune begins",), s._replace(prunes=s.prunes - 1, prune=Prune())
+            return
+        late = any(s.attempt(request.worker.seq) == "published" for request in s.late)
+        gaps_first, unmarked = W.PRUNE_GAPS_FIRST in self.weak, W.PRUNE_UNMARKED in self.weak
+        if now.gaps is None and (now.runs is not None or gaps_first):
+            yield ("prune reads the gaps:", sorted(s.gaps)), s._replace(prune=now._replace(gaps=s.gaps))
+        elif now.runs is None:
+            pins = {self.jobs[number].restore for number, state in enumerate(s.jobs) if state == "open"}
+            pins = set() if W.PRUNE_UNPINNED in self.weak else pins
+            kept = [commit.seq for commit in s.commits if commit.seq in {0, s.head.seq, *pins} and commit.seq not in s.pruned]
+            marked = frozenset(commit.seq for commit in s.commits) - set(kept)
+            after = s._replace(prune=now._replace(runs=tuple(pairwise(kept))), pruned=s.pruned if unmarked else s.pruned | marked)
+            yield ("prune finds" if unmarked else "prune marks", sorted(marked - s.pruned)), after
+        elif not late or W.PRUNE_AT_ONCE in self.weak:
+            spared = frozenset[int]() if W.PRUNE_GAPS in self.weak else now.gaps or frozenset()
+            doomed = {
+                point
+                for point in s.points
+                for k1, k2 in now.runs
+                if point.seq_from > k1 and point.seq_to <= k2 and point.seq_to not in spared
+            }
+            yield ("prune deletes", len(doomed), "points"), s._replace(prune=None, points=s.points - doomed)
+
     def _without_branches(self, s: State, seq: int) -> State:
         """Without the branches of `seq` and of all published attempts before it, which main has reached."""
         if W.OWN_BRANCH_ONLY in self.weak:
@@ -282,4 +315,5 @@ class WritePath:
         points = "\n".join(
             f"  d{p.id[0]} {p.id[1]!r} at {p.place}: [{p.seq_from}, {'open' if p.seq_to == OPEN else p.seq_to})" for p in sorted(s.points)
         )
-        return f"jobs: {jobs}\nattempts: {attempts}\ncommits (main {s.main}):\n{commits}\npoints:\n{points}"
+        pruned = f", pruned {sorted(s.pruned)}" if s.pruned else ""
+        return f"jobs: {jobs}\nattempts: {attempts}\ncommits (main {s.main}{pruned}):\n{commits}\npoints:\n{points}"
