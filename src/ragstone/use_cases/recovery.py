@@ -80,7 +80,8 @@ class Recovery:
         if head is not None:
             await self._versions.advance(collection.uid, head.id, head.seq)
         attempts = await self._versions.attempts(collection.uid)
-        ended = [attempt for attempt in attempts if await self._catalog.attempt(collection.name, attempt) in ("published", "unchanged")]
+        states = await self._catalog.attempts(collection.name) if attempts else {}
+        ended = [attempt for attempt in attempts if states.get(attempt) in ("published", "unchanged")]
         await self._versions.drop_attempts(collection.uid, ended)
 
     async def clean(self, name: str) -> None:

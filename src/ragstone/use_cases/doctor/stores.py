@@ -94,6 +94,9 @@ class Stores:
             found.append(Ailment(finding("stuck-job", name, f"job {stuck.id} ({stuck.state})"), partial(self._enqueue, stuck)))
         remains = await self._catalog.aborted(name)
         if remains:
+            await asyncio.sleep(_AGAIN[-1])  # whoever gave them up may be at cleaning
+            remains = [attempt for attempt in await self._catalog.aborted(name) if attempt in remains]
+        if remains:
             what = f"attempts {_listed(remains)}"
             found.append(Ailment(finding("remains", name, what, count=len(remains)), partial(self._recovery.clean, name)))
         return found
