@@ -14,7 +14,7 @@ UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11
 # Runs $(2) as a step named $(1) and says how long it took.
 step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
-.PHONY: help demo up test test-cov test-fast lint ruff format-check typecheck imports dependencies format bench bench-core bench-history readme-figures lock env-demo env-dev clean
+.PHONY: help demo up test test-cov test-fast test-crash lint ruff format-check typecheck imports dependencies format bench bench-core bench-history readme-figures lock env-demo env-dev clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ test-cov: env-dev
 
 test-fast: env-dev ## the unit and contract tests alone, without coverage
 	$(call step,pytest (unit and contracts),$(DEV)/bin/pytest -q -n auto --dist loadgroup tests/unit tests/contracts)
+
+test-crash: env-dev ## the whole crash matrix, 200 random kills (SEED=n repeats one script, KILLS=n) and late writers; about 5 minutes
+	$(call step,crash tests,PYTHONPATH=src OPENBLAS_NUM_THREADS=1 $(DEV)/bin/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)))
 
 lint: ruff format-check typecheck imports dependencies ## ruff, format, mypy --strict, import contracts, dependencies
 

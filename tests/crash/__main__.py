@@ -1,30 +1,78 @@
-"""`python -m tests.crash`: the whole matrix, the kills and the zombie writer."""
+"""`python -m tests.crash`: the whole crash matrix, 200 random kills and the late writers; or one of them."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import json
 import logging
+import secrets
 import sys
+from dataclasses import asdict
 
-from tests.crash import kills, matrix
-from tests.crash.cells import cells
+from tests.crash import kills, matrix, zombie
+from tests.crash.cells import cells, sample
+from tests.crash.results import KillResult, MatrixResult, ZombieResult
+from tests.crash.world import scratch
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
-    parser.add_argument("--only", default="", help="cells whose name holds this")
-    parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--kills", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("what", nargs="?", choices=("matrix", "kills", "zombie"), help="all of them by default")
+    parser.add_argument("--sample", action="store_true", help="fewer cells, in which every failpoint fires all the same")
+    parser.add_argument("--cell", default="", help="only the cells whose name holds this, as in 'index.insert.after=kill'")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, help="makes the kills' script; a random one by default")
+    parser.add_argument("--at-once", type=int, help="processes that run at the same time; as many as there are processors by default")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, for programs")
     asked = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    if asked.kills:
-        print(kills.run(asked.seed, asked.kills, told=lambda line: print(line, flush=True)))
-        return 0
-    wanted = [cell for cell in cells() if asked.only in str(cell)][:: asked.every]
-    result = matrix.run(wanted, told=lambda line: print(line, flush=True))
-    print(result.cells, result.converged, len(result.names), round(result.seconds, 1))
-    return int(result.converged < result.cells)
+    held = True
+    for what in [asked.what] if asked.what else ("matrix", "kills", "zombie"):
+        result = _run(what, asked)
+        held &= _holds(result)
+        print(json.dumps(asdict(result), default=sorted) if asked.json else _line(result), flush=True)
+    return int(not held and not asked.json)
+
+
+def _run(what: str, asked: argparse.Namespace) -> MatrixResult | KillResult | ZombieResult:
+    if what == "matrix":
+        wanted = [cell for cell in (sample() if asked.sample else cells()) if asked.cell in str(cell)]
+        return matrix.run(wanted, asked.at_once, _tell)
+    if what == "kills":
+        seed = secrets.randbelow(10**6) if asked.seed is None else asked.seed
+        _tell(f"{asked.kills} kills with seed {seed}")
+        return kills.run(seed, asked.kills, asked.at_once, _tell)
+    with scratch() as directory:
+        return asyncio.run(zombie.run(directory / "data"))
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _line(result: MatrixResult | KillResult | ZombieResult) -> str:
+    match result:
+        case MatrixResult():
+            share = f"{result.converged:,} of {result.cells:,} cells converged"
+            return f"crash matrix: {share} ({len(result.names)} failpoints, {result.seconds:.0f} s)"
+        case KillResult():
+            found = f"{result.lost} lost, {result.ghosts} ghosts, {result.mixed} mixed among {result.reads:,} checked reads"
+            work = f"{result.acknowledged:,} acknowledged requests, {result.commits:,} commits ({result.pruned} pruned), {result.seconds:.0f} s"
+            return f"random kills: {result.kills} with seed {result.seed}: {found} ({work})"
+        case ZombieResult():
+            found = f"{result.reads_changed} of {result.reads:,} reads changed"
+            return f"late writers: {found}; the doctor saw the remains of {result.remains_seen} of {result.remains} and removed {result.remains_removed}"
+
+
+def _holds(result: MatrixResult | KillResult | ZombieResult) -> bool:
+    match result:
+        case MatrixResult():
+            return result.converged == result.cells
+        case KillResult():
+            return not (result.lost or result.ghosts or result.mixed)
+        case ZombieResult():
+            return not result.reads_changed and result.remains == result.remains_seen == result.remains_removed and not result.notes
 
 
 if __name__ == "__main__":

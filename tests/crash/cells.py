@@ -75,10 +75,8 @@ _ROUTES: dict[str, Route] = {
     "interactions.append": ASKED,
 }
 _AT_START = (
-    "versions.create",
     "versions.advance",
     "versions.drop_attempts",
-    "index.create",
     "index.erase_attempts",
     "index.flush",
     "catalog.retire",
@@ -119,6 +117,14 @@ def cells() -> Iterator[Cell]:
                         yield from _at(f"{call}.{moment}", action, place, route)
                         if call in _AT_START:
                             yield from _at(f"{call}.{moment}", action, place, STARTING)
+
+
+def sample() -> list[Cell]:
+    """A cell for each failpoint, and one for each that a start reaches; actions and places take turns."""
+    chosen: dict[tuple[str, bool], list[Cell]] = {}
+    for cell in cells():
+        chosen.setdefault((cell.point.name, cell.route is STARTING), []).append(cell)
+    return [of_name[(5 * turn) % len(of_name)] for turn, of_name in enumerate(chosen.values())]
 
 
 def _at(name: str, action: Action, place: int, route: Route) -> Iterator[Cell]:

@@ -20,6 +20,8 @@ from tests.crash.results import KillResult
 from tests.crash.world import opened, scratch
 
 _LONGEST = 60.0  # seconds of a process
+_READS = 110  # checked ones that a process shall get to before it is killed at work; on a slow machine it gets so many seconds more:
+_PATIENCE = 5.0
 _NAMES = [f"{port}.{method}.{moment}" for port in SIDE_EFFECTS for method in SIDE_EFFECTS[port] for moment in MOMENTS]
 
 
@@ -64,6 +66,7 @@ def _chain(directory: Path, seed: str, kills: int, tell: Tell) -> None:
         raise RuntimeError("no collection could be made")
     known = Known()
     for number in range(kills + 1):
+        known.reads_wanted = _READS * (number + 1)
         _life(directory, f"{seed}.{number}", known, tell, last=number == kills)
     tell(["kills", kills])
     tell(["acknowledged", len(known.acknowledged) + len(known.tagged)])
@@ -79,13 +82,14 @@ def _life(directory: Path, seed: str, known: Known, tell: Tell, *, last: bool) -
     rng = random.Random(seed)
     way = "last" if last else rng.choice(("start", "work", "work", "failpoint", "failpoint", "failpoint at start"))
     point = Failpoint(rng.choice(_NAMES), "kill", rng.choice((1, 1, 2, 3, 5, 9))) if way.startswith("failpoint") else None
-    child = fork(Life(directory, seed, known, point, at_start=way == "failpoint at start", last=last).run)
+    child = fork(Life(directory, seed, known, point, at_start=way == "failpoint at start", thorough=rng.random() < 0.1, last=last).run)
     began = time.monotonic()
-    until = began + (rng.uniform(0.01, 0.5) if way == "start" else _LONGEST)
-    while not child.ended and time.monotonic() < until:
-        for line in child.read(max(until - time.monotonic(), 0)):
+    until = latest = began + (rng.uniform(0.01, 0.5) if way == "start" else _LONGEST)
+    while not child.ended and ((now := time.monotonic()) < until or (known.reads < known.reads_wanted and now < latest)):
+        for line in child.read(max(until - now, 0.02)):
             if line == ["working"]:
                 until = time.monotonic() + rng.uniform(0.05, 0.9)
+                latest = until + _PATIENCE
             _hear(line, known, seed, tell)
     _end(child, known, seed, tell, last=last)
 
@@ -103,6 +107,7 @@ def _end(child: Child, known: Known, seed: str, tell: Tell, *, last: bool) -> No
 def _hear(line: list[object], known: Known, seed: str, tell: Tell) -> None:
     match line:
         case ["reads", int(count)]:
+            known.reads += count
             tell(["reads", count])
         case ["end", int(made), int(pruned)]:
             tell(["commits", made])

@@ -17,7 +17,7 @@ from ragstone.domain.jobs import TERMINAL, Job
 from ragstone.domain.retention import Keep
 from ragstone.domain.retrieval import RetrievalSettings, SearchQuery
 from ragstone.use_cases import retention, snapshots
-from tests.crash.oracle import COLLECTION, Expected, commits, findings, keys
+from tests.crash.oracle import COLLECTION, Expected, commits, diagnoses, findings, keys
 from tests.crash.processes import Tell
 from tests.crash.workload import PATHS, Model, Operation, operation
 from tests.crash.world import CrashWorld, opened, soon
@@ -37,6 +37,8 @@ class Known:
     tagged: dict[str, str] = field(default_factory=dict)  # name -> commit id
     waiting: dict[str, Operation] = field(default_factory=dict)
     checked: int = 0  # position up to which commits were compared with the model
+    reads: int = 0
+    reads_wanted: int = 0
 
     def hear(self, line: list[Any]) -> None:
         """A line that a living process told."""
@@ -55,13 +57,14 @@ class Known:
 
 @dataclass
 class Life:
-    """One process. `point` is armed once the work begins, or for the start when `at_start`."""
+    """One process. `point` is armed once the work begins, or for the start when `at_start`. `thorough`: the doctor is asked too."""
 
     directory: Path
     seed: str
     known: Known
     point: Failpoint | None = None
     at_start: bool = False
+    thorough: bool = False
     last: bool = False
 
     def run(self, tell: Tell) -> None:
@@ -71,19 +74,18 @@ class Life:
 
     async def _live(self, tell: Tell) -> None:
         failpoints = Failpoints([self.point] if self.point and self.at_start else [])
-        async with opened(self.directory, failpoints=failpoints, optimise_after=400) as world:
-            async with asyncio.TaskGroup() as group:
-                readers = [group.create_task(self._reader(world, number, tell)) for number in range(_READERS)]
-                await self._check(world, tell)
-                if self.last:
-                    for reader in readers:
-                        reader.cancel()
-                    return
-                tell(["working"])
-                failpoints.arm(*([self.point] if self.point else []))
-                group.create_task(self._second_writer(world))
-                for number in range(_CLIENTS):
-                    group.create_task(self._client(world, number, tell))
+        async with opened(self.directory, failpoints=failpoints, optimise_after=400) as world, asyncio.TaskGroup() as group:
+            readers = [group.create_task(self._reader(world, number, tell)) for number in range(_READERS)]
+            await self._check(world, tell)
+            if self.last:
+                for reader in readers:
+                    reader.cancel()
+                return
+            tell(["working"])
+            failpoints.arm(*([self.point] if self.point else []))
+            group.create_task(self._second_writer(world))
+            for number in range(_CLIENTS):
+                group.create_task(self._client(world, number, tell))
 
     async def _check(self, world: CrashWorld, tell: Tell) -> None:
         """Everything accepted ends, in its order, and nothing else is there."""
@@ -98,8 +100,8 @@ class Life:
         model = self._replay(jobs, await self._pruned(world))
         self._compare(jobs, model, tell)
         tags = {tag.name: tag.commit_id for tag in await catalog.tags(COLLECTION)}
-        for name, commit in self.known.tagged.items():
-            if tags.get(name) != commit:
+        for name, commit_id in self.known.tagged.items():
+            if tags.get(name) != commit_id:
                 tell(["lost", f"tag {name} is gone"])
         history = await commits(world.bare)
         fresh = history if self.last else [commit for commit in history if commit.position > self.known.checked] + history[:3]
@@ -116,6 +118,8 @@ class Life:
 
         if not await soon(clean, 5):
             tell(["ghost", "; ".join(left[:5])])
+        for diagnosis in await diagnoses(world) if self.last or self.thorough else []:
+            tell(["ghost", diagnosis])
         tell(["checked", history[-1].position if history else 0])
         if self.last:
             tell(["end", len(await catalog.commits(COLLECTION, limit=1_000_000)), len(await self._pruned(world))])

@@ -19,7 +19,16 @@ from tests.crash.world import CHUNKER, CrashWorld
 COLLECTION = "docs"
 QUESTIONS = ("When does the ferry leave?", "lamp lit at dusk", "keepers count ships")
 _PAGE = 500
-_STATS = ("documents_added", "documents_changed", "documents_removed", "documents", "chunks_added", "chunks_removed", "chunks_kept", "chunks")
+_STATS = (
+    "documents_added",
+    "documents_changed",
+    "documents_removed",
+    "documents",
+    "chunks_added",
+    "chunks_removed",
+    "chunks_kept",
+    "chunks",
+)
 
 ChunkKey = tuple[str, str, int, int, int, str]  # path, content hash, occurrence, start, end, text
 
@@ -113,6 +122,12 @@ async def findings(adapters: Adapters, *, checked: Iterable[Commit] | None = Non
                     f"#{commit.position} says {commit.stats.documents} documents, {commit.stats.chunks} chunks; it has {len(infos)}, {len(wanted)}"
                 )
     return found
+
+
+async def diagnoses(world: CrashWorld) -> list[str]:
+    """What the doctor finds."""
+    report = await world.platform.doctor.run()
+    return [f"doctor: {finding.kind} of {finding.what}" for finding in report.findings]
 
 
 async def _every_commit(adapters: Adapters) -> list[Commit]:

@@ -22,7 +22,7 @@ from ragstone.use_cases.write_path import WritePath
 from tests.crash import cells
 from tests.crash.cells import Cell
 from tests.crash.copying import copy
-from tests.crash.oracle import COLLECTION, QUESTIONS, findings, picture
+from tests.crash.oracle import COLLECTION, QUESTIONS, diagnoses, findings, picture
 from tests.crash.processes import Tell, fork
 from tests.crash.script import AFTERWARDS, HISTORY, Client, GivenUp, Step, insist
 from tests.crash.world import CrashWorld, opened, soon
@@ -141,7 +141,7 @@ class CellRun:
         world.clock.move(61)
         second = world.writer("B")
         for step in AFTERWARDS:
-            await _run(second, await self._client(step, lambda _: None).accepted(world))
+            await run_writer(second, await self._client(step, lambda _: None).accepted(world))
         before = _without_tags(await picture(world))
         self._go.set()
         await first
@@ -185,7 +185,7 @@ class CellRun:
 
     async def _equals_a_run_without(self, directory: Path) -> None:
         async with opened(directory) as world:
-            if left := await findings(world.bare):
+            if left := [*await findings(world.bare), *await diagnoses(world)]:
                 raise Differs("after another start: " + "; ".join(left[:5]))
             shown = await picture(world)
             order = await self._order(world)
@@ -249,7 +249,8 @@ async def reference(work: Path, base: int, steps: Sequence[Step], beside: Path) 
     return shown_then
 
 
-async def _run(writer: WritePath, job_id: str) -> None:
+async def run_writer(writer: WritePath, job_id: str) -> None:
+    """Until the job has ended."""
     for _ in range(1000):
         with suppress(RagstoneError):  # the other writer is in its way, or it has lost a lease to it
             await writer.run(COLLECTION, job_id)

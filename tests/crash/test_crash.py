@@ -1,0 +1,32 @@
+"""The short form of the crash tests: every failpoint fires once, and ten kills. `make test-crash` runs the whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from ragstone.adapters.failpoints import names
+from tests.crash import run_kills, run_matrix, run_zombie
+
+pytestmark = pytest.mark.xdist_group("crash")  # one after the other: each of them uses every processor
+
+
+def test_after_a_crash_everything_is_as_if_there_had_been_none() -> None:
+    result = run_matrix(sample=True)
+    assert result.failures == ()
+    assert result.names == set(names())
+    assert result.converged == result.cells >= 60
+
+
+def test_random_kills_lose_nothing_and_leave_no_ghosts() -> None:
+    result = run_kills(seed=1, kills=10)
+    assert result.notes == ()
+    assert (result.kills, result.lost, result.ghosts, result.mixed) == (10, 0, 0, 0)
+    assert result.reads >= 500
+    assert result.acknowledged >= 10
+
+
+def test_a_writer_that_wakes_up_late_changes_no_read() -> None:
+    result = run_zombie()
+    assert result.notes == ()
+    assert result.reads_changed == 0 < result.reads
+    assert result.remains == result.remains_seen == result.remains_removed == 5
