@@ -157,6 +157,10 @@ def source_lines(response: Json) -> list[RenderableType]:
     elif answer["grounded"] < 1:
         lines.append(text(f"Only {answer['grounded']:.0%} of this answer is borne out by the passages it cites.", "yellow"))
     lines.append(text(f"{where}, release {response['release']['id'][:12]}, interaction {response['id']}", "dim"))
+    if response["logged"] == "deferred":
+        lines.append(
+            text("The log takes nothing now: the interaction waits in the server's spool, and can be read once the log answers.", "yellow")
+        )
     return lines
 
 

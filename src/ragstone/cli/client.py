@@ -20,11 +20,11 @@ class Client:
         self._http = http
         self.remote = remote  # the work goes on when this process ends
 
-    async def get(self, path: str, **query: object) -> Json:
+    async def get(self, path: str, /, **query: object) -> Json:
         """GET; None values are left out of the query."""
         return _object(await self._request("GET", path, params=_given(query)))
 
-    async def content(self, path: str, **query: object) -> bytes:
+    async def content(self, path: str, /, **query: object) -> bytes:
         """GET of a body that is not JSON."""
         return (await self._request("GET", path, params=_given(query))).content
 
@@ -57,10 +57,10 @@ class Client:
         except httpx.HTTPError as error:
             raise ProblemError(_unreachable(self._http, error)) from error
 
-    async def download(self, method: str, path: str) -> AsyncGenerator[bytes, None]:
+    async def download(self, method: str, path: str, /, **query: object) -> AsyncGenerator[bytes, None]:
         """The bytes of a large answer, as they come. Raises `ProblemError` also when it breaks off."""
         try:
-            async with self._http.stream(method, path, timeout=_NO_READ_LIMIT) as response:
+            async with self._http.stream(method, path, params=_given(query), timeout=_NO_READ_LIMIT) as response:
                 if response.is_error:
                     await response.aread()
                     raise ProblemError(_problem(response))

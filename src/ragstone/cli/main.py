@@ -17,6 +17,7 @@ from ragstone.cli import (
     doctor,
     documents,
     history,
+    impact,
     ingest,
     interactions,
     jobs,
@@ -28,7 +29,7 @@ from ragstone.cli.command import new_app
 from ragstone.cli.output import Output
 from ragstone.cli.session import Flags
 
-GROUPS = (up, ingest, ask, collections, documents, history, retention, jobs, interactions, models, backup, doctor, config, demo)
+GROUPS = (up, ingest, ask, collections, documents, history, retention, jobs, interactions, impact, models, backup, doctor, config, demo)
 
 
 def build() -> typer.Typer:
