@@ -1,23 +1,27 @@
-"""A backup as one stream of bytes: a tar archive, compressed with gzip, the manifest first."""
+"""A backup as one stream of bytes: a tar archive, compressed with gzip, the manifest first.
+
+Read by hand, not with `tarfile`: of an archive from anywhere, nothing is believed, and nothing is held in memory but what has a bound.
+"""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ragstone.adapters.backup_manifest import CONTENT, MANIFEST, MANIFEST_LIMIT, Manifest, StoredFile, parse
-from ragstone.adapters.sparse_files import BLOCK, blocks
+from ragstone.adapters.backup_manifest import CONTENT, MANIFEST, MANIFEST_LIMIT, Manifest, StoredFile, digest_of, parse
+from ragstone.adapters.sparse_files import pieces
 from ragstone.domain.errors import InvalidInput
 
+Tell = Callable[[int, int], None]  # bytes read, of how many
 _PIECE = 2**18  # bytes of the archive handed out at a time
 _LEVEL = 1  # of compression: text and vectors hardly gain from more, and holes vanish anyway
 _GZIP = 31  # zlib's window bits for a gzip header
 _TAR = tarfile.BLOCKSIZE
+_EXTENDED = 2**16  # bytes of a header beyond the usual one: a long name, a large size
 
 
 def pack(folder: Path, manifest: Manifest) -> Iterator[bytes]:
@@ -36,9 +40,11 @@ def _tar(folder: Path, manifest: Manifest) -> Iterator[bytes]:
     described = manifest.model_dump_json(indent=1).encode()
     yield _header(MANIFEST, len(described)) + described + _padding(len(described))
     for file in manifest.files:
-        yield _header(CONTENT + file.path, file.size)
-        yield from blocks(folder / file.path)
-        yield _padding(file.size)
+        yield _header(CONTENT + file.path, file.stored)
+        with (folder / file.path).open("rb") as source:
+            for run in file.runs:
+                yield from pieces(source, *run)
+        yield _padding(file.stored)
     yield bytes(2 * _TAR)
 
 
@@ -55,55 +61,90 @@ def _padding(size: int) -> bytes:
 class Archive:
     """An archive that is being read, once, from its beginning to its end."""
 
-    def __init__(self, tar: tarfile.TarFile, stream: gzip.GzipFile) -> None:
-        self._tar = tar
+    def __init__(self, stream: gzip.GzipFile) -> None:
         self._stream = stream
-        self.manifest = parse(self._read_manifest())
+        name, size = self._member() or ("", 0)
+        if name != MANIFEST or size > MANIFEST_LIMIT:
+            raise InvalidInput("This is no backup of ragstone's: it does not begin with a manifest.", field="file")
+        self.manifest = parse(self._exactly(size))
+        self._exactly(-size % _TAR)
 
-    def files(self, read: Callable[[int], None] = lambda _: None) -> Iterator[tuple[StoredFile, Iterator[bytes]]]:
-        """Every file in the manifest's order with its content, which must be read to its end: there its size and SHA-256 are checked.
+    def files(self, tell: Tell = lambda *_: None) -> Iterator[tuple[StoredFile, Iterator[tuple[int, bytes]]]]:
+        """Every file in the manifest's order with its pieces (offset, bytes), which must be read to their end: there the SHA-256 is checked.
 
-        `read` is told how many bytes came. Raises `InvalidInput` for anything that is not as the manifest says.
+        `tell` hears how many bytes came, of how many. Raises `InvalidInput` for anything that is not as the manifest says.
         """
+        total, done = sum(file.stored for file in self.manifest.files), 0
+
+        def count(read: int) -> None:
+            nonlocal done
+            done += read
+            tell(done, total)
+
         for file in self.manifest.files:
-            member = self._next()
-            if member is None or member.name != CONTENT + file.path or not member.isreg() or member.size != file.size:
+            if self._member() != (CONTENT + file.path, file.stored):
                 raise InvalidInput(f"The backup is damaged: {file.path[:200]!r} is not where the manifest says.", field="file")
-            yield file, self._content(member, file, read)
-        if self._next() is not None:
+            yield file, self._content(file, count)
+        if self._member() is not None:
             raise InvalidInput("The backup holds files that its manifest does not name; it is damaged.", field="file")
-        while rest := self._stream.read(BLOCK):  # to the end of the compressed stream, where its own checksum is
+        while rest := self._stream.read(_PIECE):  # to the end of the compressed stream, where its own checksum is
             if any(rest):
                 raise InvalidInput("The backup goes on after its end; it is damaged.", field="file")
 
-    def _content(self, member: tarfile.TarInfo, file: StoredFile, read: Callable[[int], None]) -> Iterator[bytes]:
-        source = self._tar.extractfile(member)
-        digest = hashlib.sha256()
-        while source is not None and (block := source.read(BLOCK)):
-            digest.update(block)
-            read(len(block))
-            yield block
+    def _content(self, file: StoredFile, count: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
+        digest = digest_of(file.size, file.runs)
+        for start, length in file.runs:
+            for offset in range(start, start + length, _PIECE):
+                piece = self._exactly(min(_PIECE, start + length - offset))
+                digest.update(piece)
+                yield offset, piece
+                count(len(piece))
+        self._exactly(-file.stored % _TAR)
         if digest.hexdigest() != file.sha256:
             raise InvalidInput(f"The backup is damaged: {file.path[:200]!r} has another SHA-256 than the manifest says.", field="file")
 
-    def _read_manifest(self) -> bytes:
-        member = self._next()
-        if member is None or member.name != MANIFEST or not member.isreg() or member.size > MANIFEST_LIMIT:
-            raise InvalidInput("This is no backup of ragstone's: it does not begin with a manifest.", field="file")
-        source = self._tar.extractfile(member)
-        return source.read() if source is not None else b""
+    def _member(self) -> tuple[str, int] | None:
+        """Name and size of the next file, None at the end. Raises `TarError` for what is neither, links included."""
+        header = self._exactly(_TAR)
+        if not any(header):
+            return None
+        info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+        more: dict[str, str] = {}
+        if info.type == tarfile.XHDTYPE and info.size <= _EXTENDED:
+            more = _records(self._exactly(info.size))
+            self._exactly(-info.size % _TAR)
+            info = tarfile.TarInfo.frombuf(self._exactly(_TAR), "utf-8", "strict")
+        if info.type != tarfile.REGTYPE or more.keys() - {"path", "size"}:
+            raise tarfile.ReadError("neither a file nor the end")
+        return more.get("path", info.name), int(more.get("size", info.size))
 
-    def _next(self) -> tarfile.TarInfo | None:
-        return self._tar.next()
+    def _exactly(self, count: int) -> bytes:
+        if count < 0:
+            raise tarfile.ReadError("a negative size")
+        content = self._stream.read(count)
+        if len(content) < count:
+            raise EOFError
+        return content
+
+
+def _records(content: bytes) -> dict[str, str]:
+    """The fields of an extended header (POSIX.1-2001, pax): `<length> <name>=<value>`, a line each."""
+    found: dict[str, str] = {}
+    while content:
+        length = int(content.partition(b" ")[0])
+        name, _, value = content[:length].partition(b" ")[2].removesuffix(b"\n").partition(b"=")
+        found[name.decode()] = value.decode()
+        content = content[max(length, 1) :]
+    return found
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Archive]:
     """The archive in a file. Raises `InvalidInput` for what is none, is cut short, or is damaged."""
     try:
-        with path.open("rb") as file, gzip.GzipFile(fileobj=file) as stream, tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK) as tar:
-            yield Archive(tar, stream)
-    except (EOFError, zlib.error, tarfile.TarError, gzip.BadGzipFile) as error:
+        with path.open("rb") as file, gzip.GzipFile(fileobj=file) as stream:
+            yield Archive(stream)
+    except (EOFError, zlib.error, tarfile.TarError, gzip.BadGzipFile, ValueError) as error:
         raise InvalidInput(
             "This is no backup of ragstone's, or it is cut short or damaged; use another copy of it.", field="file"
         ) from error

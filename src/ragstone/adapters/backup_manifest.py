@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import ragstone
 from ragstone.adapters.backup_database import Copied
 from ragstone.adapters.data_formats import DATABASE_FILE, FORMAT, FORMAT_FILE
-from ragstone.adapters.sparse_files import blocks, is_hole
+from ragstone.adapters.sparse_files import Run, data_runs, pieces
 from ragstone.adapters.sqlite_schema import MIGRATIONS as DATABASE
 from ragstone.domain.errors import InvalidInput
 
@@ -35,12 +35,28 @@ class BackedUp(_Form):
 
 
 class StoredFile(_Form):
-    """`size` in bytes; `data`: how many of them are in blocks that are not all zeros."""
+    """`size` in bytes. The archive holds the bytes of `runs` (offset, length) alone; the rest is zeros. `sha256`: see `digest_of`."""
 
     path: str = Field(max_length=1000)
     size: int = Field(ge=0, lt=2**50)
-    data: int = Field(ge=0, lt=2**50)
+    runs: list[tuple[int, int]]
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @property
+    def stored(self) -> int:
+        """Bytes that the archive holds."""
+        return sum(length for _, length in self.runs)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> StoredFile:
+        end = 0
+        for offset, length in self.runs:
+            if offset < end or length < 1:
+                raise ValueError("runs must be in order and not overlap")
+            end = offset + length
+        if end > self.size:
+            raise ValueError("runs must end within the file")
+        return self
 
 
 class Manifest(_Form):
@@ -107,11 +123,17 @@ def _check_path(path: str) -> None:
         raise InvalidInput(f"The backup holds {path[:200]!r}, which is no file of a data directory; it is damaged.", field="file")
 
 
+def digest_of(size: int, runs: Sequence[Run]) -> hashlib._Hash:
+    """The SHA-256 of a file's size and runs (8 bytes a number, big-endian), to be updated with the bytes of the runs: equal for equal files."""
+    numbers = [size, *(number for run in runs for number in run)]
+    return hashlib.sha256(b"".join(number.to_bytes(8, "big") for number in numbers))
+
+
 def _stored(folder: Path, path: Path) -> StoredFile:
-    digest = hashlib.sha256()
-    size = data = 0
-    for block in blocks(path):
-        digest.update(block)
-        size += len(block)
-        data += 0 if is_hole(block) else len(block)
-    return StoredFile(path=str(path.relative_to(folder)), size=size, data=data, sha256=digest.hexdigest())
+    with path.open("rb") as file:
+        size, runs = path.stat().st_size, data_runs(file)
+        digest = digest_of(size, runs)
+        for run in runs:
+            for piece in pieces(file, *run):
+                digest.update(piece)
+    return StoredFile(path=str(path.relative_to(folder)), size=size, runs=runs, sha256=digest.hexdigest())

@@ -5,19 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ragstone.adapters.backup_archive import Archive, opened
+from ragstone.adapters.backup_archive import Archive, Tell, opened
 from ragstone.adapters.backup_manifest import Manifest
 from ragstone.adapters.data_directory import DIRECTORIES, RESTORING, locked
 from ragstone.adapters.data_formats import DATABASE_FILE, FORMAT_FILE
 from ragstone.adapters.durable_files import sync_directory
-from ragstone.adapters.sparse_files import write_sparse
-from ragstone.domain.errors import DataDirectoryError, InvalidInput, StorageFull
+from ragstone.adapters.sparse_files import create
+from ragstone.domain.errors import DataDirectoryError, StorageFull
 
-Tell = Callable[[int, int], None]  # bytes read, of how many
 _RESERVE = 256 * 2**20  # bytes left free: below it the stores refuse writes
 _OURS = {*DIRECTORIES, "LOCK", FORMAT_FILE, DATABASE_FILE, RESTORING}
 
@@ -25,10 +25,8 @@ _OURS = {*DIRECTORIES, "LOCK", FORMAT_FILE, DATABASE_FILE, RESTORING}
 def check(file: Path, tell: Tell = lambda *_: None) -> Manifest:
     """Reads a whole backup and checks every file of it. Raises `InvalidInput`."""
     with opened(file) as archive:
-        counted = _counter(archive.manifest, tell)
-        for _, content in archive.files(counted):
-            for _ in content:
-                pass
+        for _, content in archive.files(tell):
+            deque(content, 0)
         return archive.manifest
 
 
@@ -58,7 +56,7 @@ def _restore(archive: Archive, directory: Path, tell: Tell) -> Manifest:
     try:
         with locked(directory):
             _empty(directory)
-            needed = sum(file.data for file in manifest.files)
+            needed = sum(file.stored for file in manifest.files)
             free = shutil.disk_usage(directory).free
             if free < needed + _RESERVE:
                 raise StorageFull(
@@ -113,24 +111,17 @@ def _unpack(archive: Archive, target: Path, tell: Tell) -> None:
     folders = {target, *(target / name for name in (*DIRECTORIES, *archive.manifest.folders))}
     for folder in sorted(folders):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for file, content in archive.files(_counter(archive.manifest, tell)):
-        left = file.data
-
-        def written(count: int, path: str = file.path) -> None:
-            nonlocal left
-            left -= count
-            if left < 0:
-                raise InvalidInput(f"The backup is damaged: {path[:200]!r} holds more than the manifest says.", field="file")
-
+    for file, content in archive.files(tell):
         place = target / file.path
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_sparse(place, content, written)
         folders.add(place.parent)
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with create(place) as written:
+            for offset, piece in content:
+                written.seek(offset)
+                written.write(piece)
+            written.truncate(file.size)
+            written.flush()
+            os.fsync(written.fileno())
     for folder in folders:
         sync_directory(folder)
 
@@ -144,15 +135,3 @@ def _move_in(unpacked: Path, directory: Path) -> None:
     sync_directory(directory)
     shutil.rmtree(unpacked)
     sync_directory(directory)
-
-
-def _counter(manifest: Manifest, tell: Tell) -> Callable[[int], None]:
-    total = sum(file.size for file in manifest.files)
-    done = 0
-
-    def count(read: int) -> None:
-        nonlocal done
-        done += read
-        tell(done, total)
-
-    return count
