@@ -6,7 +6,7 @@ Their rows are made from the logged JSON, in order of `number`, which never fall
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from sqlite3 import Connection, Row
 
 from ragstone.domain.interactions import CitedChunk, InteractionFilter
@@ -17,8 +17,8 @@ _PARTS = """INSERT INTO interaction_passages (path, collection, number, chunk, c
     WHERE number > :after AND number <= :until AND json_extract(part.value, '$.path') IS NOT NULL
     ON CONFLICT DO UPDATE SET cited = max(cited, excluded.cited)"""
 _LEARN = (
-    """INSERT INTO interaction_facts (number, created_at, abstained, commit_id, release_id)
-        SELECT number, json_extract(body, '$.created_at'), coalesce(json_extract(body, '$.answer.abstained'), 0),
+    """INSERT INTO interaction_facts (number, collection, created_at, abstained, commit_id, release_id)
+        SELECT number, collection, json_extract(body, '$.created_at'), coalesce(json_extract(body, '$.answer.abstained'), 0),
             json_extract(body, '$.commit_id'), json_extract(body, '$.release_id')
         FROM interactions WHERE number > :after AND number <= :until""",
     _PARTS.format(cited=0, place="$.passages"),
@@ -45,17 +45,20 @@ def learn(db: Connection, until: int, limit: int) -> bool:
     return bool(numbers[-1]["number"] < until)
 
 
-def selection(wanted: InteractionFilter, before: int | None) -> tuple[str, list[str | int | float]]:
-    """What comes after SELECT ... FROM to find these interactions, newest first, with its values."""
+def selection(wanted: InteractionFilter, before: int | None, limit: int) -> tuple[str, list[str | int | float]]:
+    """A query for the numbers of these interactions, newest first, with its values.
+
+    A plus keeps SQLite from an index: what is rare is to be looked up, and what is not to be walked in the order of numbers, so that a page
+    costs what lies between its ends.
+    """
     facts: list[tuple[str, str | int | float | None]] = [
-        ("created_at >= ?", wanted.since),
-        ("created_at < ?", wanted.until),
+        ("+created_at >= ?", wanted.since),
+        ("+created_at < ?", wanted.until),
         ("abstained = ?", wanted.abstained),
         ("commit_id = ?", wanted.commit_id),
         ("release_id = ?", wanted.release_id),
     ]
     others: list[tuple[str, str | int | float | None]] = [
-        ("collection = ?", wanted.collection),
         ("number IN (SELECT interaction FROM feedback WHERE thumb = ?)", wanted.thumb),
         ("number IN (SELECT interaction FROM feedback_tags WHERE tag = ?)", wanted.tag),
         ("number IN (SELECT number FROM interaction_passages WHERE path = ?)", wanted.path),
@@ -63,12 +66,16 @@ def selection(wanted: InteractionFilter, before: int | None) -> tuple[str, list[
             "number IN (SELECT number FROM interaction_passages WHERE cited AND chunk IN (SELECT value FROM json_each(?)))",
             None if wanted.chunks is None else json.dumps(sorted(wanted.chunks)),
         ),
-        ("number < ?", before),
     ]
-    joined = " JOIN interaction_facts USING (number)" if any(value is not None for _, value in facts) else ""
-    given = [(condition, value) for condition, value in (*facts, *others) if value is not None]
+    by_fact, given = _given(facts), _given([*facts, *others])
+    table = "interaction_facts" if by_fact else "interactions"
+    given += _given([("+collection = ?" if given else "collection = ?", wanted.collection), ("number < ?", before)])
     where = " AND ".join(condition for condition, _ in given) or "1"
-    return f"interactions{joined} WHERE {where} ORDER BY number DESC", [value for _, value in given]
+    return f"SELECT number FROM {table} WHERE {where} ORDER BY number DESC LIMIT ?", [*(value for _, value in given), limit]  # noqa: S608 - constants
+
+
+def _given(conditions: Iterable[tuple[str, str | int | float | None]]) -> list[tuple[str, str | int | float]]:
+    return [(condition, value) for condition, value in conditions if value is not None]
 
 
 def cited(db: Connection, collection: str, paths: Collection[str]) -> list[CitedChunk]:

@@ -136,8 +136,8 @@ def _get(db: Connection, interaction_id: str) -> Interaction:
 
 
 def _page(db: Connection, wanted: InteractionFilter, before: str | None, limit: int) -> list[Interaction]:
-    selection, values = sqlite_interaction_facts.selection(wanted, None if before is None else _number(db, before) or 0)
-    rows = db.execute(f"SELECT number, body FROM {selection} LIMIT ?", (*values, limit)).fetchall()  # noqa: S608 - constants
+    numbers, values = sqlite_interaction_facts.selection(wanted, None if before is None else _number(db, before) or 0, limit)
+    rows = db.execute(f"SELECT number, body FROM interactions WHERE number IN ({numbers}) ORDER BY number DESC", values).fetchall()  # noqa: S608 - constants
     return [_interaction(db, row) for row in rows]
 
 

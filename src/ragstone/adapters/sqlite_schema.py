@@ -114,6 +114,7 @@ _SECOND = (
     # The next two are filled from the interactions' JSON before they are read, those of older databases too (sqlite_interaction_facts).
     """CREATE TABLE interaction_facts (
         number INTEGER PRIMARY KEY REFERENCES interactions ON DELETE CASCADE,
+        collection TEXT NOT NULL,
         created_at REAL NOT NULL,
         abstained INTEGER NOT NULL,
         commit_id TEXT NOT NULL,
