@@ -17,7 +17,7 @@ from ragstone.ports.catalog import Catalog
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.use_cases.doctor.examination import Repairs, Target
-from ragstone.use_cases.doctor.truth import Facts, Place, Tell, Truth, TruthReader, place
+from ragstone.use_cases.doctor.truth import Facts, Place, Tell, Truth, TruthReader, Version, place
 from ragstone.use_cases.index_writer import batches, check_vectors
 
 _BATCH = 256  # points a write
@@ -65,9 +65,8 @@ class Mending:
             whole = [version for version in versions if version is not None]
             if len(whole) != len(versions):
                 raise InternalError("A document to be mended is in none of the kept commits.")
-            for (_, _, group), version, chunks in zip(part, whole, await self._reader.chunks(truth, whole), strict=True):
-                places = {place(version.info, chunk): chunk for chunk in chunks}
-                found += [_indexed(facts, target, version.info, places) for target in group]
+            targets_of = [group for _, _, group in part]
+            found += await asyncio.to_thread(_made, facts, targets_of, whole, await self._reader.chunks(truth, whole))
         return found
 
     async def _vectors(self, name: str, chunks: Sequence[IndexedChunk]) -> dict[str, Vector]:
@@ -90,6 +89,16 @@ async def quiet(catalog: Catalog, collection: str) -> None:
                 await asyncio.sleep(0.02)
     except TimeoutError:
         return
+
+
+def _made(
+    facts: Facts, targets: Sequence[Sequence[Target]], versions: Sequence[Version], chunks: Sequence[Sequence[Chunk]]
+) -> list[IndexedChunk]:
+    found: list[IndexedChunk] = []
+    for group, version, of_version in zip(targets, versions, chunks, strict=True):
+        places = {place(version.info, chunk): chunk for chunk in of_version}
+        found += [_indexed(facts, target, version.info, places) for target in group]
+    return found
 
 
 def _indexed(facts: Facts, target: Target, info: DocumentInfo, places: dict[Place, Chunk]) -> IndexedChunk:

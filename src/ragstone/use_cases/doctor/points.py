@@ -75,7 +75,7 @@ class Points:
             return found
         await asyncio.to_thread(examination.finish)
         found.points, found.repairs = examination.points, examination.repairs
-        found.findings += _grouped(examination, truth, collection.name)
+        found.findings += await asyncio.to_thread(_grouped, examination, truth, collection.name)
         return found
 
     async def repair(self, facts: Facts, found: PointsCheck) -> None:
