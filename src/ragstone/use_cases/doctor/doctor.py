@@ -133,7 +133,7 @@ class Doctor:
         return [one.finding for one in found]
 
     async def _collection(self, name: str, repair: bool, report: Report, sums: _Sums) -> list[Finding]:
-        points = Points(self._catalog, self._versions, self._index, self._spaces, report)
+        points = self._points(report)
         first: list[Finding] | None = None
         left: list[Finding] = []
         for rounds_left in reversed(range(_ROUNDS)):
@@ -147,7 +147,9 @@ class Doctor:
                     if not repair or not rounds_left or not checked.curable or left == before:
                         break
                     await self._mend(checked, points)
-                await self._cure(checked.later)
+                if checked.later:  # an erasure changes what old commits hold, and with it what was read of them
+                    await self._cure(checked.later)
+                    points = self._points(report)
             except RagstoneError as error:
                 if await self._is_gone(name):
                     return []
@@ -155,6 +157,9 @@ class Doctor:
                 left = [*left, finding("damaged-collection", name, error.message)]
                 break
         return _compared(first or [], left) if repair else left
+
+    def _points(self, report: Report) -> Points:
+        return Points(self._catalog, self._versions, self._index, self._spaces, report)
 
     async def _is_gone(self, name: str) -> bool:
         """Whether the collection was deleted meanwhile."""
