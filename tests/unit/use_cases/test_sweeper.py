@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ragstone.domain.collections import Collection
 from ragstone.domain.errors import Unavailable
 from ragstone.domain.jobs import Delete
 from ragstone.domain.uploads import IngestRequest, Upload
@@ -77,3 +78,32 @@ async def test_it_goes_on_after_an_error(world: World, monkeypatch: pytest.Monke
     await asyncio.wait_for(enough.wait(), 5)
     await sweeper.stop()
     assert turns >= 3
+
+
+async def test_stores_of_a_collection_that_was_half_created_are_made(world: World) -> None:
+    adapters = world.platform.adapters
+    (docs,) = await adapters.catalog.collections()
+    await adapters.catalog.create_collection("more", "english", "", docs.spaces[0])
+    await world.platform.sweeper.sweep()
+    job = await world.platform.ingest.submit("more", IngestRequest((A,)))
+    assert (await world.platform.ingest.wait(job.id, 20)).state == "published"
+
+
+async def test_stores_of_a_collection_that_is_deleted_meanwhile_are_not_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters = world.platform.adapters
+    (docs,) = stale = await adapters.catalog.collections()
+    collections = adapters.catalog.collections
+    await world.platform.collections.delete("docs")
+
+    async def seen_before() -> list[Collection]:
+        monkeypatch.setattr(adapters.catalog, "collections", collections)
+        return stale
+
+    async def no_head(name: str) -> None:
+        return None
+
+    monkeypatch.setattr(adapters.catalog, "collections", seen_before)
+    monkeypatch.setattr(adapters.catalog, "head", no_head)
+    await world.platform.recovery.tidy()
+    assert not await adapters.index.exists(docs.index_name(docs.space_id))
+    assert await adapters.catalog.collections() == []
