@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +36,8 @@ def add_to(app: typer.Typer) -> None:
 
 async def backup(session: Session, file: _FILE) -> None:
     """Write everything to one file, while the server goes on. It is read back and checked, and never written over another file."""
+    import asyncio
+
     from ragstone.adapters.backup_restore import check
     from ragstone.adapters.durable_files import sync_directory
 
@@ -82,12 +82,16 @@ async def restore(session: Session, file: _FILE) -> None:
 
 
 async def _receive(client: Client, descriptor: int, output: Output) -> None:
+    import asyncio
+    from contextlib import aclosing
+
     with bar(output, "Backing up") as shown:
         done = 0
-        async for piece in client.download("POST", "/v1/backup"):
-            await asyncio.to_thread(_write, descriptor, piece)
-            done += len(piece)
-            shown.show(done, None, size(done))
+        async with aclosing(client.download("POST", "/v1/backup")) as pieces:
+            async for piece in pieces:
+                await asyncio.to_thread(_write, descriptor, piece)
+                done += len(piece)
+                shown.show(done, None, size(done))
         await asyncio.to_thread(os.fsync, descriptor)
 
 
@@ -103,6 +107,9 @@ class _Stopped(Exception):
 
 async def _watched(output: Output, title: str, work: Callable[[Callable[[int, int], None]], T]) -> T:
     """What `work` returns, run in a thread, with a bar. Ctrl-C waits until it has cleaned up behind itself."""
+    import asyncio
+    import threading
+
     stopped = threading.Event()
     with bar(output, title) as shown:
 

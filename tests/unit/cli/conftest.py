@@ -78,8 +78,10 @@ class Shell:
             await hook(scope["method"], scope["path"])
         await self.app()(scope, receive, send)
 
-    async def __call__(self, command: Callable[..., Awaitable[None]], *arguments: Any, as_json: bool = False, **options: Any) -> Ran:
-        session = TestSession(Flags(json=as_json), self._hooked)
+    async def __call__(
+        self, command: Callable[..., Awaitable[None]], *arguments: Any, as_json: bool = False, flags: Flags | None = None, **options: Any
+    ) -> Ran:
+        session = TestSession(replace(flags or Flags(), json=as_json), self._hooked)
         status, problem = 0, None
         self._capsys.readouterr()
         try:
