@@ -1,0 +1,159 @@
+"""Repairs that are cut short, repairs of a pruned history, and repairs beside writers and readers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragstone.domain.commits import OPEN
+from ragstone.domain.errors import Unavailable
+from ragstone.domain.retention import Keep
+from ragstone.domain.retrieval import IndexedChunk
+from ragstone.use_cases import retention
+from ragstone.use_cases.doctor import mending, stores
+from tests.fakes.vector_index import InMemoryVectorIndex
+from tests.support.checkup import NAME, change, fill, picture, upload
+from tests.support.world import World, embedded_world, fake_world
+from tests.unit.use_cases.doctor.test_points import changed, copy, stored
+
+
+@pytest.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(retention, "GRACE", 0.0)
+    monkeypatch.setattr(stores, "_AGAIN", (0.01, 0.02))
+    world = await fake_world(tmp_path)
+    await fill(world.platform)
+    return world
+
+
+def hurt(world: World) -> None:
+    """Some of everything, of enough documents for several writes."""
+    points = stored(world)
+    for number, id_ in enumerate(sorted(points)):
+        match number % 5:
+            case 0:
+                del points[id_]
+            case 1:
+                changed(points, id_, seq_to=4)
+            case 2:
+                points[id_] = replace(points[id_], vector=points[id_].vector * 0)
+            case 3:
+                copy(points, id_, path="z.txt")
+            case _:
+                copy(points, id_, seq_from=4)
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+async def test_a_repair_that_is_cut_short_at_any_write_is_ended_by_the_next(
+    world: World, done: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mending, "_BATCH", 3)
+    before, index = await picture(world.platform), world.platform.adapters.index
+    mend = index.mend
+    writes = 0
+    for fatal in range(1, 100):
+        hurt(world)
+        writes = 0
+
+        async def dying(*arguments: Any, fatal: int = fatal, **options: Any) -> None:
+            nonlocal writes
+            writes += 1
+            if writes != fatal or done:
+                await mend(*arguments, **options)
+            if writes == fatal:
+                raise asyncio.CancelledError
+
+        monkeypatch.setattr(index, "mend", dying)
+        try:
+            await world.platform.doctor.run(repair=True)
+        except asyncio.CancelledError:
+            monkeypatch.setattr(index, "mend", mend)
+            assert (await world.platform.doctor.run(repair=True)).healthy
+        else:
+            break
+        assert (await world.platform.doctor.run()).findings == ()
+        assert await picture(world.platform) == before
+    assert writes > 4
+
+
+async def test_a_repair_that_fails_is_a_finding_that_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    hurt(world)
+
+    async def down(*_: Any, **__: Any) -> None:
+        raise Unavailable("not now")
+
+    monkeypatch.setattr(world.platform.adapters.index, "mend", down)
+    report = await world.platform.doctor.run(repair=True)
+    assert not report.healthy
+    assert "not now" in [finding.what for finding in report.findings]
+    monkeypatch.undo()
+    assert (await world.platform.doctor.run(repair=True)).healthy
+
+
+async def shown(world: World) -> dict[int, list[IndexedChunk]]:
+    """What is visible at each kept commit, without what depends on which of the forgotten commits brought it."""
+    index, catalog = world.platform.adapters.index, world.platform.adapters.catalog
+    assert isinstance(index, InMemoryVectorIndex)
+    found: dict[int, list[IndexedChunk]] = {}
+    collection = await catalog.collection(NAME)
+    for commit in await catalog.commits(NAME):
+        if commit.pruned_at is None:
+            points = index._indexes[collection.index_name(commit.space_id)].snapshot(commit.seq, commit.gaps)
+            chunks = [replace(point.chunk, id="", seq_from=0, seq_to=0, commit_id="", checksum="") for point in points]
+            found[commit.position] = sorted(chunks, key=lambda chunk: (chunk.path, chunk.start))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_a_pruned_history_is_mended_too(world: World, seed: int) -> None:
+    dice = random.Random(seed)
+    tags = dice.sample(range(1, 7), dice.randint(0, 3))
+    for position in tags:
+        await world.platform.history.tag(NAME, f"v{position}", f"#{position}")
+    await world.platform.retention.prune(NAME, Keep(last=dice.randint(1, 2)))
+    assert (await world.platform.doctor.run()).findings == ()
+    before, points = await shown(world), stored(world)
+    assert before
+    for _ in range(dice.randint(1, 5)):
+        id_ = dice.choice(sorted(points))
+        match dice.randrange(4):
+            case 0:
+                del points[id_]
+            case 1:
+                changed(points, id_, seq_to=dice.choice([4, 7, OPEN]))
+            case 2:
+                points[id_] = replace(points[id_], vector=points[id_].vector * 0)
+            case _:
+                copy(points, id_, path="z.txt")
+    assert (await world.platform.doctor.run(repair=True)).healthy
+    assert (await world.platform.doctor.run()).findings == ()
+    assert await shown(world) == before
+
+
+async def test_beside_writers_nothing_is_taken_for_damage_and_repairs_hold_up_nobody(tmp_path: Path) -> None:
+    world = await embedded_world(tmp_path)
+    platform = world.platform
+    await fill(platform)
+    writing = asyncio.create_task(write(world))
+    checks = 0
+    while not writing.done():
+        report = await platform.doctor.run(repair=checks % 2 == 1)
+        assert report.findings == ()
+        checks += 1
+    await writing
+    assert checks > 1
+    assert (await platform.doctor.run()).findings == ()
+    await world.end(platform)
+
+
+async def write(world: World) -> None:
+    for number in range(8):
+        paths = tuple(f"{number % 3}-{other}.txt" for other in range(4))
+        uploads = [upload(path, f"text {number}", "lamp dusk") for path in paths[: 2 + number % 2]]
+        job = await change(world.platform, *uploads, deletes=("b.txt",) if number == 3 else ())
+        assert job.state == "published"
