@@ -190,7 +190,7 @@ class QdrantEdgeIndex:
         with self._opening:
             if files.exists():
                 return
-            if files.folder.exists():
+            if files.is_headless():
                 raise DataDirectoryError(DAMAGED)
             Bm25Encoder(state.bm25)  # refuses an unknown language before anything is made
             new = files.new()

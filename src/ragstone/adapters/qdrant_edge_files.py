@@ -14,6 +14,7 @@ import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ragstone.adapters.sparse_files import allocated
 from ragstone.domain.errors import DataDirectoryError, InvalidInput, NotFound
 from ragstone.domain.spaces import Bm25Settings
 
@@ -44,6 +45,10 @@ class IndexFiles:
     def exists(self) -> bool:
         """Whether it was created and not dropped."""
         return _NAME.fullmatch(self._name) is not None and (self.folder / _STATE).is_file()
+
+    def is_headless(self) -> bool:
+        """Whether there is a folder that nothing describes."""
+        return _NAME.fullmatch(self._name) is not None and self.folder.exists() and not self.exists()
 
     def read(self) -> IndexState:
         """The state on disk. Raises `NotFound`, or `DataDirectoryError` for another format."""
@@ -88,7 +93,7 @@ class IndexFiles:
 
     def size(self) -> int:
         """Bytes that its files take up on disk."""
-        return sum(_allocated(Path(folder) / name) for folder, _, names in os.walk(self.folder) for name in names)
+        return allocated(self.folder)
 
     def remove_other_generations(self, state: IndexState) -> None:
         """Removes what an interrupted optimisation or a replaced generation left."""
@@ -126,13 +131,6 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _allocated(file: Path) -> int:
-    try:
-        return file.stat().st_blocks * 512
-    except FileNotFoundError:  # the engine removed it meanwhile
-        return 0
 
 
 def _sync_tree(folder: Path) -> None:

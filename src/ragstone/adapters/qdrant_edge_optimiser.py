@@ -1,8 +1,8 @@
 """Builds HNSW, or leaves out what was deleted, in a process of its own, on a copy of the shard.
 
 The engine's `optimize` holds Python's interpreter lock for the whole of it (40 s for 50,000 points): in this process nothing else would run.
-So the shard is copied, the copy optimised (or written into a fresh shard) by a child process, the writes made meanwhile are replayed on it, and then it takes the place
-of the original. Until then the original counts, whatever happens to either process.
+So the shard is copied, the copy optimised (or written into a fresh shard) by a child process, the writes made meanwhile are replayed on it,
+and then it takes the place of the original. Until then the original counts, whatever happens to either process.
 """
 
 from __future__ import annotations

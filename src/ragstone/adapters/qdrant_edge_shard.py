@@ -5,7 +5,6 @@ The engine holds Python's interpreter lock during nearly every call, so calls ar
 
 from __future__ import annotations
 
-import shutil
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -42,7 +41,7 @@ from ragstone.adapters.qdrant_edge_errors import DAMAGED, check_room, translated
 from ragstone.adapters.qdrant_edge_files import IndexState, sync
 from ragstone.adapters.qdrant_edge_filters import EdgeCondition, any_of, closable, in_range, in_snapshot, of_path
 from ragstone.adapters.qdrant_edge_payload import from_payload, number_path, to_payload
-from ragstone.adapters.sparse_files import copy_tree
+from ragstone.adapters.sparse_files import allocated, copy_tree
 from ragstone.domain import retrieval
 from ragstone.domain.commits import OPEN
 from ragstone.domain.errors import DataDirectoryError, InternalError
@@ -240,15 +239,15 @@ class Shard:
             raise InternalError(f"The vector of {of} is not {self.dimension} finite numbers; check the embedding model.")
 
     def size(self) -> int:
-        """Bytes that a copy takes: holes in files are not kept."""
-        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+        """Bytes that a copy takes."""
+        return allocated(self.folder)
 
     def copy_to(self, folder: Path) -> None:
         """Copies the shard; from then on every write is also kept for `adopt`. Reads go on meanwhile."""
         with self._writing, translated("copying it"):
             with self.lock:
                 self.engine.flush()
-            shutil.copytree(self.folder, folder)
+            copy_tree(self.folder, folder)
             self._journal = []
 
     def snapshot_to(self, folder: Path, describe: Callable[[], None]) -> None:

@@ -26,7 +26,7 @@ class VectorIndex(Protocol):
       ids, scores and order are a function of the snapshot alone, whatever was written since. Equal scores are ordered by chunk id, also at the cut.
       Candidates come in order of chunk id.
     - `erase_attempts(attempts)`: deletes points with `seq_from` in attempts, then sets `seq_to = OPEN` where it is in attempts.
-    - `erase_range(after, until, gaps)`: deletes points that no snapshot after `after` and before `until` is the last to need: those with
+    - `erase_range(after, until, gaps)`: deletes the points that only snapshots between `after` and `until` see, both not counted: those with
       `seq_from > after`, `seq_to <= until` and `seq_to` not in `gaps`. Returns how many; `count_range` only counts them.
       `erase_path(path, until)`: deletes every point of a document with `seq_from <= until`, of any validity. Returns how many.
       Both go in steps, between which others read and write; done again they finish what was begun.

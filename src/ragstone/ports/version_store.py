@@ -25,9 +25,9 @@ class VersionStore(Protocol):
       of them as before. A commit staged on such a base has the base's id as its parent, and does not bring the document back; nor does
       `restore`. All of `commits` at once or none. Returns how many of them held it. Unknown and collected commits are left out.
     - `collect(kept)` drops the documents of all commits but `kept`, `main`, the attempts' branches, and branches and tags that people made in the store
-      itself: reads of the others raise `NotFound`. A document's bytes go with the last of the commits that hold it. `advance` still knows
-      the order of all commits. Returns the bytes freed; `collectable` how many `collect` would free. Readers and writers go on
-      meanwhile. One of `forget` and `collect` at a time a repository; others wait.
+      itself: reads of the others raise `NotFound` (unless a kept commit has the very same documents). A document's bytes go with the last of the
+      commits that hold it. `advance` still knows the order of all commits. Returns the bytes freed; `collectable` how many `collect` would free.
+      Readers and writers go on meanwhile. One of `forget` and `collect` at a time a repository; others wait.
     - `verify`: those of `commits` that can't be read whole; every byte of every object that they need was read and has its hash.
     - Raises `StorageFull` when there is no space.
     """
