@@ -17,6 +17,7 @@ from tests.crash.living import Known, Life
 from tests.crash.oracle import COLLECTION
 from tests.crash.processes import Child, Tell, fork, in_parallel
 from tests.crash.results import KillResult
+from tests.crash.steps import STEPS
 from tests.crash.world import opened, scratch
 
 _LONGEST = 60.0  # seconds of a process
@@ -78,11 +79,12 @@ async def _create(directory: Path) -> None:
 
 
 def _life(directory: Path, seed: str, known: Known, tell: Tell, *, last: bool) -> None:
-    """One process, until it is killed: while it starts and recovers, while it works, or at a failpoint."""
+    """One process, until it is killed: while it starts and recovers, while it works, at a failpoint, or between two durable steps of one."""
     rng = random.Random(seed)
-    way = "last" if last else rng.choice(("start", "work", "work", "failpoint", "failpoint", "failpoint at start"))
-    point = Failpoint(rng.choice(_NAMES), "kill", rng.choice((1, 1, 2, 3, 5, 9))) if way.startswith("failpoint") else None
-    child = fork(Life(directory, seed, known, point, at_start=way == "failpoint at start", thorough=rng.random() < 0.1, last=last).run)
+    way = "last" if last else rng.choice(("start", "work", "work", "failpoint", "failpoint", "step", "step"))
+    point = Failpoint(rng.choice(_NAMES), "kill", rng.choice((1, 1, 2, 3, 5, 9))) if way == "failpoint" else None
+    step = (rng.randrange(len(STEPS)), rng.randint(1, 40), rng.random() < 0.5) if way == "step" else None
+    child = fork(Life(directory, seed, known, point, step, rng.random() < 0.3, rng.random() < 0.1, last).run)
     began = time.monotonic()
     until = latest = began + (rng.uniform(0.01, 0.5) if way == "start" else _LONGEST)
     while not child.ended and ((now := time.monotonic()) < until or (known.reads < known.reads_wanted and now < latest)):

@@ -10,21 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from ragstone.adapters.failpoints import Failpoint, Failpoints
-from ragstone.domain.collections import Collection
-from ragstone.domain.commits import Commit, Snapshot
 from ragstone.domain.errors import Gone, RagstoneError
 from ragstone.domain.jobs import TERMINAL, Job
 from ragstone.domain.retention import Keep
-from ragstone.domain.retrieval import RetrievalSettings, SearchQuery
 from ragstone.use_cases import retention, snapshots
-from tests.crash.oracle import COLLECTION, Expected, commits, diagnoses, findings, keys
+from tests.crash.oracle import COLLECTION, Expected, commits, diagnoses, findings
 from tests.crash.processes import Tell
-from tests.crash.workload import PATHS, Model, Operation, operation
+from tests.crash.reading import Reads
+from tests.crash.steps import kill_at
+from tests.crash.workload import Model, Operation, operation
 from tests.crash.world import CrashWorld, opened, soon
 
 _CLIENTS = 2
 _READERS = 3
-_QUESTIONS = ("When does the ferry leave?", "The lamp is lit at dusk", "storm at midnight", "what the captain wrote")
 _READS_A_TELL = 10
 _TTL = 0.05  # seconds; the head's time to live and the grace of pruning, shortened in step
 
@@ -57,12 +55,13 @@ class Known:
 
 @dataclass
 class Life:
-    """One process. `point` is armed once the work begins, or for the start when `at_start`. `thorough`: the doctor is asked too."""
+    """One process. `point` is armed, or the process dies at `step` (see `steps.kill_at`), once the work begins, or for the start when `at_start`. `thorough`: the doctor is asked too."""
 
     directory: Path
     seed: str
     known: Known
     point: Failpoint | None = None
+    step: tuple[int, int, bool] | None = None
     at_start: bool = False
     thorough: bool = False
     last: bool = False
@@ -73,7 +72,9 @@ class Life:
         asyncio.run(self._live(tell))
 
     async def _live(self, tell: Tell) -> None:
-        failpoints = Failpoints([self.point] if self.point and self.at_start else [])
+        failpoints = Failpoints()
+        if self.at_start:
+            self._arm(failpoints)
         async with opened(self.directory, failpoints=failpoints, optimise_after=400) as world, asyncio.TaskGroup() as group:
             readers = [group.create_task(self._reader(world, number, tell)) for number in range(_READERS)]
             await self._check(world, tell)
@@ -86,6 +87,12 @@ class Life:
             group.create_task(self._second_writer(world))
             for number in range(_CLIENTS):
                 group.create_task(self._client(world, number, tell))
+
+    def _arm(self, failpoints: Failpoints) -> None:
+        failpoints.arm(*([self.point] if self.point else []))
+        if self.step is not None:
+            which, hit, after = self.step
+            kill_at(which, hit, after=after)
 
     async def _check(self, world: CrashWorld, tell: Tell) -> None:
         """Everything accepted ends, in its order, and nothing else is there."""
@@ -201,7 +208,7 @@ class Life:
 
     async def _reader(self, world: CrashWorld, number: int, tell: Tell) -> None:
         rng = random.Random(f"{self.seed}-reader-{number}")
-        reads = _Reads(world, Expected(world.bare), rng)
+        reads = Reads(world, Expected(world.bare), rng)
         while True:
             checked = 0
             while checked < _READS_A_TELL:
@@ -210,50 +217,3 @@ class Life:
                     tell(["mixed", outcome])
                 checked += outcome is not None
             tell(["reads", checked])
-
-
-@dataclass
-class _Reads:
-    """Reads at the head and as of old commits, each compared with the version store at the commit that it says it is from."""
-
-    world: CrashWorld
-    expected: Expected
-    rng: random.Random
-    _known: list[Commit] = field(default_factory=list)
-
-    async def one(self) -> bool | str | None:
-        """Whether it was checked (None: there was nothing to be read), or what was wrong with it."""
-        if not self._known or self.rng.random() < 0.02:
-            self._known = await commits(self.world.bare)
-        if not self._known:
-            await asyncio.sleep(0.01)
-            return None
-        as_of = None if self.rng.random() < 0.5 else self.rng.choice(self._known).id
-        try:
-            collection, snapshot = await self.world.platform.snapshots.resolve(COLLECTION, as_of)
-            async with self.world.platform.snapshots.reading(collection, snapshot):
-                return await (self._visible if self.rng.random() < 0.6 else self._search)(collection, snapshot)
-        except Gone as gone:
-            asked = snapshot.commit_id if as_of is None else as_of
-            self._known = await commits(self.world.bare)
-            return None if asked not in {commit.id for commit in self._known} else f"a commit that is kept is gone: {gone.message}"
-
-    async def _visible(self, collection: Collection, snapshot: Snapshot) -> bool | str:
-        wanted = await self._wanted(collection, snapshot)
-        chunks = await self.world.bare.index.visible(collection.index_name(snapshot.space_id), snapshot.seq, snapshot.gaps, PATHS)
-        if len(chunks) != len(wanted) or keys(chunks) != wanted:
-            return f"{len(chunks)} chunks are visible at #{snapshot.position} (head: {snapshot.was_head}), its documents have {len(wanted)}"
-        return True
-
-    async def _search(self, collection: Collection, snapshot: Snapshot) -> bool | str:
-        wanted = await self._wanted(collection, snapshot)
-        query = SearchQuery(self.rng.choice(_QUESTIONS), settings=RetrievalSettings(top_k=10))
-        passages = await self.world.platform.search.run(collection, snapshot, query)
-        found = [passage.chunk for passage in passages]
-        if len(found) != min(10, len(wanted)) or not keys(found) <= wanted:
-            return f"a search at #{snapshot.position} (head: {snapshot.was_head}) found {len(found)} chunks of {len(wanted)}"
-        return True
-
-    async def _wanted(self, collection: Collection, snapshot: Snapshot) -> frozenset[Any]:
-        infos = await self.world.bare.versions.documents(collection.uid, snapshot.commit_id, limit=10_000)
-        return await self.expected.of(collection, snapshot.commit_id, infos)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from tests.crash.bases import make_bases
 from tests.crash.cells import Cell
 from tests.crash.processes import Tell, fork, in_parallel
 from tests.crash.results import MatrixResult
-from tests.crash.running import CellRun, make_bases
+from tests.crash.running import CellRun
 from tests.crash.world import scratch
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +19,12 @@ from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.use_cases.query import Question
 from ragstone.use_cases.write_path import WritePath
 from tests.crash import cells
+from tests.crash.bases import base, difference, reference
 from tests.crash.cells import Cell
 from tests.crash.copying import copy
 from tests.crash.oracle import COLLECTION, QUESTIONS, diagnoses, findings, picture
 from tests.crash.processes import Tell, fork
-from tests.crash.script import AFTERWARDS, HISTORY, Client, GivenUp, Step, insist
+from tests.crash.script import AFTERWARDS, Client, GivenUp, Step, insist
 from tests.crash.world import CrashWorld, opened, soon
 
 _MORE = "more"  # the collection that the route `created` makes
@@ -35,24 +35,6 @@ Work = Callable[[Tell], Coroutine[Any, Any, None]]
 
 class Differs(Exception):
     """A cell did not converge; the message says why."""
-
-
-def make_bases(work: Path, wanted: Sequence[int]) -> None:
-    """The collection after so many steps of the history, for each number wanted, in `work`."""
-
-    async def run() -> None:
-        directory = work / "making"
-        async with opened(directory) as world:
-            await world.platform.collections.create(COLLECTION)
-        for number in range(max(wanted) + 1):
-            if number in wanted:
-                copy(directory, _base(work, number))
-            if number < len(HISTORY):
-                async with opened(directory) as world:
-                    await Client(HISTORY[number]).done(world)
-        shutil.rmtree(directory)
-
-    asyncio.run(run())
 
 
 @dataclass
@@ -68,7 +50,7 @@ class CellRun:
     def run(self) -> str | None:
         """None when the cell converged, else why not."""
         directory = self.work / f"cell-{os.getpid()}"
-        copy(_base(self.work, self.cell.base), directory)
+        copy(base(self.work, self.cell.base), directory)
         try:
             self._die(directory)
             asyncio.run(asyncio.wait_for(self._converge(directory), _LONGEST))
@@ -191,7 +173,7 @@ class CellRun:
             order = await self._order(world)
         expected = await reference(self.work, self.cell.base, order, directory)
         if json.loads(json.dumps(shown)) != expected:
-            raise Differs(f"it shows {_difference(shown, expected)}")
+            raise Differs(f"it shows {difference(shown, expected)}")
 
     async def _order(self, world: CrashWorld) -> list[Step]:
         """The steps in the order in which their jobs were accepted."""
@@ -231,24 +213,6 @@ class CellRun:
             yield world
 
 
-async def reference(work: Path, base: int, steps: Sequence[Step], beside: Path) -> list[dict[str, Any]]:
-    """What is shown after these steps when nothing goes wrong. Worked out once, and remembered in `work`."""
-    known = work / f"reference-{base}-{'-'.join(_id(step) for step in steps)}.json"
-    if not known.exists():
-        directory = beside.with_name(f"{beside.name}-reference")
-        copy(_base(work, base), directory)
-        async with opened(directory) as world:
-            for step in steps:
-                await Client(step).done(world)
-            shown = json.dumps(await picture(world))
-        shutil.rmtree(directory)
-        new = directory.with_suffix(".json")
-        new.write_text(shown)
-        new.rename(known)
-    shown_then: list[dict[str, Any]] = json.loads(known.read_text())
-    return shown_then
-
-
 async def run_writer(writer: WritePath, job_id: str) -> None:
     """Until the job has ended."""
     for _ in range(1000):
@@ -273,21 +237,3 @@ async def _is_usable(world: CrashWorld) -> None:
 def _without_tags(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A tag may come late; what is tagged stays as it is."""
     return [{name: value for name, value in commit.items() if name != "tags"} for commit in shown]
-
-
-def _difference(shown: list[dict[str, Any]], expected: list[dict[str, Any]]) -> str:
-    if len(shown) != len(expected):
-        return f"{len(shown)} commits instead of {len(expected)}"
-    for one, other in zip(shown, expected, strict=True):
-        for field_, value in json.loads(json.dumps(one)).items():
-            if value != other[field_]:
-                return f"at #{one['position']} {field_}: {value} instead of {other[field_]}"
-    return "nothing else"
-
-
-def _id(step: Step) -> str:
-    return hashlib.sha256(repr(step).encode()).hexdigest()[:12]
-
-
-def _base(work: Path, number: int) -> Path:
-    return work / f"base-{number}"
