@@ -13,6 +13,7 @@ import pytest
 
 from ragstone.adapters import codecs
 from ragstone.adapters.redacting_log import RedactingInteractionLog
+from ragstone.adapters.spool_file import SpoolFile
 from ragstone.adapters.spooled_log import SpooledInteractionLog
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
 from ragstone.domain.errors import DataDirectoryError, InvalidInput, NotFound, RagstoneError, StorageFull, Unavailable
@@ -149,6 +150,28 @@ async def test_the_next_process_hands_on_what_is_there_and_skips_a_half_line(tmp
     await log.close()
 
 
+async def test_an_entry_that_comes_while_the_spool_is_being_emptied_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner, clock = Fickle(Unavailable("down")), Clock()
+    log = SpooledInteractionLog(inner, tmp_path, LIMIT, pause=clock.pause)
+    await log.append(interaction("a"))
+    await clock.asked.wait()
+    late = [codecs.INTERACTION.dump(interaction("late")).encode()]
+    read = SpoolFile.read
+
+    def read_then_append(self: SpoolFile, offset: int, limit: int) -> tuple[list[bytes], int]:
+        found = read(self, offset, limit)
+        if not found[0] and late:
+            self.append([late.pop()])
+        return found
+
+    monkeypatch.setattr(SpoolFile, "read", read_then_append)
+    inner.error = None
+    clock.go()
+    await until(lambda: not late and (tmp_path / "interactions.jsonl").stat().st_size == 0)
+    assert {one.id for one in await log.page(InteractionFilter())} == {"a", "late"}
+    await log.close()
+
+
 async def test_an_entry_that_the_log_refuses_does_not_block_the_others(tmp_path: Path) -> None:
     class Refusing(Fickle):
         async def append(self, interaction: Interaction) -> Logged:
@@ -208,6 +231,7 @@ async def test_the_spool_holds_only_what_redaction_leaves(tmp_path: Path) -> Non
 DYING = """
 import asyncio, os, signal, sys
 from pathlib import Path
+from ragstone.adapters.spool_file import SpoolFile
 from ragstone.adapters.spooled_log import SpooledInteractionLog
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
 from ragstone.domain.errors import Unavailable

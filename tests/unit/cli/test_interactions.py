@@ -120,6 +120,17 @@ async def test_an_export_that_breaks_off_leaves_nothing(asked: Shell, tmp_path: 
     assert (ran.status, names(tmp_path)) == (1, [])
 
 
+async def test_an_export_never_replaces_a_file_that_was_made_meanwhile(asked: Shell, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+
+    async def other(method: str, path: str) -> None:
+        target.write_text("somebody's")
+
+    asked.hooks.append(other)
+    assert (await asked(interactions.export, output=target)).status == 1
+    assert (target.read_text(), names(tmp_path)) == ("somebody's", ["out.jsonl"])
+
+
 async def test_ask_says_that_an_answer_was_deferred(asked: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     async def append(interaction: object) -> str:
         return "deferred"
