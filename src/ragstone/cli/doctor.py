@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragstone.adapters.data_directory import owner  # not through bootstrap, which imports every engine
 from ragstone.cli.api import Json, ProblemError
 from ragstone.cli.command import command
 from ragstone.cli.output import table, text
 from ragstone.cli.progress import bar, duration
 from ragstone.cli.session import Session
+from ragstone.cli.words import counted
 from ragstone.domain.errors import DataDirectoryError
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ async def doctor(
     try:
         report = await _checked(session, collection, repair=repair)
     except DataDirectoryError as error:
+        if owner(session.settings.data_dir) is not None:  # it is only in use
+            raise
         report = _unusable(error, repair=repair)
     session.output.result(report, *_shown(report))
     if not report["healthy"]:
@@ -75,8 +79,8 @@ def _unusable(error: DataDirectoryError, *, repair: bool) -> Json:
 
 def _shown(report: Json) -> list[RenderableType]:
     looked = (
-        f"Looked at {report['collections']:,} collections, {report['commits']:,} commits, {report['documents']:,} document versions and "
-        f"{report['points']:,} points in {duration(report['seconds'])}."
+        f"Looked at {counted(report['collections'], 'collection')}, {counted(report['commits'], 'commit')}, "
+        f"{counted(report['documents'], 'document version')} and {counted(report['points'], 'point')} in {duration(report['seconds'])}."
     )
     findings = report["findings"]
     lines: list[RenderableType] = []
@@ -88,7 +92,7 @@ def _shown(report: Json) -> list[RenderableType]:
         lines.append(text(f"{kind}: {example['meaning']}", _STYLES[example["severity"]]))
         lines.append(text(f"  {_advice(report, example)}"))
     if report["unlisted"]:
-        lines.append(text(f"{report['unlisted']:,} more findings are not listed."))
+        lines.append(text(f"Not listed: {counted(report['unlisted'], 'finding')}."))
     return [*lines, text(looked), text(_verdict(report), "bold")]
 
 
@@ -107,6 +111,7 @@ def _advice(report: Json, one: Json) -> str:
 def _verdict(report: Json) -> str:
     left = [one for one in report["findings"] if not one["repaired"] and one["severity"] != "info"]
     repaired = sum(one["repaired"] for one in report["findings"])
+    mended = f"{counted(repaired, 'finding')} repaired"
     if left:
-        return f"{len(left) + report['unlisted']:,} findings are left." + (f" {repaired:,} were repaired." if repaired else "")
-    return f"Healthy again: {repaired:,} findings were repaired." if repaired else "Healthy."
+        return f"{counted(len(left) + report['unlisted'], 'finding')} left." + (f" {mended}." if repaired else "")
+    return f"Healthy again: {mended}." if repaired else "Healthy."

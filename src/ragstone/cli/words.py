@@ -21,3 +21,8 @@ def place(passage: dict[str, Any]) -> str:
         parts.append(f"page {passage['page']}")
     parts.append(f"characters {passage['start']}-{passage['end']}")
     return ", ".join(parts)
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 point`, `1,200 points`."""
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")

@@ -41,13 +41,13 @@ async def test_findings_are_told_in_words_and_exit_with_3(damaged: Shell) -> Non
     assert "a.txt (#1)" in ran.out
     assert "missing-points: Passages of the document can't be found." in ran.out
     assert "--repair: Writes them anew" in ran.out
-    assert "2 findings are left." in ran.out
+    assert "2 findings left." in ran.out
 
 
 async def test_a_repair_that_leaves_nothing_exits_with_0(damaged: Shell) -> None:
     ran = await damaged(doctor, repair=True)
     assert ran.status == 0
-    assert "Healthy again: 2 findings were repaired." in ran.out
+    assert "Healthy again: 2 findings repaired." in ran.out
     assert (await damaged(doctor)).out.splitlines()[-1] == "Healthy."
 
 

@@ -136,14 +136,13 @@ class Doctor:
         points = self._points(report)
         first: list[Finding] | None = None
         left: list[Finding] = []
+        checked: _Checked | None = None
         for rounds_left in reversed(range(_ROUNDS)):
             try:
                 async with self._maintenance.exclusive(name):
                     checked = await self._look(name, points, report)
                     before, left = left, checked.findings
-                    if first is None:
-                        first = left
-                        _add(sums, checked)
+                    first = left if first is None else first
                     if not repair or not rounds_left or not checked.curable or left == before:
                         break
                     await self._mend(checked, points)
@@ -156,6 +155,8 @@ class Doctor:
                 _log.warning("the check-up of %s failed: %s", name, error.message)
                 left = [*left, finding("damaged-collection", name, error.message)]
                 break
+        if checked is not None:
+            _add(sums, checked)
         return _compared(first or [], left) if repair else left
 
     def _points(self, report: Report) -> Points:

@@ -76,7 +76,9 @@ _WORDS: dict[FindingKind, _Words] = {
     "little-space": _Words(
         "warning", False, "Little space is left; ingests are refused when it ends.", "Free some: prune old commits, or enlarge the volume."
     ),
-    "unusable-directory": _Words("error", False, "The data directory can't be opened.", "Do what it says, or restore it from a backup."),
+    "unusable-directory": _Words(
+        "error", False, "The data directory can't be opened.", "Do what the message says, or restore the directory from a backup."
+    ),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,36 @@ async def write(world: World) -> None:
         uploads = [upload(path, f"text {number}", "lamp dusk") for path in paths[: 2 + number % 2]]
         job = await change(world.platform, *uploads, deletes=("b.txt",) if number == 3 else ())
         assert job.state == "published"
+
+
+@pytest.mark.parametrize("build", [fake_world, embedded_world])
+async def test_what_was_pruned_and_erased_is_no_damage(
+    build: Callable[[Path], Awaitable[World]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "GRACE", 0.0)
+    world = await build(tmp_path)
+    platform = world.platform
+    await fill(platform)
+    await platform.erasure.purge(NAME, "b.txt")
+    await platform.history.tag(NAME, "v2", "#2")
+    await platform.retention.prune(NAME, Keep(last=3))
+    assert (await platform.doctor.run(repair=True)).findings == ()
+    before = [await chunks_at(world, position) for position in (2, 7, 8)]
+    await platform.adapters.index.drop(await index_name(world))
+    assert (await platform.doctor.run(repair=True)).healthy
+    assert (await platform.doctor.run()).findings == ()
+    assert [await chunks_at(world, position) for position in (2, 7, 8)] == before
+    assert not [path for chunks in before for path, _, _ in chunks if path == "b.txt"]
+    await world.end(platform)
+
+
+async def index_name(world: World) -> str:
+    collection = await world.platform.collections.get(NAME)
+    return collection.index_name(collection.space_id)
+
+
+async def chunks_at(world: World, position: int) -> list[tuple[str, int, str]]:
+    commit = await world.platform.adapters.catalog.commit_at_position(NAME, position)
+    paths = [f"{letter}.txt" for letter in "abcdz"]
+    chunks = await world.platform.adapters.index.visible(await index_name(world), commit.seq, commit.gaps, paths)
+    return [(chunk.path, chunk.start, chunk.text) for chunk in chunks]
