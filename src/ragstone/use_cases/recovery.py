@@ -44,11 +44,11 @@ class Recovery:
             if await self._has_ended(owner):
                 await self._staging.discard(owner)
         for collection in await self._catalog.collections():
-            await self._make(collection)
-            if collection.uid not in {known.uid for known in await self._catalog.collections()}:  # deleted meanwhile
-                await self._unmake(collection)
-                continue
             with _damage_told(collection):
+                await self._make(collection)
+                if collection.uid not in {known.uid for known in await self._catalog.collections()}:  # deleted meanwhile
+                    await self._unmake(collection)
+                    continue
                 await self._mirror(collection)
                 await self.clean(collection.name)
 
