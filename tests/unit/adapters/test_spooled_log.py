@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -225,6 +227,22 @@ async def test_the_spool_holds_only_what_redaction_leaves(tmp_path: Path) -> Non
     assert await log.append(interaction("a")) == "deferred"
     assert await log.deferred() == 1
     assert b"Ada" not in (tmp_path / "interactions.jsonl").read_bytes()
+    await log.close()
+
+
+async def test_a_locked_database_is_a_log_that_takes_nothing(tmp_path: Path) -> None:
+    clock = Clock()
+    log = SpooledInteractionLog(SqliteInteractionLog(tmp_path / "x.db"), tmp_path / "spool", LIMIT, patience=0.05, pause=clock.pause)
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert await log.append(interaction("a")) == "deferred"
+        await clock.asked.wait()
+        assert await log.append(interaction("b")) == "deferred"
+        other.execute("COMMIT")
+    clock.go()
+    await emptied(log)
+    assert {one.id for one in await log.page(InteractionFilter())} == {"a", "b"}
+    assert await log.append(interaction("c")) == "stored"
     await log.close()
 
 
