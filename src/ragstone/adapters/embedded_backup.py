@@ -7,6 +7,7 @@ freed of every attempt that the database's copy does not know as published.
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 import uuid
 from collections.abc import AsyncGenerator, Collection
@@ -20,8 +21,8 @@ from ragstone.adapters.data_directory import DIRECTORIES, DataDirectory
 from ragstone.adapters.data_formats import DATABASE_FILE, write_format
 from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
-from ragstone.adapters.sparse_files import allocated, copy_tree
-from ragstone.domain.errors import Busy, Conflict, NotFound, StorageFull
+from ragstone.adapters.sparse_files import allocated
+from ragstone.domain.errors import Busy, Conflict, NotFound, StorageFull, Unavailable
 
 _RESERVE = 256 * 2**20  # bytes left free beside the copy: writers go on meanwhile
 
@@ -50,6 +51,9 @@ class EmbeddedBackup:
                 await self._copy_collection(each, root)
             await self._free_of_later(copied, root)
             manifest = await asyncio.to_thread(self._finish, root, copied, now)
+        except OSError as error:
+            await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
+            raise _told(error) from error
         except BaseException:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, root, ignore_errors=True))
             raise
@@ -68,9 +72,16 @@ class EmbeddedBackup:
             )
         root.mkdir(mode=0o700, parents=True)
         for name in DIRECTORIES:
-            if name != "spool":
-                (root / name).mkdir(mode=0o700)
-        copy_tree(self._data.spool, root / "spool")  # before the database: what is written to the log meanwhile is in both, not in neither
+            (root / name).mkdir(mode=0o700)
+        self._copy_spool(root)
+
+    def _copy_spool(self, root: Path) -> None:
+        """Before the database's copy and after it: what is handed on to the log meanwhile is in both then, and not in neither. The log takes it for one."""
+        for file in self._data.spool.glob("*.jsonl"):
+            copy = root / "spool" / file.name
+            before, now = copy.read_bytes() if copy.exists() else b"", file.read_bytes()
+            whole = before[: before.rfind(b"\n") + 1]  # a line may have been half written
+            copy.write_bytes(now if now.startswith(whole) else whole + now)
 
     async def _copy_collection(self, each: Copied, root: Path) -> None:
         for space in each.collection.spaces:
@@ -101,8 +112,15 @@ class EmbeddedBackup:
                     await self._index.erase_in_copy(root / "index", name, [*each.unfinished, *later])
 
     def _finish(self, root: Path, copied: list[Copied], now: str) -> Manifest:
+        self._copy_spool(root)
         write_format(root)
         return describe(root, copied, now)
+
+
+def _told(error: OSError) -> Unavailable:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull("No space is left for the copy that a backup needs; free some and try again.")
+    return Unavailable(f"The data can't be copied ({error.strerror or 'input/output error'}); try again.")
 
 
 class FolderCopy:

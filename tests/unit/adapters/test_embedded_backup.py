@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import io
 import json
@@ -18,14 +19,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ragstone.adapters import backup_restore
+from ragstone.adapters import backup_restore, embedded_backup
 from ragstone.adapters.backup_manifest import digest_of
 from ragstone.adapters.backup_restore import check, restore
 from ragstone.adapters.data_directory import open_data_directory
 from ragstone.adapters.embedded_backup import EmbeddedBackup
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.sparse_files import copy_tree
-from ragstone.domain.errors import Busy, Conflict, DataDirectoryError, InvalidInput, NotFound, StorageFull
+from ragstone.domain.errors import Busy, Conflict, DataDirectoryError, InvalidInput, NotFound, RagstoneError, StorageFull, Unavailable
 from ragstone.domain.ids import new_id
 from ragstone.domain.jobs import ChangeRequest, Job, Put
 from ragstone.domain.retrieval import Point
@@ -126,7 +127,11 @@ async def test_every_commit_answers_as_before_and_what_came_later_is_not_there(
     logged = await platform.query.run(question)
     late = await begin_and_stop(platform)
 
+    spool = tmp_path / "first" / "data" / "spool" / "interactions.jsonl"
+    spool.write_bytes(b"one\ntwo\nhal")
+
     async def later() -> None:
+        spool.write_bytes(b"three\n")  # the others were handed on meanwhile
         await platform.adapters.catalog.requeue_orphans()
         await platform.adapters.queue.enqueue(NAME, late)  # the attempt that hung is aborted, the job published by another
         await platform.ingest.wait(late, 30)
@@ -144,6 +149,7 @@ async def test_every_commit_answers_as_before_and_what_came_later_is_not_there(
     assert not any((tmp_path / "first" / "data" / ".backup").iterdir())
 
     restored = await opened(file, tmp_path / "second")
+    assert (tmp_path / "second" / "data" / "spool" / "interactions.jsonl").read_bytes() == b"one\ntwo\nthree\n"
     assert await checkup.picture(restored.platform) == before
     assert await findings(restored.platform) == []
     job = await restored.platform.ingest.job(late)
@@ -255,6 +261,20 @@ async def test_a_full_disk_is_seen_before_anything_is_copied(world: World, tmp_p
         restore(file, tmp_path / "second")
     assert not (tmp_path / "second").exists()
     monkeypatch.undo()
+    await world.end(world.platform)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, StorageFull), (errno.EIO, Unavailable)])
+async def test_a_disk_that_fails_is_told_and_nothing_stays(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[RagstoneError]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(embedded_backup, "describe", fail)
+    with pytest.raises(kind):
+        await world.platform.backups.take()
+    assert not any((tmp_path / "first" / "data" / ".backup").iterdir())
     await world.end(world.platform)
 
 
