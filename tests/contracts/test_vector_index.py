@@ -119,6 +119,13 @@ async def test_drop_forgets_everything_and_is_idempotent(index: VectorIndex) -> 
     assert await index.count_visible(NAME, 9, ()) == 0
 
 
+async def test_indexes_are_listed_until_they_are_dropped(index: VectorIndex) -> None:
+    await index.create("other-1-space", space())
+    assert await index.names() == [NAME, "other-1-space"]
+    await index.drop(NAME)
+    assert await index.names() == ["other-1-space"]
+
+
 async def test_indexes_are_apart(index: VectorIndex) -> None:
     await index.create("other-1-space", space())
     await index.insert("other-1-space", [point()])

@@ -448,3 +448,10 @@ async def test_commits_that_are_whole_pass_verification(store: VersionStore) -> 
     assert await store.verify(REPO, [first, unknown, second]) == [unknown]
     with pytest.raises(NotFound):
         await store.verify("absent", [first])
+
+
+async def test_repositories_are_listed_until_they_are_deleted(store: VersionStore) -> None:
+    await store.create("another")
+    assert await store.repositories() == ["another", REPO]
+    await store.delete("another")
+    assert await store.repositories() == [REPO]

@@ -48,6 +48,9 @@ class InMemoryVectorIndex:
     async def exists(self, index: str) -> bool:
         return index in self._indexes
 
+    async def names(self) -> list[str]:
+        return sorted(self._indexes)
+
     async def insert(self, index: str, points: Sequence[Point]) -> None:
         held = self._index(index)
         for point in points:

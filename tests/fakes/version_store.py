@@ -33,6 +33,9 @@ class InMemoryVersionStore:
     async def delete(self, repo: str) -> None:
         self._repositories.pop(repo, None)
 
+    async def repositories(self) -> list[str]:
+        return sorted(self._repositories)
+
     async def stage(
         self,
         repo: str,

@@ -68,6 +68,9 @@ class GitVersionStore:
 
         await self._run(work)
 
+    async def repositories(self) -> list[str]:
+        return await self._run(lambda: sorted(path.stem for path in self._directory.glob("*.git") if not path.name.startswith(".")))
+
     async def stage(
         self,
         repo: str,

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder
 from ragstone.adapters.qdrant_edge_errors import DAMAGED, check_room, translated
-from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState, describe_copy, remove_leftovers
+from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState, describe_copy, index_names, remove_leftovers
 from ragstone.adapters.qdrant_edge_mending import mend, scan
 from ragstone.adapters.qdrant_edge_optimiser import Optimiser
 from ragstone.adapters.qdrant_edge_search import Search, search
@@ -53,6 +53,9 @@ class QdrantEdgeIndex:
 
     async def exists(self, index: str) -> bool:
         return await self._run(IndexFiles(self._root, index).exists)
+
+    async def names(self) -> list[str]:
+        return await self._run(lambda: index_names(self._root))
 
     async def insert(self, index: str, points: Sequence[Point]) -> None:
         await self._on(index, lambda shard: shard.insert(points))

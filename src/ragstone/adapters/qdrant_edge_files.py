@@ -118,6 +118,11 @@ def describe_copy(folder: Path, state: IndexState) -> None:
     (folder / _STATE).write_text(json.dumps(asdict(replace(state, generation=1))))
 
 
+def index_names(root: Path) -> list[str]:
+    """The indexes below `root`, damaged ones too."""
+    return sorted(folder.name for folder in root.glob("*") if folder.is_dir() and _NAME.fullmatch(folder.name))
+
+
 def remove_leftovers(root: Path) -> None:
     """Removes what a crash left of indexes being created or dropped."""
     for folder in (*root.glob(".new-*"), *root.glob(".dropped-*")):

@@ -28,6 +28,7 @@ FindingKind = Literal[
     "lost-bytes",
     "leftover-bytes",
     "purge-unfinished",
+    "orphan-collection",
     "damaged-catalog",
     "damaged-collection",
     "little-space",

@@ -13,7 +13,7 @@ from ragstone.domain.spaces import EmbeddingSpace
 class VectorIndex(Protocol):
     """Contract (`index` is `Collection.index_name(space_id)`; a snapshot is `seq` with `gaps`, its meaning `domain.commits.visible`):
 
-    - `create` is idempotent. Every other call on an index that was not created raises `NotFound` and creates nothing. `drop` is idempotent.
+    - `names`: the indexes that there are, in order. `create` is idempotent. Every other call on an index that was not created raises `NotFound` and creates nothing. `drop` is idempotent.
     - `insert` is insert-only: a point whose id exists stays as it is. Before anything is written every vector is checked: dimension and
       finiteness, else `InternalError`. When it returns, the points are found by every later call and survive the process being killed.
     - `close_points` sets `seq_to = attempt` where id is in `ids` and (`seq_to` is OPEN or in `gaps`).
@@ -46,6 +46,8 @@ class VectorIndex(Protocol):
     async def drop(self, index: str) -> None: ...
 
     async def exists(self, index: str) -> bool: ...
+
+    async def names(self) -> list[str]: ...
 
     async def insert(self, index: str, points: Sequence[Point]) -> None: ...
 

@@ -12,7 +12,7 @@ from ragstone.domain.documents import DocumentInfo, ExtractedText, StoredDocumen
 class VersionStore(Protocol):
     """Contract (`repo` is a collection's uid; commit ids are the store's own hashes, as strings):
 
-    - `create` makes an empty repository, whose `main` has no commit; done again it does nothing. `delete` removes it whole.
+    - `create` makes an empty repository, whose `main` has no commit; done again it does nothing. `delete` removes it whole. `repositories`: those that there are, in order.
     - `stage` builds, on branch `attempt/<attempt>`, the commit base + puts - removes and returns its id, durable. `base` None is the empty state.
       `restore` does the same with the tree of commit `target`. Either returns None, and writes no commit, when the tree equals base's.
       Done again for the same attempt it replaces the branch. Staged commits are readable by id at once; `main` is untouched.
@@ -35,6 +35,8 @@ class VersionStore(Protocol):
     async def create(self, repo: str) -> None: ...
 
     async def delete(self, repo: str) -> None: ...
+
+    async def repositories(self) -> list[str]: ...
 
     async def stage(
         self,

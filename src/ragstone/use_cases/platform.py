@@ -133,7 +133,9 @@ def assemble(
         adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, adapters.parser, spaces, progress, limits
     )
     erasure = Erasure(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, ingest, snapshots, maintenance)
-    stores = Stores(adapters.catalog, adapters.versions, adapters.staging, adapters.queue, progress, recovery, adapters.storage)
+    stores = Stores(
+        adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, progress, recovery, adapters.storage
+    )
     query = Query(snapshots, spaces, search, answering, adapters.interactions, limits)
     return Platform(
         collections=Collections(adapters.catalog, adapters.versions, adapters.index, spaces, snapshots),

@@ -117,6 +117,7 @@ class Doctor:
         for name in names:
             sums.collections += 1
             found += await self._collection(name, repair, report, sums)
+        found = list({one.key: one for one in found}.values())
         found.sort(key=lambda one: (one.repaired, _ORDER[one.severity], one.kind, one.collection or "", one.what))
         listed = tuple(found[:_LISTED])
         seconds = time.monotonic() - began

@@ -16,6 +16,7 @@ from ragstone.ports.catalog import Catalog
 from ragstone.ports.job_queue import JobQueue
 from ragstone.ports.staging import Staging
 from ragstone.ports.storage import Storage
+from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.doctor.truth import Facts
 from ragstone.use_cases.doctor.words import finding
@@ -46,6 +47,7 @@ class Stores:
         self,
         catalog: Catalog,
         versions: VersionStore,
+        index: VectorIndex,
         staging: Staging,
         queue: JobQueue,
         progress: ProgressBoard,
@@ -54,6 +56,7 @@ class Stores:
     ) -> None:
         self._catalog = catalog
         self._versions = versions
+        self._index = index
         self._staging = staging
         self._queue = queue
         self._progress = progress
@@ -68,7 +71,7 @@ class Stores:
             if free < _AMPLE * needed:
                 left = f"{free / 2**20:,.0f} MiB left, {needed / 2**20:,.0f} MiB needed"
                 found.append(Ailment(finding("little-space", None, left, count=free, severity="error" if free < needed else "warning")))
-        return found + await self._leftovers()
+        return [*found, *await self._leftovers(), *await self._deleted()]
 
     async def commits(self, facts: Facts) -> tuple[list[Ailment], frozenset[str]]:
         """The version store against the catalog; and the ids of the kept commits that can't be read whole."""
@@ -174,6 +177,21 @@ class Stores:
             for owner in await self._staging.jobs()
             if await self._needless(owner)
         ]
+
+    async def _deleted(self) -> list[Ailment]:
+        """Indexes and repositories of collections that are no more. They are listed first: each is younger than its collection's record."""
+        doomed = await self._ownerless()
+        if doomed:
+            await asyncio.sleep(_AGAIN[-1])  # whoever deletes the collection may be at it
+            doomed = [one for one in await self._ownerless() if one in doomed]
+        drops = {"index": self._index.drop, "versions": self._versions.delete}
+        return [Ailment(finding("orphan-collection", None, f"{kind} {name}"), partial(drops[kind], name)) for kind, name in doomed]
+
+    async def _ownerless(self) -> list[tuple[str, str]]:
+        indexes, repositories = await self._index.names(), await self._versions.repositories()
+        uids = {collection.uid for collection in await self._catalog.collections()}
+        orphans = [("index", name) for name in indexes if name.count("-") > 1 and name.rsplit("-", 2)[1] not in uids]
+        return orphans + [("versions", repo) for repo in repositories if repo not in uids]
 
     async def _needless(self, owner: str) -> bool:
         try:

@@ -69,6 +69,7 @@ _WORDS: dict[FindingKind, _Words] = {
     ),
     "leftover-bytes": _Words("warning", True, "Bytes of a job that has ended, or never began, take up space.", "Deletes them."),
     "purge-unfinished": _Words("warning", True, "An erasure was begun and not ended: bytes of the document may be left.", "Ends it."),
+    "orphan-collection": _Words("warning", True, "Data of a collection that was deleted is still there.", "Deletes it."),
     "damaged-catalog": _Words("error", False, "The catalog's database is damaged; jobs and commits may be lost.", _BACKUP),
     "damaged-collection": _Words(
         "error", False, "The collection could not be checked.", "See what it says and the log; if it stays, restore from a backup."

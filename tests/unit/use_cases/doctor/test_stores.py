@@ -198,6 +198,20 @@ async def test_an_erasure_that_was_cut_short_is_ended(world: World) -> None:
     assert (await check(world)).findings == ()
 
 
+async def test_what_is_left_of_a_deleted_collection_goes(world: World) -> None:
+    gone = await world.platform.collections.create("gone")
+    await world.platform.adapters.catalog.delete_collection("gone")
+    report = await check(world)
+    assert [(finding.kind, finding.what) for finding in report.findings] == [
+        ("orphan-collection", f"index {gone.index_name(gone.space_id)}"),
+        ("orphan-collection", f"versions {gone.uid}"),
+    ]
+    assert (await check(world, repair=True)).healthy
+    assert await world.platform.adapters.index.names() == [await index_name(world)]
+    assert await world.platform.adapters.versions.repositories() == [await uid(world)]
+    assert (await check(world)).findings == ()
+
+
 @pytest.mark.parametrize(("free", "severity"), [(99, "error"), (150, "warning"), (401, None)])
 async def test_little_space_is_told(world: World, free: int, severity: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world.platform.doctor._stores, "_storage", FixedStorage(free, 100))
