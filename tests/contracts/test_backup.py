@@ -49,5 +49,7 @@ async def test_one_at_a_time(backup: Backup) -> None:
     first, second = await asyncio.gather(backup.copy(NAMES), backup.copy(NAMES), return_exceptions=True)
     assert isinstance(second, Busy)
     assert not isinstance(first, BaseException)
+    with pytest.raises(Busy):
+        await backup.copy(NAMES)
     await first.close()
     await (await backup.copy(NAMES)).close()

@@ -34,7 +34,7 @@ class InMemoryBackup:
         self.copies: list[InMemoryCopy] = []
 
     async def copy(self, collections: Collection[str]) -> InMemoryCopy:
-        if self._copying:
+        if self._copying or any(not copy.closed for copy in self.copies):
             raise Busy("Another backup is being made; try again when it is done.", retry_after=30.0)
         self._copying = True
         try:

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import shutil
 import uuid
+import weakref
 from collections.abc import AsyncGenerator, Collection
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,17 +29,19 @@ _RESERVE = 256 * 2**20  # bytes left free beside the copy: writers go on meanwhi
 
 
 class EmbeddedBackup:
-    """Implements `Backup`. One copy at a time; it lies in the directory's `.backup` until it has been read."""
+    """Implements `Backup`. One copy at a time, until it is closed; it lies in the directory's `.backup`."""
 
     def __init__(self, data: DataDirectory, versions: GitVersionStore, index: QdrantEdgeIndex) -> None:
         self._data = data
         self._versions = versions
         self._index = index
         self._copying = False
+        self._last: weakref.ref[FolderCopy] | None = None
 
     async def copy(self, collections: Collection[str]) -> FolderCopy:
-        if self._copying:
-            raise Busy("Another backup is being made; try again when it is done.", retry_after=30.0)
+        last = self._last() if self._last is not None else None
+        if self._copying or (last is not None and not last.closed):
+            raise Busy("Another backup is being made or read; try again when it is done.", retry_after=30.0)
         self._copying = True
         root = self._data.backup / uuid.uuid4().hex
         try:
@@ -59,7 +62,9 @@ class EmbeddedBackup:
             raise
         finally:
             self._copying = False
-        return FolderCopy(root, manifest)
+        copy = FolderCopy(root, manifest)
+        self._last = weakref.ref(copy)
+        return copy
 
     def _begin(self, root: Path) -> None:
         needed = allocated(self._data.index) + allocated(self._data.spool)
@@ -70,6 +75,7 @@ class EmbeddedBackup:
                 f"A backup needs room for a copy beside the data: about {(needed + _RESERVE) / 2**20:,.0f} MiB, and {free / 2**20:,.0f} MiB are free; "
                 "free some and try again."
             )
+        shutil.rmtree(root.parent, ignore_errors=True)  # a copy that nobody closed
         root.mkdir(mode=0o700, parents=True)
         for name in DIRECTORIES:
             (root / name).mkdir(mode=0o700)
@@ -129,6 +135,7 @@ class FolderCopy:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder = folder
         self._manifest = manifest
+        self.closed = False
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         pieces = pack(self._folder, self._manifest)
@@ -137,4 +144,6 @@ class FolderCopy:
                 yield piece
 
     async def close(self) -> None:
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        if not self.closed:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        self.closed = True

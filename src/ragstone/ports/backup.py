@@ -20,7 +20,7 @@ class Backup(Protocol):
     - `copy(collections)`: a copy as of one moment: every collection at the head that it had then, with its whole history, and the interactions logged by
       then. What was not published then is not in it. Readers and writers go on. The caller sees to it that nothing is taken away from
       these collections meanwhile (`Maintenance.exclusive`); raises `Conflict` when there are others, or one of them went.
-    - Raises `Busy` while another copy is made, `StorageFull` when there is no room for one.
+    - Raises `Busy` while another copy is made or not closed, `StorageFull` when there is no room for one.
     """
 
     async def copy(self, collections: Collection[str]) -> BackupCopy: ...
