@@ -179,8 +179,12 @@ class Ingest:
     async def _stage(self, job_id: str, uploads: list[Upload]) -> list[Put]:
         puts: list[Put] = []
         for batch in batches(uploads, 32):
-            digests = await asyncio.gather(*(self._staging.put(job_id, upload.content) for upload in batch))
-            puts += [_put(upload, digest) for upload, digest in zip(batch, digests, strict=True)]
+            # All of them end before an error is raised: bytes that come later would not be discarded.
+            digests = await asyncio.gather(*(self._staging.put(job_id, upload.content) for upload in batch), return_exceptions=True)
+            for upload, digest in zip(batch, digests, strict=True):
+                if isinstance(digest, BaseException):
+                    raise digest
+                puts.append(_put(upload, digest))
         return puts
 
     async def _store(

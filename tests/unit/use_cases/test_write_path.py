@@ -392,6 +392,23 @@ async def test_bytes_of_a_job_that_was_not_accepted_are_discarded(world: World, 
     assert await world.platform.adapters.staging.jobs() == []
 
 
+async def test_no_bytes_come_after_those_of_a_failed_request_were_discarded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    staging = world.platform.adapters.staging
+    put, refused = staging.put, asyncio.Event()
+
+    async def slow(job: str, content: bytes) -> str:
+        if content == A.content:
+            refused.set()
+            raise StorageFull("no space.")
+        await refused.wait()
+        return await put(job, content)
+
+    monkeypatch.setattr(staging, "put", slow)
+    with pytest.raises(StorageFull):
+        await world.platform.ingest.submit("docs", IngestRequest((A, B)))
+    assert await staging.jobs() == []
+
+
 async def test_an_unexpected_error_while_parsing_fails_the_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(path: str, media_type: str, content: bytes) -> ExtractedText:
         raise ZeroDivisionError
