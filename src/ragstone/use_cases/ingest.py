@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 
 from ragstone.domain.documents import checksum
-from ragstone.domain.errors import Busy, InvalidInput, NotFound, RagstoneError, TooLarge, Unavailable
+from ragstone.domain.errors import Busy, InvalidInput, NotFound, RagstoneError, TooLarge
 from ragstone.domain.ids import new_id
 from ragstone.domain.jobs import TERMINAL, Change, ChangeRequest, DocumentFailure, Job, Progress, Put
 from ragstone.domain.names import check_document_path
