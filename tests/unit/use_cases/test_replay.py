@@ -112,7 +112,6 @@ async def test_another_answer_is_shown_beside_the_old_one(world: World) -> None:
     )
 
 
-@BOTH
 async def test_what_is_not_there_any_more_can_not_be_replayed(world: World) -> None:
     with pytest.raises(NotFound):
         await world.platform.replay.run("absent")
