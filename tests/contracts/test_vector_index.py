@@ -126,6 +126,22 @@ async def test_indexes_are_listed_until_they_are_dropped(index: VectorIndex) -> 
     assert await index.names() == ["other-1-space"]
 
 
+async def test_an_index_takes_the_place_of_another(index: VectorIndex) -> None:
+    await index.insert(NAME, [point("old.md")])
+    await index.create("spare", space())
+    await index.insert("spare", [point("new.md")])
+    await index.replace(NAME, "spare")
+    assert await index.names() == [NAME]
+    assert await paths_at(index, 1) == {"new.md"}
+    await index.create("spare", space())
+    await index.drop(NAME)
+    await index.replace(NAME, "spare")
+    assert await paths_at(index, 1) == set()
+    with pytest.raises(NotFound):
+        await index.replace(NAME, "spare")
+    assert await index.exists(NAME)
+
+
 async def test_indexes_are_apart(index: VectorIndex) -> None:
     await index.create("other-1-space", space())
     await index.insert("other-1-space", [point()])

@@ -45,6 +45,10 @@ class InMemoryVectorIndex:
     async def drop(self, index: str) -> None:
         self._indexes.pop(index, None)
 
+    async def replace(self, index: str, by: str) -> None:
+        self._indexes[index] = self._index(by)
+        del self._indexes[by]
+
     async def exists(self, index: str) -> bool:
         return index in self._indexes
 

@@ -51,6 +51,10 @@ class QdrantEdgeIndex:
         self._stop(self._optimisers[index])
         await self._run(lambda: self._drop(index))
 
+    async def replace(self, index: str, by: str) -> None:
+        self._stop(self._optimisers[index] | self._optimisers[by])
+        await self._run(lambda: self._replace(index, by))
+
     async def exists(self, index: str) -> bool:
         return await self._run(IndexFiles(self._root, index).exists)
 
@@ -208,12 +212,25 @@ class QdrantEdgeIndex:
 
     def _drop(self, index: str) -> None:
         with self._opening:
-            shard = self._open.pop(index, None)
-            if shard is not None:
-                with suppress(RagstoneError):  # a damaged one can't be flushed, and goes all the same
-                    shard.close()
+            self._let_go(index)
             with translated("dropping it"):
                 IndexFiles(self._root, index).remove()
+
+    def _replace(self, index: str, by: str) -> None:
+        with self._opening:
+            files = IndexFiles(self._root, by)
+            files.read()
+            self._let_go(index)
+            self._let_go(by)
+            with translated("replacing it"):
+                IndexFiles(self._root, index).remove()
+                files.rename(index)
+
+    def _let_go(self, index: str) -> None:
+        shard = self._open.pop(index, None)
+        if shard is not None:
+            with suppress(RagstoneError):  # a damaged one can't be flushed, and goes all the same
+                shard.close()
 
     def _close(self) -> None:
         self._background.shutdown(wait=True, cancel_futures=True)

@@ -104,6 +104,11 @@ class IndexFiles:
         """Folders of shards that do not count."""
         return [folder for folder in self.folder.glob("g*") if folder != self.generation(state.generation)]
 
+    def rename(self, index: str) -> None:
+        """Gives the index another name, which no other must have."""
+        self.folder.rename(self.root / index)
+        sync(self.root)
+
     def remove(self) -> None:
         """Removes the index at once as far as anyone can see, then its files."""
         if _NAME.fullmatch(self._name) and self.folder.is_dir():

@@ -13,6 +13,7 @@ from ragstone.domain.spaces import EmbeddingSpace
 class VectorIndex(Protocol):
     """Contract (`index` is `Collection.index_name(space_id)`; a snapshot is `seq` with `gaps`, its meaning `domain.commits.visible`):
 
+    - `replace(index, by)`: `by` bears the name `index` from now on; what bore it, damaged or not, is dropped. `NotFound` when there is no `by`.
     - `names`: the indexes that there are, in order. `create` is idempotent. Every other call on an index that was not created raises `NotFound` and creates nothing. `drop` is idempotent.
     - `insert` is insert-only: a point whose id exists stays as it is. Before anything is written every vector is checked: dimension and
       finiteness, else `InternalError`. When it returns, the points are found by every later call and survive the process being killed.
@@ -44,6 +45,8 @@ class VectorIndex(Protocol):
     async def create(self, index: str, space: EmbeddingSpace) -> None: ...
 
     async def drop(self, index: str) -> None: ...
+
+    async def replace(self, index: str, by: str) -> None: ...
 
     async def exists(self, index: str) -> bool: ...
 

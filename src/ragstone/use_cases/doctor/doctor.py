@@ -74,6 +74,7 @@ class Doctor:
         self._stores = stores
         self._maintenance = maintenance
         self._erasure = erasure
+        self._turn = asyncio.Lock()
 
     async def watch(self, *, repair: bool = False, collection: str | None = None) -> AsyncGenerator[CheckProgress | CheckReport, None]:
         """How far it is, whenever it got further, then the report. Raises as `run`. Closing it ends the work; what was mended stays so."""
@@ -102,7 +103,14 @@ class Doctor:
                 await work
 
     async def run(self, *, repair: bool = False, collection: str | None = None, report: Report = lambda _: None) -> CheckReport:
-        """Checks one collection, or all. Raises `NotFound` for a collection that is not there; everything else that goes wrong is a finding."""
+        """Checks one collection, or all. Raises `NotFound` for a collection that is not there; everything else that goes wrong is a finding.
+
+        One at a time: a second one waits.
+        """
+        async with self._turn:
+            return await self._run(repair, collection, report)
+
+    async def _run(self, repair: bool, collection: str | None, report: Report) -> CheckReport:
         began, sums = time.monotonic(), _Sums()
         if collection is not None:
             with suppress(DataDirectoryError):  # told below

@@ -12,7 +12,6 @@ from ragstone.domain.documents import Chunk, DocumentInfo
 from ragstone.domain.errors import InternalError
 from ragstone.domain.ids import chunk_id
 from ragstone.domain.retrieval import IndexedChunk, Point, Vector
-from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.vector_index import VectorIndex
@@ -35,12 +34,11 @@ class Mending:
         self._embedder = embedder
         self._reader = reader
 
-    async def apply(self, facts: Facts, space: EmbeddingSpace, truth: Truth, repairs: Repairs, tell: Tell) -> None:
-        """Points first, then deletions, so that nothing is ever missing that was there.
+    async def apply(self, facts: Facts, name: str, truth: Truth, repairs: Repairs, tell: Tell) -> None:
+        """Repairs the index `name`: points first, then deletions, so that nothing is ever missing that was there.
 
         A writer that begins between two batches may have read what is repaired after; whoever calls examines again when none is at work.
         """
-        name = facts.collection.index_name(space.id)
         total = len(repairs.targets) + len(repairs.deleted)
         written: set[str] = set()
         for targets in batches(sorted(repairs.targets, key=lambda target: (target.path, target.at)), _BATCH):

@@ -21,6 +21,9 @@ from ragstone.use_cases.doctor.words import finding
 from ragstone.use_cases.spaces import Spaces
 
 _PAGE = 500  # points read in one call
+SPARE = "_new"  # ends the name of an index that is being filled
+_MODEL_FIRST = "Start ragstone with the collection's model (--model); then it can be made anew."
+_BACKUP_FIRST = "It can't be made anew, for documents of the version store are damaged too: restore the data directory from a backup."
 _UNNAMED = "points whose payload can't be read"
 
 Report = Callable[[CheckProgress], None]
@@ -54,24 +57,28 @@ class Points:
         """`unreadable`: commits that can't be compared with."""
         collection = facts.collection
         name, found = collection.index_name(space.id), PointsCheck(space, [], Repairs())
-        if not await self._index.exists(name):
-            found.findings.append(finding("lost-index", collection.name, f"index {space.id}"))
-            found.unusable = True
-            return found
+        exists = await self._index.exists(name)
         try:
             self._spaces.embedder(space)
         except Unavailable as error:
             found.findings.append(finding("other-model", collection.name, error.message))
+            if not exists:
+                found.findings.append(finding("lost-index", collection.name, f"index {space.id}", repair=_MODEL_FIRST))
             return found
         commits = [commit for commit in facts.readable if commit.space_id == space.id and commit.id not in unreadable]
         truth = found.truth = await self._truth(facts, space, commits)
         found.documents = sum(map(len, truth.versions.values()))
         examination = Examination(facts, truth)
+        advice = _BACKUP_FIRST if unreadable else None  # what is left of the index is all there is of them
+        if not exists:
+            found.findings.append(finding("lost-index", collection.name, f"index {space.id}", repair=advice))
+            found.unusable = not unreadable
+            return found
         try:
             await self._scan(facts, name, examination)
         except (DataDirectoryError, InternalError, NotFound) as error:
-            found.findings.append(finding("broken-index", collection.name, f"index {space.id}: {error.message}"))
-            found.unusable = True
+            found.findings.append(finding("broken-index", collection.name, f"index {space.id}: {error.message}", repair=advice))
+            found.unusable = not unreadable
             return found
         await asyncio.to_thread(examination.finish)
         found.points, found.repairs = examination.points, examination.repairs
@@ -79,18 +86,23 @@ class Points:
         return found
 
     async def repair(self, facts: Facts, found: PointsCheck) -> None:
-        """Makes an unusable index anew, empty; the next check finds what it lacks. Else mends it."""
+        """Mends an index; makes one that is unusable anew beside it, and puts that in its place when it is whole."""
         collection, space = facts.collection, found.space
+        if found.truth is None or not (found.unusable or found.repairs):
+            return
         name = collection.index_name(space.id)
-        if found.unusable:
-            await self._index.drop(name)
-            await self._index.create(name, space)
-        elif found.truth is not None and found.repairs:
-            mending = Mending(self._catalog, self._index, self._spaces.embedder(space), self._reader(facts, space))
-            await mending.apply(facts, space, found.truth, found.repairs, self._tell(facts, "repair"))
-            await quiet(
-                self._catalog, collection.name
-            )  # a writer that has read what was not mended yet ends; the next check sees what it wrote
+        mending = Mending(self._catalog, self._index, self._spaces.embedder(space), self._reader(facts, space))
+        tell = self._tell(facts, "repair")
+        if not found.unusable:
+            await mending.apply(facts, name, found.truth, found.repairs, tell)
+            await quiet(self._catalog, collection.name)  # who has read what was not mended yet ends; the next check sees what it wrote
+            return
+        spare, everything = name + SPARE, Examination(facts, found.truth)
+        await asyncio.to_thread(everything.finish)
+        await self._index.drop(spare)
+        await self._index.create(spare, space)
+        await mending.apply(facts, spare, found.truth, everything.repairs, tell)
+        await self._index.replace(name, spare)
 
     async def _truth(self, facts: Facts, space: EmbeddingSpace, commits: list[Commit]) -> Truth:
         """Kept for the next check: commits don't change."""

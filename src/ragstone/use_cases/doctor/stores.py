@@ -18,6 +18,7 @@ from ragstone.ports.staging import Staging
 from ragstone.ports.storage import Storage
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.doctor.points import SPARE
 from ragstone.use_cases.doctor.truth import Facts
 from ragstone.use_cases.doctor.words import finding
 from ragstone.use_cases.progress import ProgressBoard
@@ -179,7 +180,7 @@ class Stores:
         ]
 
     async def _deleted(self) -> list[Ailment]:
-        """Indexes and repositories of collections that are no more. They are listed first: each is younger than its collection's record."""
+        """Indexes and repositories of collections that are no more, and indexes that an earlier repair did not end. They are listed first: each is younger than its collection's record."""
         doomed = await self._ownerless()
         if doomed:
             await asyncio.sleep(_AGAIN[-1])  # whoever deletes the collection may be at it
@@ -190,7 +191,7 @@ class Stores:
     async def _ownerless(self) -> list[tuple[str, str]]:
         indexes, repositories = await self._index.names(), await self._versions.repositories()
         uids = {collection.uid for collection in await self._catalog.collections()}
-        orphans = [("index", name) for name in indexes if name.count("-") > 1 and name.rsplit("-", 2)[1] not in uids]
+        orphans = [("index", name) for name in indexes if name.endswith(SPARE) or name.rsplit("-", 2)[-2:][0] not in uids]
         return orphans + [("versions", repo) for repo in repositories if repo not in uids]
 
     async def _needless(self, owner: str) -> bool:

@@ -33,13 +33,16 @@ _WORDS: dict[FindingKind, _Words] = {
     "overlapping-points": _Words("error", True, "Searches find the same passage twice.", "Deletes all but one."),
     "remains": _Words("info", True, "A writer that failed left points that no search sees.", "Deletes them."),
     "lost-index": _Words(
-        "error", True, "Nothing can be searched: the index is gone.", "Makes it anew from the version store; every text is embedded again."
+        "error",
+        True,
+        "Nothing can be searched: the index is gone.",
+        "Makes it anew from the version store, which embeds every text again; searches go on to fail until it is whole.",
     ),
     "broken-index": _Words(
         "error",
         True,
         "Nothing can be searched: the index can't be read.",
-        "Makes it anew from the version store; every text is embedded again.",
+        "Makes it anew from the version store, which embeds every text again; searches go on to fail until it is whole.",
     ),
     "other-model": _Words(
         "error",
@@ -69,7 +72,9 @@ _WORDS: dict[FindingKind, _Words] = {
     ),
     "leftover-bytes": _Words("warning", True, "Bytes of a job that has ended, or never began, take up space.", "Deletes them."),
     "purge-unfinished": _Words("warning", True, "An erasure was begun and not ended: bytes of the document may be left.", "Ends it."),
-    "orphan-collection": _Words("warning", True, "Data of a collection that was deleted is still there.", "Deletes it."),
+    "orphan-collection": _Words(
+        "warning", True, "Data of a deleted collection, or of a repair that was cut short, is still there.", "Deletes it."
+    ),
     "damaged-catalog": _Words("error", False, "The catalog's database is damaged; jobs and commits may be lost.", _BACKUP),
     "damaged-collection": _Words(
         "error", False, "The collection could not be checked.", "See what it says and the log; if it stays, restore from a backup."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ragstone.domain.commits import OPEN
-from ragstone.domain.errors import Unavailable
+from ragstone.domain.errors import DataDirectoryError, Unavailable
 from ragstone.domain.retention import Keep
 from ragstone.domain.retrieval import IndexedChunk
 from ragstone.use_cases import retention
@@ -191,3 +191,44 @@ async def chunks_at(world: World, position: int) -> list[tuple[str, int, str]]:
     paths = [f"{letter}.txt" for letter in "abcdz"]
     chunks = await world.platform.adapters.index.visible(await index_name(world), commit.seq, commit.gaps, paths)
     return [(chunk.path, chunk.start, chunk.text) for chunk in chunks]
+
+
+async def test_a_lost_index_is_seen_by_nobody_until_it_is_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mending, "_BATCH", 3)
+    before, index, name = await picture(world.platform), world.platform.adapters.index, await index_name(world)
+    await index.drop(name)
+    mend, written = index.mend, 0
+
+    async def dying(to: str, *arguments: Any, **options: Any) -> None:
+        nonlocal written
+        written += 1
+        assert to != name
+        assert not await index.exists(name)
+        if written == 3:
+            raise asyncio.CancelledError
+        await mend(to, *arguments, **options)
+
+    monkeypatch.setattr(index, "mend", dying)
+    with pytest.raises(asyncio.CancelledError):
+        await world.platform.doctor.run(repair=True)
+    assert {finding.kind for finding in (await world.platform.doctor.run()).findings} == {"lost-index", "orphan-collection"}
+    assert (await world.platform.doctor.run(repair=True)).healthy
+    assert await index.names() == [name]
+    assert await picture(world.platform) == before
+
+
+async def test_an_index_is_not_made_anew_from_a_damaged_version_store(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, index = await index_name(world), world.platform.adapters.index
+    head = await world.platform.adapters.catalog.head(NAME)
+
+    async def damaged(*_: Any) -> Any:
+        raise DataDirectoryError("The index is damaged.")
+
+    async def unreadable(repo: str, commits: Collection[str]) -> list[str]:
+        return [head.id] if head else []
+
+    monkeypatch.setattr(index, "scan", damaged)
+    monkeypatch.setattr(world.platform.adapters.versions, "verify", unreadable)
+    report = await world.platform.doctor.run(repair=True)
+    assert {finding.kind: finding.repairable for finding in report.findings} == {"broken-index": False, "unreadable-commit": False}
+    assert await index.names() == [name]
