@@ -11,10 +11,10 @@ from pathlib import Path
 
 from qdrant_edge import EdgeShard, PayloadSchemaType, Point, ScrollRequest, UpdateOperation
 
+from ragstone.adapters.qdrant_edge_payload import indexed_numbers, number_paths
 from ragstone.adapters.qdrant_edge_shard import create_shard
 
 _PAGE = 256  # points in memory at a time, with all their vectors
-NUMBERS = "numbers."  # the field indexes that metadata made, beyond those that every shard has
 
 
 def main() -> None:
@@ -29,17 +29,18 @@ def rewrite(source: Path, fresh: Path, dimension: int, *, hnsw: bool) -> None:
     fresh.mkdir()
     create_shard(fresh, dimension)
     old, new = EdgeShard.load(str(source)), EdgeShard.load(str(fresh))
-    for field in sorted(old.info().payload_schema):
-        if field.startswith(NUMBERS):
-            new.update(UpdateOperation.create_field_index(field, PayloadSchemaType.Float))
     offset, copied = None, 0
+    numbers: set[str] = set()
     while True:
         records, offset = old.scroll(ScrollRequest(offset=offset, limit=_PAGE, with_payload=True, with_vector=True))
         if records:
             new.update(UpdateOperation.upsert_points([Point(each.id, each.vector or {}, each.payload) for each in records]))
         copied += len(records)
+        numbers.update(path for each in records for path in number_paths(each.payload or {}))
         if offset is None:
             break
+    for path in sorted(numbers & indexed_numbers(old.info().payload_schema)):  # a key may have been in deleted points alone
+        new.update(UpdateOperation.create_field_index(path, PayloadSchemaType.Float))
     if hnsw:
         new.optimize()
     new.flush()

@@ -106,7 +106,7 @@ class Optimiser:
             self._child.kill()
 
     def _in_child(self, script: str, *arguments: str | Path, failure: str) -> None:
-        command = [sys.executable, "-c", _WITH_PARENT.format(parent=os.getpid()) + script, *map(str, arguments)]
+        command = [sys.executable, "-P", "-c", _WITH_PARENT.format(parent=os.getpid()) + script, *map(str, arguments)]
         self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 (nothing of it comes from outside)
         if self._stopped.is_set():
             self._child.kill()

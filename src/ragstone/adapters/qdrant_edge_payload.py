@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -59,7 +59,22 @@ def number_key(key: str) -> str:
 
 def number_path(key: str) -> str:
     """The JSON path of a metadata key's number."""
-    return f'numbers."{number_key(key)}"'
+    return _path(number_key(key))
+
+
+def number_paths(payload: Mapping[str, Any]) -> list[str]:
+    """The JSON paths of the numbers that a stored payload has."""
+    numbers = payload.get("numbers")
+    return [_path(key) for key in numbers] if isinstance(numbers, dict) else []
+
+
+def _path(key: str) -> str:
+    return f'numbers."{key}"'
+
+
+def indexed_numbers(fields: Iterable[str]) -> set[str]:
+    """Those of the engine's field indexes that are of numbers, as `number_path` writes them: the engine leaves out quotes that it does not need."""
+    return {_path(name.removeprefix("numbers.").strip('"')) for name in fields if name.startswith("numbers.")}
 
 
 def _facets(key: str, value: object) -> list[str]:

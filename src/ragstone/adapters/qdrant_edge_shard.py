@@ -40,7 +40,7 @@ from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder, SnapshotStatistics
 from ragstone.adapters.qdrant_edge_errors import DAMAGED, check_room, translated
 from ragstone.adapters.qdrant_edge_files import IndexState, sync
 from ragstone.adapters.qdrant_edge_filters import EdgeCondition, any_of, closable, in_range, in_snapshot, of_path
-from ragstone.adapters.qdrant_edge_payload import from_payload, number_path, to_payload
+from ragstone.adapters.qdrant_edge_payload import from_payload, indexed_numbers, number_path, to_payload
 from ragstone.adapters.sparse_files import allocated, copy_tree
 from ragstone.domain import retrieval
 from ragstone.domain.commits import OPEN
@@ -93,7 +93,7 @@ class Shard:
             if not any(folder.glob("segments/*")):  # the engine would take it for an empty one
                 raise DataDirectoryError(DAMAGED)
             self.engine = EdgeShard.load(str(folder))
-            self._indexed = set(self.engine.info().payload_schema)
+            self._indexed = indexed_numbers(self.engine.info().payload_schema)
         self._unflushed = 0
 
     @contextmanager
@@ -277,6 +277,7 @@ class Shard:
                 raise
             self.engine.close()
             self.engine, self.folder, self._journal = replacement, copy, None
+            self._indexed = indexed_numbers(replacement.info().payload_schema)
 
     def _update(self, operation: UpdateOperation) -> None:
         self.engine.update(operation)
@@ -295,7 +296,7 @@ class Shard:
 
     def _index_numbers(self, keys: Iterable[str]) -> None:
         for path in sorted({number_path(key) for key in keys} - self._indexed):
-            if sum(name.startswith("numbers.") for name in self._indexed) < _NUMBER_INDEXES:
+            if len(self._indexed) < _NUMBER_INDEXES:
                 self._update(UpdateOperation.create_field_index(path, PayloadSchemaType.Float))
                 self._indexed.add(path)
 
