@@ -21,12 +21,11 @@ NOT_IN_BACKUP = "not-in-backup"
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A collection as the copy has it. `attempts`: how many were begun; `unfinished`: those of them whose writes count for nothing."""
+    """A collection as the copy has it, and how many attempts it has begun."""
 
     collection: Collection
     head: Commit | None
     attempts: int
-    unfinished: frozenset[int]
 
 
 def copy_database(source: Path, target: Path) -> list[Copied]:
@@ -65,8 +64,7 @@ def _settle(db: Connection) -> None:
 
 def _copied(db: Connection, collection: Collection) -> Copied:
     begun: int = db.execute("SELECT attempt_count FROM collections WHERE uid = ?", (collection.uid,)).fetchone()[0]
-    rows = db.execute("SELECT number FROM attempts WHERE uid = ? AND state = 'aborted' AND retired = 0", (collection.uid,))
-    return Copied(collection, sqlite_commits.head(db, collection.name), begun, frozenset(row["number"] for row in rows))
+    return Copied(collection, sqlite_commits.head(db, collection.name), begun)
 
 
 @contextmanager

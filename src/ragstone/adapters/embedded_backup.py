@@ -1,7 +1,7 @@
 """Backups of an embedded data directory while it is in use (docs/backup.md).
 
 The database is copied first; what it says is the backup. Then come the index and the documents, which may be ahead of it by then: the copy is
-freed of every attempt that the database's copy does not know as published.
+freed of every attempt that the database's copy does not know. What it knows as aborted is cleaned up when the backup is opened, as after a crash.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class EmbeddedBackup:
             later = range(each.attempts + 1, now.get(each.collection.uid, each.attempts) + 1)
             for space in each.collection.spaces:
                 name = each.collection.index_name(space.id)
-                if (each.unfinished or later) and (root / "index" / name).exists():
-                    await self._index.erase_in_copy(root / "index", name, [*each.unfinished, *later])
+                if later and (root / "index" / name).exists():
+                    await self._index.erase_in_copy(root / "index", name, later)
 
     def _finish(self, root: Path, copied: list[Copied], now: str) -> Manifest:
         self._copy_spool(root)

@@ -42,6 +42,7 @@ async def empty(directory: Path) -> Path:
     await SqliteCatalog(directory / "ragstone.db").close()
     (directory / "spool").rmdir()
     (directory / "FORMAT").write_text("1\n")
+    (directory / "LOCK").write_text("of an earlier owner\n")
     return directory
 
 

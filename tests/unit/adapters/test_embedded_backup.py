@@ -67,17 +67,18 @@ def until(picture: Portrait, seq: int) -> list[Any]:
     return [commit for commit in picture[NAME]["commits"] if commit["commit"][1] <= seq]
 
 
-async def begin_and_stop(platform: Platform) -> str:
-    """A job in the middle of its writing: one point opened, one closed, the lease held, and nobody there to end it."""
+async def begin_and_stop(platform: Platform, path: str) -> str:
+    """A job in the middle of its writing: its branch, one point opened, one closed, the lease held, and nobody there to end it."""
     adapters = platform.adapters
     collection = await adapters.catalog.collection(NAME)
     index = collection.index_name(collection.space_id)
     job = new_id()
-    put = Put("late.txt", "text/plain", await adapters.staging.put(job, b"Late."), 5)
-    await adapters.catalog.accept(Job(job, NAME, 0, ChangeRequest((put,)), "local", "queued", 0.0), idempotency_key="late")
+    put = Put(path, "text/plain", await adapters.staging.put(job, b"Late."), 5)
+    await adapters.catalog.accept(Job(job, NAME, 0, ChangeRequest((put,)), "local", "queued", 0.0), idempotency_key=path)
     lease = await adapters.catalog.acquire(job, "gone", 600.0)
+    await adapters.versions.stage(collection.uid, lease.attempt, lease.head_id, [], ["a.txt"], author="gone", message="", metadata={})
     first = (await adapters.index.visible(index, lease.head_seq, lease.gaps, ["a.txt"]))[0]
-    ghost = replace(first, id="00000000-0000-5000-8000-000000000001", path=put.path, seq_from=lease.attempt)
+    ghost = replace(first, id=f"00000000-0000-5000-8000-{lease.attempt:012}", path=path, seq_from=lease.attempt)
     await adapters.index.insert(index, [Point(ghost, np.full(32, 32**-0.5, np.float32))])
     await adapters.index.close_points(index, [first.id], lease.attempt, lease.gaps)
     return job
@@ -125,7 +126,7 @@ async def test_every_commit_answers_as_before_and_what_came_later_is_not_there(
     platform = world.platform
     before, question = await checkup.picture(platform), Question(NAME, "when does the ferry leave")
     logged = await platform.query.run(question)
-    late = await begin_and_stop(platform)
+    late = await begin_and_stop(platform, "late.txt")
 
     spool = tmp_path / "first" / "data" / "spool" / "interactions.jsonl"
     spool.write_bytes(b"one\ntwo\nhal")
@@ -137,6 +138,7 @@ async def test_every_commit_answers_as_before_and_what_came_later_is_not_there(
         await platform.ingest.wait(late, 30)
         await change(platform, checkup.upload("a.txt", "later"), checkup.upload("later.txt", "later"), deletes=("c.txt",))
         await platform.query.run(question)
+        await begin_and_stop(platform, "latest.txt")
 
     Meanwhile(monkeypatch, later)
     file = await backup(platform, tmp_path / "b.tar.gz")
@@ -166,7 +168,7 @@ async def test_every_commit_answers_as_before_and_what_came_later_is_not_there(
     assert git.returncode == 0, git.stderr
 
     again = Upload("late.txt", b"Late.", "text/plain")
-    sent = await restored.platform.ingest.submit(NAME, IngestRequest((again,)), idempotency_key="late")  # its key is free again
+    sent = await restored.platform.ingest.submit(NAME, IngestRequest((again,)), idempotency_key="late.txt")  # its key is free again
     assert (await restored.platform.ingest.wait(sent.id, 30)).state == "published"
     await change(restored.platform, checkup.upload("a.txt", "anew"), deletes=("d.txt",))
     now = await checkup.picture(restored.platform)
