@@ -365,6 +365,20 @@ async def test_collecting_keeps_what_is_kept_and_the_branches(store: VersionStor
     assert await contents(store, commits[4]) == before[commits[4]]
 
 
+async def test_what_was_published_after_the_kept_commits_were_asked_for_is_not_collected(store: VersionStore) -> None:
+    commits = await history(store)
+    waiting = await stage(store, 6, await stage(store, 7, commits[-1], document("staged")), document("waiting"))
+    before = {commit: await contents(store, commit) for commit in [*commits, waiting]}
+    await store.collect(REPO, [commits[0], commits[2]], since=commits[2])
+    for commit in (commits[0], *commits[2:], waiting):
+        assert await contents(store, commit) == before[commit]
+    with pytest.raises(NotFound):
+        await store.documents(REPO, commits[1])
+    await store.collect(REPO, [commits[2]], since="0" * 40)  # not in this history: no reason to keep anything
+    with pytest.raises(NotFound):
+        await store.documents(REPO, commits[3])
+
+
 async def test_the_order_of_collected_commits_is_still_known(store: VersionStore) -> None:
     commits = await history(store)
     aside = await stage(store, 6, commits[1], document("aside"))

@@ -115,7 +115,8 @@ class InMemoryVersionStore:
             trees[commit] = {other: document for other, document in trees[commit].items() if other != path}
         return len(holding)
 
-    async def collect(self, repo: str, kept: Collection[str]) -> int:
+    async def collect(self, repo: str, kept: Collection[str], *, since: str | None = None) -> int:
+        kept = {*kept, *self._made_since(repo, since)}
         freed = await self.collectable(repo, kept)
         for commit in self._collectable(repo, kept):
             del self._repository(repo).trees[commit]
@@ -130,6 +131,18 @@ class InMemoryVersionStore:
     def _collectable(self, repo: str, kept: Collection[str]) -> set[str]:
         repository = self._repository(repo)
         return repository.trees.keys() - {*kept, repository.main, *repository.branches.values()}
+
+    def _made_since(self, repo: str, since: str | None) -> set[str]:
+        repository = self._repository(repo)
+        found: set[str] = set()
+        for tip in (repository.main, *repository.branches.values()):
+            way: list[str] = []
+            here = tip
+            while here is not None and here != since:
+                way.append(here)
+                here = repository.parents.get(here)
+            found.update(way if here is not None else ())
+        return found
 
     async def verify(self, repo: str, commits: Collection[str]) -> list[str]:
         trees = self._repository(repo).trees

@@ -157,9 +157,9 @@ class GitVersionStore:
         wanted = list(commits)
         return await self._run(lambda: forget(self._repository(repo), path, wanted))
 
-    async def collect(self, repo: str, kept: Collection[str]) -> int:
+    async def collect(self, repo: str, kept: Collection[str], *, since: str | None = None) -> int:
         wanted = list(kept)
-        return await self._run(lambda: collect(self._repository(repo), wanted))
+        return await self._run(lambda: collect(self._repository(repo), wanted, since))
 
     async def collectable(self, repo: str, kept: Collection[str]) -> int:
         wanted = list(kept)

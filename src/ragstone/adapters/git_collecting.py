@@ -40,18 +40,18 @@ class Needed:
         return tree is None or (tree != git_tree.EMPTY and tree not in self.objects)
 
 
-def collect(repository: GitRepository, kept: Collection[str]) -> int:
+def collect(repository: GitRepository, kept: Collection[str], since: str | None) -> int:
     """See the port. Writers wait only while what they wrote meanwhile is looked at, and for the change itself."""
     objects = repository.objects
     with repository.maintaining, objects.settled():
-        needed = _needed(repository, kept, Needed())
+        needed = _needed(repository, kept, Needed(), since)
         before = objects.files()
         others = objects.measure(needed.objects).others
         fresh = [objects.copy(needed.objects)] if others else []
         freed = 0
         with repository.writing:
             copied = needed.objects
-            needed = _needed(repository, kept, needed)
+            needed = _needed(repository, kept, needed, since)
             _tell_git(repository, needed, kept)
             if others:
                 fresh.append(objects.copy(needed.objects - copied))
@@ -75,13 +75,15 @@ def collectable(repository: GitRepository, kept: Collection[str]) -> int:
         return max(0, sum(objects.files().values()) - measured.size) if measured.others else 0
 
 
-def _needed(repository: GitRepository, kept: Collection[str], known: Needed) -> Needed:
-    """What `kept`, the branches and what people made need. `known`: of an earlier look, whose objects count as needed."""
+def _needed(repository: GitRepository, kept: Collection[str], known: Needed, since: str | None = None) -> Needed:
+    """What `kept`, the branches, their commits after `since`, and what people made need. `known`: of an earlier look, whose objects count as needed."""
     needed = Needed(set(known.objects), dict(known.parents), dict(known.trees))
     tips = repository.refs.tips()
-    ours = {*kept, *(commit for ref, commit in tips.items() if ref == MAIN.decode() or ref.startswith(f"{ATTEMPTS.decode()}/"))}
+    branches = {commit for ref, commit in tips.items() if ref == MAIN.decode() or ref.startswith(f"{ATTEMPTS.decode()}/")}
+    ours = {*kept, *branches}
     foreign = {commit for tip in tips.values() if tip not in ours for commit in _peeled(repository, needed, tip)}
     ancestry = _history(repository, needed, ours)
+    ours |= {commit for branch in branches if since is not None for commit in _made_since(needed, branch, since)}
     needed.tips = foreign | (ours & set(tips.values()))
     needed.whole = ours | foreign | (_history(repository, needed, foreign) - ancestry)
     needed.objects.update(commit.encode() for commit in needed.parents)
@@ -135,6 +137,16 @@ def _history(repository: GitRepository, needed: Needed, starts: Collection[str])
         found.add(commit)
         waiting += needed.parents[commit]
     return found
+
+
+def _made_since(needed: Needed, tip: str, since: str) -> set[str]:
+    """What was committed on the way from `since` to `tip`; nothing when there is no such way."""
+    found: set[str] = set()
+    here: str | None = tip
+    while here is not None and here != since:
+        found.add(here)
+        here = next(iter(needed.parents.get(here, ())), None)
+    return found if here is not None else set()
 
 
 def _walk(repository: GitRepository, found: set[bytes], root: bytes) -> None:

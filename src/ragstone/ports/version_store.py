@@ -27,7 +27,8 @@ class VersionStore(Protocol):
     - `collect(kept)` drops the documents of all commits but `kept`, `main`, the attempts' branches, and branches and tags that people made in the store
       itself: reads of the others raise `NotFound` (unless a kept commit has the very same documents). A document's bytes go with the last of the
       commits that hold it. `advance` still knows the order of all commits. Returns the bytes freed; `collectable` how many `collect` would free.
-      Readers and writers go on meanwhile. One of `forget` and `collect` at a time a repository; others wait.
+      Readers and writers go on meanwhile: commits of `main` and of the branches that descend from `since` stay too, for they may have been published
+      after `kept` was asked for. One of `forget` and `collect` at a time a repository; others wait.
     - `verify`: those of `commits` that can't be read whole; every byte of every object that they need was read and has its hash.
     - Raises `StorageFull` when there is no space.
     """
@@ -77,7 +78,7 @@ class VersionStore(Protocol):
 
     async def forget(self, repo: str, path: str, commits: Collection[str]) -> int: ...
 
-    async def collect(self, repo: str, kept: Collection[str]) -> int: ...
+    async def collect(self, repo: str, kept: Collection[str], *, since: str | None = None) -> int: ...
 
     async def collectable(self, repo: str, kept: Collection[str]) -> int: ...
 

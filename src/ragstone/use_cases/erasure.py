@@ -92,7 +92,8 @@ class Erasure:
             await self._index.compact(index)
         holding = await self._holding(collection, record.path, until=record.seq)
         commits = await self._versions.forget(collection.uid, record.path, holding)
-        await self._versions.collect(collection.uid, {commit.id async for commit in self._readable(collection.name)})
+        kept = [commit.id async for commit in self._readable(collection.name)]  # newest first; what is published meanwhile stays too
+        await self._versions.collect(collection.uid, kept, since=kept[0] if kept else None)
         interactions = await self._interactions.erase(collection.name, record.path)
         await self._catalog.compact()
         done = replace(

@@ -55,7 +55,11 @@ class Retention:
             if pruning.pruned:
                 await asyncio.sleep(GRACE)
             points, size = await self._erase(collection, runs, gaps)
-            return PruneReport(pruning, points, size + await self._versions.collect(collection.uid, ids))
+            return PruneReport(pruning, points, size + await self._collect(collection, pruning.kept))
+
+    async def _collect(self, collection: Kept, kept: Sequence[Commit]) -> int:
+        """Bytes of the version store that were freed. What was published after the marking stays: nobody marked it."""
+        return await self._versions.collect(collection.uid, {commit.id for commit in kept}, since=kept[-1].id if kept else None)
 
     async def _runs(self, name: str, kept: Sequence[Commit], pruned: Collection[int]) -> AsyncIterator[tuple[int, int]]:
         """`(k1, k2)` for neighbours of the kept commits with at least one between them that is pruned; k1 is 0 before the first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import pytest
@@ -231,3 +231,26 @@ async def test_a_rollback_that_races_with_a_purge_is_erased_too(world: World, mo
     assert await texts(world, "head") == ["Nothing to see."]
     with pytest.raises(Gone):
         await world.platform.documents.get("docs", "a.txt", as_of="#3")
+
+
+@pytest.mark.parametrize("erases", ["prune", "purge"])
+async def test_commits_published_while_it_is_at_work_keep_their_documents(
+    world: World, monkeypatch: pytest.MonkeyPatch, erases: str
+) -> None:
+    versions = world.platform.adapters.versions
+    collect = versions.collect
+    for number in range(4):
+        await ingest(world, a=f"Number {number}.", gone=f"Gone {number}.")
+
+    async def busy(repo: str, kept: Collection[str], *, since: str | None = None) -> int:
+        for number in range(4, 7):
+            await ingest(world, a=f"Number {number}.", b=f"New {number}.")
+        return await collect(repo, kept, since=since)
+
+    monkeypatch.setattr(versions, "collect", busy)
+    if erases == "prune":
+        await world.platform.retention.prune("docs", Keep(last=1))
+    else:
+        await world.platform.erasure.purge("docs", "gone.txt")
+    newest = (await world.platform.history.log("docs"))[:3]
+    assert [(await texts(world, commit.id))[0] for commit in newest] == ["Number 6.", "Number 5.", "Number 4."]
