@@ -8,17 +8,17 @@ and then it takes the place of the original. Until then the original counts, wha
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ragstone.adapters.qdrant_edge_errors import check_room
 from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState
 from ragstone.adapters.qdrant_edge_shard import Shard
-from ragstone.domain.errors import Unavailable
+from ragstone.domain.errors import NotFound, Unavailable
 
 # A child that outlived its parent would write into the folder in which the next process makes its own copy. While the engine works no Python
 # code runs in the child, so it can't look for itself: on Linux the kernel ends it. 1 is PR_SET_PDEATHSIG.
@@ -54,50 +54,61 @@ class Optimiser:
 
     def run(self, shard: Shard, threshold: int) -> None:
         """Does nothing below `threshold` points, or a fifth of what the last optimisation saw, written since."""
-        state = self._files.read()
+        state = self._begin(shard)
         points = shard.size_in_points()
         if points - state.optimised_points < max(threshold, state.optimised_points // 5):
             return
         check_room(self._files.folder, 2 * shard.size())
-        original, copy = shard.folder, self._files.generation(state.generation + 1)
-        shutil.rmtree(copy, ignore_errors=True)
+        copy = self._files.generation(state.generation + 1)
+        optimised = replace(state, generation=state.generation + 1, optimised_points=points)
         try:
             shard.copy_to(copy)
             self._in_child(_CHILD, copy, failure="The index could not be optimised; searches stay right, only slower.")
-            shard.adopt(copy, lambda: self._files.write(replace(state, generation=state.generation + 1, optimised_points=points)))
+            shard.adopt(copy, lambda: self._files.write(optimised))
         except BaseException:
             self._back_out(shard, state)
             raise
-        shutil.rmtree(original, ignore_errors=True)
+        self._tidy(shard, optimised)
 
     def compact(self, shard: Shard) -> None:
         """Goes on with a fresh shard of the live points, and removes every other file of the index. HNSW is built again if it was built before."""
-        state = self._files.read()
+        state = self._begin(shard)
         hnsw = state.optimised_points > 0
         check_room(self._files.folder, (3 if hnsw else 2) * shard.size())
-        self._files.remove_other_generations(state)
         fresh = self._files.generation(state.generation + 1)
         copy = fresh.with_name(f"{fresh.name}-source")
         try:
             shard.copy_to(copy)
-            points = shard.size_in_points() if hnsw else 0
+            compacted = replace(state, generation=state.generation + 1, optimised_points=shard.size_in_points() if hnsw else 0)
             arguments = (copy, fresh, str(shard.dimension), "hnsw" if hnsw else "")
             self._in_child(_COMPACTING_CHILD, *arguments, failure="The index could not be compacted; deleted text is still in its files.")
-            compacted = replace(state, generation=state.generation + 1, optimised_points=points)
             shard.adopt(fresh, lambda: self._files.write(compacted))
         except BaseException:
             self._back_out(shard, state)
             raise
-        self._files.remove_other_generations(compacted)
-        if self._files.other_generations(compacted):
+        if self._tidy(shard, compacted):
             raise Unavailable("Old files of the index could not be removed; make the data directory writable and compact again.")
+
+    def _begin(self, shard: Shard) -> IndexState:
+        with shard.attended():
+            state = self._files.read()
+            self._files.remove_other_generations(state)
+            return state
 
     def _back_out(self, shard: Shard, state: IndexState) -> None:
         """The original goes on to count, also when its replacement was named already and something failed after that."""
         shard.forget_copy()
-        if self._files.exists() and self._files.read().generation == state.generation + 1:
-            self._files.write(state)
-        self._files.remove_other_generations(state)
+        with suppress(NotFound), shard.attended():
+            if self._files.read().generation != state.generation:
+                self._files.write(state)
+        self._tidy(shard, state)
+
+    def _tidy(self, shard: Shard, state: IndexState) -> list[Path]:
+        """Removes all shards of the index but the one that counts; returns those that could not be removed."""
+        with suppress(NotFound), shard.attended():
+            self._files.remove_other_generations(state)
+            return self._files.other_generations(state)
+        return []
 
     def stop(self) -> None:
         """Ends the child process; `run` and `compact` then raise `Unavailable`."""

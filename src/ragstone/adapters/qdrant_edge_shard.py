@@ -44,7 +44,7 @@ from ragstone.adapters.qdrant_edge_payload import from_payload, indexed_numbers,
 from ragstone.adapters.sparse_files import allocated, copy_tree
 from ragstone.domain import retrieval
 from ragstone.domain.commits import OPEN
-from ragstone.domain.errors import DataDirectoryError, InternalError
+from ragstone.domain.errors import DataDirectoryError, InternalError, NotFound
 
 _T = TypeVar("_T")
 
@@ -88,6 +88,7 @@ class Shard:
         self.dimension = state.dimension
         self.encoder = Bm25Encoder(state.bm25)
         self._journal: list[UpdateOperation] | None = None
+        self._closed = False
         self.statistics = SnapshotStatistics()
         with translated("opening it"):
             if not any(folder.glob("segments/*")):  # the engine would take it for an empty one
@@ -230,8 +231,19 @@ class Shard:
     def close(self) -> None:
         """Flushes and lets go of the files."""
         with self._writing, self.lock, translated("closing it"):
-            self.engine.flush()
-            self.engine.close()
+            self._closed = True
+            try:
+                self.engine.flush()
+            finally:
+                self.engine.close()
+
+    @contextmanager
+    def attended(self) -> Iterator[None]:
+        """Nobody closes it meanwhile, so its folder is that of the index and not of another of its name. Raises `NotFound` when it is closed."""
+        with self._writing, self.lock:
+            if self._closed:
+                raise NotFound("The index was dropped meanwhile.", field="index")
+            yield
 
     def check_vector(self, vector: retrieval.Vector, of: str) -> None:
         """Raises `InternalError` for another dimension, NaN or infinity."""
@@ -265,7 +277,7 @@ class Shard:
 
     def adopt(self, copy: Path, publish: Callable[[], None]) -> None:
         """Goes on with the copy: brings it up to date, makes it count with `publish`, and closes the original."""
-        with self._writing, self.lock, translated("adopting the optimised copy"):
+        with self.attended(), translated("adopting the optimised copy"):
             replacement = EdgeShard.load(str(copy))
             try:
                 for operation in self._journal or ():

@@ -19,8 +19,8 @@ from qdrant_edge import EdgeShard
 from ragstone.adapters import qdrant_edge_optimiser
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState
-from ragstone.domain.errors import StorageFull, Unavailable
-from tests.support.points import point
+from ragstone.domain.errors import NotFound, StorageFull, Unavailable
+from tests.support.points import point, space
 from tests.unit.adapters.test_qdrant_edge import NAME, ask, generations, index, reopened, some
 
 __all__ = ["index"]  # the fixture
@@ -180,6 +180,33 @@ async def test_a_compaction_can_be_ended(index: QdrantEdgeIndex, monkeypatch: py
             await index.drop(NAME)
     with pytest.raises((asyncio.CancelledError, Unavailable)):
         await running
+
+
+async def test_an_index_that_takes_its_name_meanwhile_is_left_alone(
+    index: QdrantEdgeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await index.insert(NAME, some(20, 1))
+    await index.compact(NAME)
+    assert generations(tmp_path) == ["g2"]
+    copied, go_on = threading.Event(), threading.Event()
+
+    def slowly(*_: object, **__: object) -> None:
+        copied.set()
+        go_on.wait()
+
+    monkeypatch.setattr(qdrant_edge_optimiser.Optimiser, "_in_child", slowly)
+    running = asyncio.create_task(index.compact(NAME))
+    await asyncio.to_thread(copied.wait)
+    await index.drop(NAME)
+    await index.create(NAME, space())
+    await index.insert(NAME, some(7, 1))
+    go_on.set()
+    with pytest.raises(NotFound):
+        await running
+    assert generations(tmp_path) == ["g1"]
+    index = await reopened(index, tmp_path)
+    assert await index.opened(NAME, 1) == 7
+    await index.aclose()
 
 
 KILLED = """
