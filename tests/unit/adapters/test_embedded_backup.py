@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -150,8 +151,11 @@ async def test_every_commit_answers_as_before_and_what_came_later_is_not_there(
     await world.end(platform)
     assert not any((tmp_path / "first" / "data" / ".backup").iterdir())
 
-    restored = await opened(file, tmp_path / "second")
+    restore(file, tmp_path / "second" / "data")
+    [repository] = (tmp_path / "second" / "data" / "versions").iterdir()
+    assert (repository / "refs" / "heads" / "main").read_text() == f"{told.commit_id}\n"
     assert (tmp_path / "second" / "data" / "spool" / "interactions.jsonl").read_bytes() == b"one\ntwo\nthree\n"
+    restored = await embedded_world(tmp_path / "second")
     assert await checkup.picture(restored.platform) == before
     assert await findings(restored.platform) == []
     job = await restored.platform.ingest.job(late)
@@ -161,7 +165,7 @@ async def test_every_commit_answers_as_before_and_what_came_later_is_not_there(
     assert await restored.platform.adapters.staging.jobs() == []
     git = await asyncio.to_thread(
         subprocess.run,
-        ["git", "-C", str(next((tmp_path / "second/data/versions").iterdir())), "fsck", "--full"],
+        ["git", "-C", str(repository), "fsck", "--full"],
         capture_output=True,
         check=False,
     )
@@ -331,14 +335,14 @@ def with_manifest(**changed: Any) -> Callable[[list[Member]], None]:
     return edit
 
 
-def with_file(path: str) -> Callable[[list[Member]], None]:
+def with_file(path: str, size: int = 1) -> Callable[[list[Member]], None]:
     """Both the manifest and the archive say that there is this file."""
 
     def edit(members: list[Member]) -> None:
-        digest = digest_of(1, [(0, 1)])
+        digest = digest_of(size, [(0, 1)])
         digest.update(b"x")
         document = manifest_of(members)
-        document["files"].append({"path": path, "size": 1, "runs": [[0, 1]], "sha256": digest.hexdigest()})
+        document["files"].append({"path": path, "size": size, "runs": [[0, 1]], "sha256": digest.hexdigest()})
         members[0] = (members[0][0], json.dumps(document).encode())
         members.append((tarfile.TarInfo(f"data/{path}"), b"x"))
 
@@ -389,7 +393,8 @@ DAMAGES: dict[str, Callable[[list[Member]], None]] = {
     "a long name": renamed,
     "strange fields": commented,
     "runs that overlap": with_last(runs=[[0, 4096], [0, 4096]]),
-    "runs beyond the end": with_last(size=1),
+    "runs beyond the end": with_file("spool/x", size=0),
+    "too short": with_last(size=1),
     "another size": with_last(size=2**40),
     "another run": with_last(size=2**40, runs=[[4096, 2]]),
     "parent": with_file("../x"),
@@ -431,9 +436,14 @@ def test_a_header_that_names_a_strange_size_takes_no_memory(tmp_path: Path, size
     header[124:136], header[156:157], header[148:156] = size, kind, b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     file = tmp_path / "strange.tar.gz"
-    file.write_bytes(gzip.compress(bytes(header) + bytes(2**22)))
-    with pytest.raises(InvalidInput):
-        check(file)
+    file.write_bytes(gzip.compress(bytes(header) + bytes(2**26), 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidInput):
+            check(file)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("tail", [b"more", gzip.compress(b"more", mtime=0)], ids=["bytes", "gzip"])
