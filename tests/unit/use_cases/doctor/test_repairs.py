@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ragstone.domain.commits import OPEN
-from ragstone.domain.errors import DataDirectoryError, Unavailable
+from ragstone.domain.errors import DataDirectoryError, InternalError, Unavailable
+from ragstone.domain.jobs import ChangeRequest, Delete, Job
 from ragstone.domain.retention import Keep
 from ragstone.domain.retrieval import IndexedChunk
 from ragstone.use_cases import retention
@@ -20,7 +21,7 @@ from ragstone.use_cases.doctor import mending, stores
 from tests.fakes.vector_index import InMemoryVectorIndex
 from tests.support.checkup import NAME, change, fill, picture, upload
 from tests.support.world import World, embedded_world, fake_world
-from tests.unit.use_cases.doctor.test_points import changed, copy, stored
+from tests.unit.use_cases.doctor.test_points import changed, chunks, copy, stored
 
 
 @pytest.fixture
@@ -134,6 +135,47 @@ async def test_a_pruned_history_is_mended_too(world: World, seed: int) -> None:
     assert (await world.platform.doctor.run(repair=True)).healthy
     assert (await world.platform.doctor.run()).findings == ()
     assert await shown(world) == before
+
+
+async def test_points_of_forgotten_commits_are_mended_to_the_letter(world: World) -> None:
+    """They began or ended with commits that are not kept; what they say of them stays."""
+    await world.platform.history.tag(NAME, "v2", "#2")
+    await world.platform.retention.prune(NAME, Keep(last=2))
+    points = stored(world)
+    before = chunks(points)
+    kept = {commit.seq for commit in await world.platform.adapters.catalog.commits(NAME) if commit.pruned_at is None}
+    assert any(chunk.seq_from not in kept for chunk in before.values())
+    assert any(chunk.seq_to not in {*kept, OPEN} for chunk in before.values())
+    for id_ in points:
+        points[id_] = replace(points[id_], vector=points[id_].vector * 0)
+    assert (await world.platform.doctor.run(repair=True)).healthy
+    assert chunks(points) == before
+
+
+async def test_what_an_aborted_attempt_wrote_is_left_to_recovery(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog, index, points = world.platform.adapters.catalog, world.platform.adapters.index, stored(world)
+    await catalog.accept(Job("j" * 26, NAME, 0, ChangeRequest((Delete("d.txt"),)), "local", "queued", 0.0))
+    lease = await catalog.acquire("j" * 26, "someone", 0.0)
+    mine = next(id_ for id_, point in points.items() if point.chunk.path == "a.txt" and point.chunk.seq_to == OPEN)
+
+    async def broken(*_: Any) -> None:
+        raise InternalError("not now")
+
+    monkeypatch.setattr(index, "erase_attempts", broken)
+    await world.platform.adapters.queue.enqueue(NAME, "j" * 26)
+    assert (await world.platform.ingest.wait("j" * 26, 10)).state == "published"
+    await change(world.platform, upload("e.txt", "later"))
+    before = await picture(world.platform)
+    copy(points, mine, seq_from=lease.attempt)
+    changed(points, mine, seq_to=lease.attempt)
+    assert lease.attempt in await catalog.gaps(NAME)
+    assert {finding.kind for finding in (await world.platform.doctor.run(repair=True)).findings} == {"remains"}
+    assert points[mine].chunk.seq_to == lease.attempt
+    monkeypatch.setattr(index, "erase_attempts", InMemoryVectorIndex.erase_attempts.__get__(index))
+    assert (await world.platform.doctor.run(repair=True)).healthy
+    assert points[mine].chunk.seq_to == OPEN
+    assert (await world.platform.doctor.run()).findings == ()
+    assert await picture(world.platform) == before
 
 
 async def test_beside_writers_nothing_is_taken_for_damage_and_repairs_hold_up_nobody(tmp_path: Path) -> None:
