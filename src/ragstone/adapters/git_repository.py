@@ -110,7 +110,7 @@ class GitRepository:
         """The id of a commit's tree; of the empty tree for None. Raises `NotFound` when it was collected."""
         if commit is None:
             return git_tree.EMPTY
-        tree = self.load(commit).tree
+        tree: bytes = self.load(commit).tree
         if tree != git_tree.EMPTY and not self.objects.hold(tree):
             if not (self.path / "shallow").exists():  # nothing was ever collected
                 raise KeyError(tree)
