@@ -8,7 +8,6 @@ from typing import Literal
 
 from ragstone.domain.commits import Commit
 
-
 PURGING = "A document is being purged, which a rollback might bring back; roll back again when that is done."
 
 

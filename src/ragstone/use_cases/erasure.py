@@ -92,6 +92,7 @@ class Erasure:
             await self._index.compact(index)
         holding = await self._holding(collection, record.path, until=record.seq)
         commits = await self._versions.forget(collection.uid, record.path, holding)
+        await self._drop_branches(collection, record.seq)
         kept = [commit.id async for commit in self._readable(collection.name)]  # newest first; what is published meanwhile stays too
         await self._versions.collect(collection.uid, kept, since=kept[0] if kept else None)
         interactions = await self._interactions.erase(collection.name, record.path)
@@ -106,6 +107,12 @@ class Erasure:
         )
         await self._catalog.finish_purge(done)
         return done
+
+    async def _drop_branches(self, collection: Collection, seq: int) -> None:
+        """Those of attempts before `seq` that came to nothing, and never will: what they brought must not be kept for their sake."""
+        states = await self._catalog.attempts(collection.name)
+        branches = [attempt for attempt in await self._versions.attempts(collection.uid) if attempt < seq]
+        await self._versions.drop_attempts(collection.uid, [attempt for attempt in branches if states.get(attempt) != "published"])
 
     async def _deleted(self, collection: Collection, path: str, principal: str) -> int:
         """The seq of a commit from which on the document is not in the head; it is deleted if need be."""

@@ -255,3 +255,16 @@ async def test_commits_published_while_it_is_at_work_keep_their_documents(
         await world.platform.erasure.purge("docs", "gone.txt")
     newest = (await world.platform.history.log("docs"))[:3]
     assert [(await texts(world, commit.id))[0] for commit in newest] == ["Number 6.", "Number 5.", "Number 4."]
+
+
+async def test_what_an_ended_attempt_brought_goes_with_the_document(world: World) -> None:
+    await ingest(world, a=CANARY, b="Nothing to see.")
+    platform = world.platform
+    collection = await platform.collections.get("docs")
+    same = await platform.ingest.submit("docs", IngestRequest((Upload("b.txt", b"Nothing to see.", "text/plain"),)))
+    assert (await platform.ingest.wait(same.id, 20)).state == "unchanged"  # attempt 2, which leaves no branch
+    _, document = await platform.documents.get("docs", "a.txt")
+    again = replace(document, content=CANARY.encode() + b" Again.")
+    await platform.adapters.versions.stage(collection.uid, 2, None, [again], [], author="x", message="", metadata={})
+    await platform.erasure.purge("docs", "a.txt")
+    assert await platform.adapters.versions.attempts(collection.uid) == []
