@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import ragstone
-from ragstone.adapters.backup_database import Copied
 from ragstone.adapters.data_formats import DATABASE_FILE, FORMAT, FORMAT_FILE
 from ragstone.adapters.sparse_files import Run, data_runs, pieces
+from ragstone.adapters.sqlite_backup import Copied
 from ragstone.adapters.sqlite_schema import MIGRATIONS as DATABASE
 from ragstone.domain.errors import InvalidInput
 

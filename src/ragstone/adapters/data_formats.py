@@ -5,11 +5,8 @@ The database and each index count their own versions besides; what is said here 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
 
 from ragstone.adapters.durable_files import sync_directory, write_durably
 from ragstone.adapters.sqlite_schema import MIGRATIONS as DATABASE
@@ -31,9 +28,11 @@ FORMAT = 1 + len(MIGRATIONS)
 
 def check_format(directory: Path) -> None:
     """Raises `DataDirectoryError` for a directory or a database that a newer ragstone made, and for a damaged FORMAT file. Changes nothing."""
+    from ragstone.adapters.sqlite_version import database_version  # noqa: PLC0415 - who only asks for a directory's owner needs no database
+
     if format_of(directory) is None:
         return
-    version = _database_version(directory / DATABASE_FILE)
+    version = database_version(directory / DATABASE_FILE)
     if version > len(DATABASE):
         raise DataDirectoryError(
             f"the data directory's database was made by a newer ragstone (version {version}, this one knows {len(DATABASE)}); "
@@ -73,16 +72,3 @@ def write_format(directory: Path, number: int = FORMAT) -> None:
     draft.unlink(missing_ok=True)  # of a start that was cut short
     write_durably(directory / FORMAT_FILE, f"{number}\n".encode(), draft)
     sync_directory(directory)
-
-
-def _database_version(database: Path) -> int:
-    """Migrations that the database has been through; 0 for one that is not there or can't be read: whoever opens it says what is wrong."""
-    if not database.is_file():
-        return 0
-    logged = database.with_name(f"{database.name}-wal").exists()  # without a log it is read as it lies there, and no log is made
-    try:
-        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro{'' if logged else '&immutable=1'}", uri=True)) as connection:
-            version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-            return version
-    except sqlite3.Error:
-        return 0

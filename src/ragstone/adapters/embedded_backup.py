@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ragstone.adapters.backup_archive import pack
-from ragstone.adapters.backup_database import Copied, attempts_of, copy_database
 from ragstone.adapters.backup_manifest import Manifest, describe
 from ragstone.adapters.data_directory import DIRECTORIES, DataDirectory
 from ragstone.adapters.data_formats import DATABASE_FILE, write_format
 from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.sparse_files import allocated
+from ragstone.adapters.sqlite_backup import Copied, attempts_of, copy_database
 from ragstone.domain.errors import Busy, Conflict, NotFound, StorageFull, Unavailable
 
 _RESERVE = 256 * 2**20  # bytes left free beside the copy: writers go on meanwhile
@@ -111,11 +111,11 @@ class EmbeddedBackup:
     async def _free_of_later(self, copied: list[Copied], root: Path) -> None:
         now = await asyncio.to_thread(attempts_of, self._data.database)
         for each in copied:
-            later = range(each.attempts + 1, now.get(each.collection.uid, each.attempts) + 1)
+            later = now.get(each.collection.uid, 0) > each.attempts
             for space in each.collection.spaces:
-                name = each.collection.index_name(space.id)
-                if later and (root / "index" / name).exists():
-                    await self._index.erase_in_copy(root / "index", name, later)
+                folder = root / "index" / each.collection.index_name(space.id)
+                if later and await asyncio.to_thread(folder.exists):
+                    await self._index.rewind_copy(folder, each.attempts)
 
     def _finish(self, root: Path, copied: list[Copied], now: str) -> Manifest:
         self._copy_spool(root)

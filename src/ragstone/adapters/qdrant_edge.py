@@ -17,6 +17,7 @@ from ragstone.adapters.qdrant_edge_errors import DAMAGED, check_room, translated
 from ragstone.adapters.qdrant_edge_files import IndexFiles, IndexState, describe_copy, index_names, remove_leftovers
 from ragstone.adapters.qdrant_edge_mending import mend, scan
 from ragstone.adapters.qdrant_edge_optimiser import Optimiser
+from ragstone.adapters.qdrant_edge_rewinding import rewind_in_child
 from ragstone.adapters.qdrant_edge_search import Search, search
 from ragstone.adapters.qdrant_edge_shard import Shard, create_shard
 from ragstone.domain.errors import DataDirectoryError, RagstoneError
@@ -126,19 +127,9 @@ class QdrantEdgeIndex:
 
         await self._on(index, work)
 
-    async def erase_in_copy(self, root: Path, index: str, attempts: Collection[int]) -> None:
-        """As `erase_attempts`, in a copy that `copy` made in the folder `root`."""
-
-        def work() -> None:
-            files = IndexFiles(root, index)
-            state = files.read()
-            shard = Shard(files.generation(state.generation), state)
-            try:
-                shard.erase_attempts(attempts)
-            finally:
-                shard.close()
-
-        await self._run(work)
+    async def rewind_copy(self, folder: Path, last: int) -> None:
+        """Takes attempts after `last` out of a copy that `copy` made."""
+        await rewind_in_child(folder / "g1", last)
 
     async def optimise(self, index: str) -> None:
         """In a process of its own; returns at once while the index is being optimised or compacted. Cancelling it ends that process."""
