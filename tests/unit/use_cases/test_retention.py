@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ async def test_a_prune_that_was_cut_short_is_finished_by_the_next(world: World, 
     for number in range(4):
         await ingest(world, a=f"Number {number}.")
 
-    async def down(repo: str, kept: object) -> int:
+    async def down(repo: str, kept: object, since: str | None = None) -> int:
         raise Unavailable("not now")
 
     monkeypatch.setattr(world.platform.adapters.versions, "collect", down)
