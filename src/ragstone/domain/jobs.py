@@ -79,10 +79,10 @@ class ChangeRequest:
     mirror_prefix: str = ""
     strict: bool = False
     expected_head: str | None = None
-    exact_head: bool = False
     author: str = "anonymous"
     message: str = ""
     rejected: tuple[DocumentFailure, ...] = ()
+    exact_head: bool = False
 
 
 def is_rollback(request: ChangeRequest) -> bool:

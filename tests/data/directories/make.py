@@ -1,4 +1,4 @@
-"""Made the stored directory beside it, with the `ragstone` that it runs under; README.md says how.
+"""Makes a stored directory with the `ragstone` that it runs under; README.md says how, and which version of this made which.
 
 `python make.py WORK NAME`: makes the directory WORK/data with the real command line, packs it as NAME.tar.xz, then lets the same version open a
 copy, which finishes the job that was cut off, and writes down what it answers as NAME.json.
@@ -24,6 +24,7 @@ from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.bootstrap import open_platform
 from ragstone.domain.ids import new_id
+from ragstone.domain.interactions import InteractionFilter
 from ragstone.domain.jobs import ChangeRequest, Job, Put
 from ragstone.domain.retrieval import Point
 from ragstone.settings.load import load_settings
@@ -83,7 +84,7 @@ async def expected(data: Path) -> dict[str, Any]:
     async with open_platform(load_settings(data_dir=data)) as platform:
         for job in await platform.ingest.jobs("handbook"):
             await platform.ingest.wait(job.id, 60)
-        logged = await platform.interactions.recent("handbook")
+        logged = await platform.interactions.page(InteractionFilter("handbook"))
         interactions = [
             [one.id, one.question, one.commit_id, one.answer["text"], [each.comment for each in one.feedback]] for one in logged
         ]
