@@ -31,7 +31,7 @@ class Collections:
             await self._versions.create(collection.uid)
             await self._index.create(collection.index_name(space.id), space)
         except BaseException:  # half a collection would refuse every document
-            await asyncio.shield(self._catalog.delete_collection(name))
+            await asyncio.shield(self.delete(name))
             raise
         return collection
 

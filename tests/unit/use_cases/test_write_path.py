@@ -428,5 +428,6 @@ async def test_half_a_collection_is_taken_back(world: World, monkeypatch: pytest
     with pytest.raises(Unavailable):
         await world.platform.collections.create("more")
     monkeypatch.undo()
-    assert [collection.name for collection in await world.platform.collections.all()] == ["docs"]
+    (docs,) = await world.platform.collections.all()
+    assert await world.platform.adapters.versions.repositories() == [docs.uid]
     await world.platform.collections.create("more")
