@@ -101,7 +101,7 @@ class Life:
         async def drained() -> bool:
             return await catalog.pending(COLLECTION) == 0
 
-        if not await soon(drained, 20):
+        if not await soon(drained, 40):
             tell(["lost", f"{await catalog.pending(COLLECTION)} jobs do not end"])
         jobs = sorted(await catalog.jobs(COLLECTION, limit=1_000_000), key=lambda job: job.number)
         model = self._replay(jobs, await self._pruned(world))
@@ -123,7 +123,7 @@ class Life:
             left[:] = await findings(world.bare, checked=fresh)
             return not left
 
-        if not await soon(clean, 5):
+        if not await soon(clean, 15):
             tell(["ghost", "; ".join(left[:5])])
         for diagnosis in await diagnoses(world) if self.last or self.thorough else []:
             tell(["ghost", diagnosis])

@@ -29,6 +29,7 @@ from tests.crash.world import CrashWorld, opened, soon
 
 _MORE = "more"  # the collection that the route `created` makes
 _DOOMED = IngestRequest((Upload("doomed.txt", b"This job fails.", "text/plain"),), message="doomed")
+_PATIENCE = 15.0  # seconds
 _LONGEST = 60.0  # seconds that a cell may take
 Work = Callable[[Tell], Coroutine[Any, Any, None]]
 
@@ -144,7 +145,7 @@ class CellRun:
         async def reached() -> bool:
             return self.cell.point in world.failpoints.fired
 
-        if not await soon(reached, 5):
+        if not await soon(reached, _PATIENCE):
             raise Differs("the failpoint was not reached")
 
     async def _go_on(self, world: CrashWorld) -> None:
@@ -162,7 +163,7 @@ class CellRun:
             left[:] = await findings(world.bare)
             return not left
 
-        if not await soon(clean, 5):
+        if not await soon(clean, _PATIENCE):
             raise Differs("; ".join(left[:5]))
 
     async def _equals_a_run_without(self, directory: Path) -> None:

@@ -13,7 +13,7 @@ from ragstone.domain.uploads import IngestRequest, Upload
 from tests.crash.oracle import COLLECTION
 from tests.crash.world import CrashWorld
 
-_TURNS = 400  # of 25 ms, until a client gives up
+_TURNS = 1000  # of 25 ms, until a client gives up
 
 
 @dataclass(frozen=True)
