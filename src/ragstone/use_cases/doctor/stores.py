@@ -107,13 +107,13 @@ class Stores:
 
     async def _main(self, facts: Facts) -> list[Ailment]:
         collection, head = facts.collection, facts.head
-        main = await self._versions.main(collection.uid)
+        main = before = await self._versions.main(collection.uid)
         for pause in _AGAIN:
             if head is None or main == head.id:
                 return []
             await asyncio.sleep(pause)  # a writer has just published, and is bringing it forward
             head, main = await self._catalog.head(collection.name), await self._versions.main(collection.uid)
-        if head is None or main == head.id:
+        if head is None or main == head.id or main != before:  # it follows
             return []
         forward = partial(self._versions.advance, collection.uid, head.id)
         if main is None:

@@ -180,26 +180,26 @@ async def test_what_an_aborted_attempt_wrote_is_left_to_recovery(world: World, m
 
 async def test_beside_writers_nothing_is_taken_for_damage_and_repairs_hold_up_nobody(tmp_path: Path) -> None:
     world = await embedded_world(tmp_path)
-    platform = world.platform
-    await fill(platform)
-    writing = asyncio.create_task(write(world))
-    checks = 0
-    while not writing.done():
-        report = await platform.doctor.run(repair=checks % 2 == 1)
-        assert report.findings == ()
-        checks += 1
+    await fill(world.platform)
+    enough = asyncio.Event()
+    writing = asyncio.create_task(write(world, enough))
+    reports = [await world.platform.doctor.run(repair=repair) for repair in (False, True, False)]
+    enough.set()
     await writing
-    assert checks > 1
-    assert (await platform.doctor.run()).findings == ()
-    await world.end(platform)
+    reports.append(await world.platform.doctor.run())
+    await world.end(world.platform)
+    assert [report.findings for report in reports] == [(), (), (), ()]
+    assert reports[-1].commits > reports[0].commits
 
 
-async def write(world: World) -> None:
-    for number in range(8):
+async def write(world: World, enough: asyncio.Event) -> None:
+    number = 0
+    while number < 4 or not enough.is_set():
         paths = tuple(f"{number % 3}-{other}.txt" for other in range(4))
         uploads = [upload(path, f"text {number}", "lamp dusk") for path in paths[: 2 + number % 2]]
         job = await change(world.platform, *uploads, deletes=("b.txt",) if number == 3 else ())
         assert job.state == "published"
+        number += 1
 
 
 @pytest.mark.parametrize("build", [fake_world, embedded_world])
