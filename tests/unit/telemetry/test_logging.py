@@ -6,6 +6,8 @@ import io
 import json
 import logging
 
+import structlog
+
 from ragstone.telemetry.logging import bind_request, configure_logging, unbind_request
 
 
