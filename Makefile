@@ -35,7 +35,7 @@ test-cov: env-dev
 test-fast: env-dev ## the unit and contract tests alone, without coverage
 	$(call step,pytest (unit and contracts),$(DEV)/bin/pytest -q -n auto --dist loadgroup tests/unit tests/contracts)
 
-test-crash: env-dev ## the whole crash matrix, 200 random kills (SEED=n repeats one script, KILLS=n) and late writers; about 5 minutes
+test-crash: env-dev ## the whole crash matrix, 200 random kills (SEED=n repeats one script, KILLS=n) and late writers; about 12 minutes on 2 cores
 	$(call step,crash tests,PYTHONPATH=src OPENBLAS_NUM_THREADS=1 $(DEV)/bin/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)))
 
 lint: ruff format-check typecheck imports dependencies ## ruff, format, mypy --strict, import contracts, dependencies
