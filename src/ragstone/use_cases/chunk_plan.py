@@ -37,7 +37,7 @@ def plan_chunks(
     added = kept = 0
     for info, chunks in new:
         for chunk in chunks:
-            wanted = _indexed(info, chunk, attempt, commit_id)
+            wanted = indexed(info, chunk, attempt, commit_id)
             present = before.pop((info.path, chunk.content_hash, chunk.occurrence), None)
             if present is None:
                 added += 1
@@ -51,7 +51,8 @@ def plan_chunks(
     return ChunkPlan(tuple(opens), tuple(closes), added, len(before), kept)
 
 
-def _indexed(info: DocumentInfo, chunk: Chunk, attempt: int, commit_id: str) -> IndexedChunk:
+def indexed(info: DocumentInfo, chunk: Chunk, attempt: int, commit_id: str) -> IndexedChunk:
+    """A document's chunk as the attempt that makes the commit opens it."""
     return IndexedChunk(
         id=chunk_id(info.path, chunk.content_hash, chunk.occurrence, attempt),
         path=info.path,

@@ -12,6 +12,7 @@ from ragstone.services.orchestrator.context import Context, commit_header, job_r
 from ragstone.services.orchestrator.documentation import accepted, body, errors
 from ragstone.services.orchestrator.ingest import IfMatch, expected_head
 from ragstone.services.orchestrator.params import CollectionPath, Limit, Reference
+from ragstone.services.orchestrator.schemas import history as schemas
 from ragstone.services.orchestrator.schemas import responses
 from ragstone.services.orchestrator.schemas.requests import RollbackBody, TagBody
 from ragstone.services.orchestrator.views import commit_json, difference_json, tag_json
@@ -22,9 +23,7 @@ def routes(context: Context) -> APIRouter:
     router = APIRouter(prefix="/v1/collections/{collection}", tags=["history"])
     history = context.platform.history
 
-    @router.get(
-        "/commits", summary="List commits", response_model=None, responses={200: {"model": responses.CommitsResponse}, **errors(404)}
-    )
+    @router.get("/commits", summary="List commits", response_model=None, responses={200: {"model": schemas.CommitsResponse}, **errors(404)})
     async def log(
         collection: CollectionPath,
         before: Annotated[int | None, Query(ge=1, lt=2**63, description="`next` of the page before: a seq")] = None,
@@ -39,7 +38,7 @@ def routes(context: Context) -> APIRouter:
         "/commits/{reference}",
         summary="What a commit did",
         response_model=None,
-        responses={200: {"model": responses.ShowResponse}, **errors(404)},
+        responses={200: {"model": schemas.ShowResponse}, **errors(404)},
     )
     async def show(collection: CollectionPath, reference: Reference) -> Response:
         """The commit against its parent: documents, and chunks added, removed and kept."""
@@ -52,7 +51,7 @@ def routes(context: Context) -> APIRouter:
         "/commits/{reference}/diff/{other}",
         summary="Compare two commits",
         response_model=None,
-        responses={200: {"model": responses.DiffResponse}, **errors(404)},
+        responses={200: {"model": schemas.DiffResponse}, **errors(404)},
     )
     async def diff(collection: CollectionPath, reference: Reference, other: Reference) -> Response:
         """What `other` has otherwise than `reference`; in any order."""
@@ -60,7 +59,7 @@ def routes(context: Context) -> APIRouter:
         before = commit_json(difference.before) if difference.before else None
         return json_response({"before": before, "after": commit_json(difference.after), **difference_json(difference)})
 
-    @router.get("/tags", summary="List tags", response_model=None, responses={200: {"model": responses.TagsResponse}, **errors(404)})
+    @router.get("/tags", summary="List tags", response_model=None, responses={200: {"model": schemas.TagsResponse}, **errors(404)})
     async def tags(collection: CollectionPath) -> Response:
         """Newest first."""
         return json_response({"tags": [tag_json(tag) for tag in await history.tags(collection)]})
@@ -70,7 +69,7 @@ def routes(context: Context) -> APIRouter:
         summary="Tag a commit",
         status_code=201,
         response_model=None,
-        responses={201: {"model": responses.Tag}, **errors(404, 409, 413, 415, 507)},
+        responses={201: {"model": schemas.Tag}, **errors(404, 409, 413, 415, 507)},
         openapi_extra=body(TagBody),
     )
     async def tag(request: Request, collection: CollectionPath) -> Response:

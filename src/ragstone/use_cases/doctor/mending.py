@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
 
 from ragstone.domain.documents import Chunk, DocumentInfo
 from ragstone.domain.errors import InternalError
-from ragstone.domain.ids import chunk_id
 from ragstone.domain.retrieval import IndexedChunk, Point, Vector
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.vector_index import VectorIndex
+from ragstone.use_cases.chunk_plan import indexed
 from ragstone.use_cases.doctor.examination import Repairs, Target
 from ragstone.use_cases.doctor.truth import Facts, Place, Tell, Truth, TruthReader, Version, place
 from ragstone.use_cases.index_writer import batches, check_vectors
@@ -100,22 +101,5 @@ def _made(
 
 
 def _indexed(facts: Facts, target: Target, info: DocumentInfo, places: dict[Place, Chunk]) -> IndexedChunk:
-    chunk = places[target.place]
-    return IndexedChunk(
-        id=chunk_id(info.path, chunk.content_hash, chunk.occurrence, target.seq_from),
-        path=info.path,
-        title=info.title,
-        heading_path=chunk.heading_path,
-        text=chunk.text,
-        start=chunk.start,
-        end=chunk.end,
-        page=chunk.page,
-        content_hash=chunk.content_hash,
-        occurrence=chunk.occurrence,
-        media_type=info.media_type,
-        checksum=target.checksum or info.checksum,
-        metadata=info.metadata,
-        commit_id=facts.published[target.seq_from],
-        seq_from=target.seq_from,
-        seq_to=target.seq_to,
-    )
+    made = indexed(info, places[target.place], target.seq_from, facts.published[target.seq_from])
+    return replace(made, checksum=target.checksum or info.checksum, seq_to=target.seq_to)
