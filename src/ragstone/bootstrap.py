@@ -1,4 +1,4 @@
-"""Builds the platform: one match a port. The only module that knows every adapter (`model_loading` is the part of it that comes first)."""
+"""Builds the platform: one match a port. The only module that knows every adapter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ragstone.adapters.data_directory import open_data_directory
+from ragstone.adapters.data_directory import open_data_directory, owner
 from ragstone.adapters.disk_space import DiskSpace
 from ragstone.adapters.embedded_backup import EmbeddedBackup
 from ragstone.adapters.embedding_cache import EmbeddingCache
@@ -19,6 +19,8 @@ from ragstone.adapters.failpoints import SIDE_EFFECTS, VARIABLE, Failpoint, Fail
 from ragstone.adapters.file_staging import FileStaging
 from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.in_process_queue import InProcessJobQueue
+from ragstone.adapters.model_store import ModelStore
+from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.adapters.parsing.sandbox import SubprocessParser
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.redacting_log import RedactingInteractionLog
@@ -27,7 +29,6 @@ from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
 from ragstone.domain.errors import InvalidInput
 from ragstone.domain.redaction import Redaction
-from ragstone.model_loading import embedding_model
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.generator import Generator
 from ragstone.ports.interaction_log import InteractionLog
@@ -41,6 +42,23 @@ from ragstone.use_cases.prompts import Prompts
 
 _DAY = 86_400.0  # seconds
 Announce = Callable[[str], None]  # tells a data directory's lock at which URL its owner answers
+
+
+def model_store(settings: Settings) -> ModelStore:
+    """The models on this machine."""
+    return ModelStore(settings.models)
+
+
+def find_owner(settings: Settings) -> str | None:
+    """The URL of the process that owns the data directory, if one runs and has announced itself."""
+    running = owner(settings.data_dir)
+    return running.url if running else None
+
+
+def embedding_model(settings: Settings) -> EmbeddingModel:
+    """The model of the settings, loaded; a preset that is not here yet is fetched. Blocking. Raises `NotFound`, `InvalidInput`, `Unavailable`."""
+    store = model_store(settings)
+    return OnnxEmbedder(store.path(settings.model), graphs=store.graphs, threads=settings.threads or None)
 
 
 def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:

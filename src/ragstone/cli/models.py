@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 async def list_(session: Session) -> None:
     """List the models known by name, and which are here."""
-    from ragstone.model_loading import model_store
+    from ragstone.bootstrap import model_store
 
     entries = model_store(session.settings).list()
     document = {
@@ -68,7 +68,7 @@ async def pull(session: Session, name: _NAME = None) -> None:
 
 async def verify(session: Session, name: _NAME = None) -> None:
     """Check every file of a model against its digest."""
-    from ragstone.model_loading import model_store
+    from ragstone.bootstrap import model_store
 
     report = model_store(session.settings).verify(name or session.settings.model)
     files = [{"path": file.path, "expected": file.expected, "found": file.found, "ok": file.ok} for file in report.files]

@@ -26,6 +26,6 @@ async def up(
 
     settings = session.load_settings(host=host, port=port)
     loading = await load_model(settings, session.output)
-    from ragstone.cli.serving import run  # engines and web framework are imported while the model is being loaded
+    from ragstone.cli.serving import run  # the web framework is imported while the model is being loaded
 
     await run(session, settings, loading)

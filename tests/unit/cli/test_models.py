@@ -45,7 +45,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     """The only source of the only preset."""
     source = Source()
     store = ModelStore(tmp_path / "models", sources=lambda preset: [source], presets={"tiny": PRESET})
-    monkeypatch.setattr("ragstone.model_loading.model_store", lambda settings: store)
+    monkeypatch.setattr("ragstone.bootstrap.model_store", lambda settings: store)
     monkeypatch.setenv("RAGSTONE_MODEL", "tiny")
     return source
 
