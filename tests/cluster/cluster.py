@@ -1,0 +1,99 @@
+"""The local cluster from nothing to Ready, and back to nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cluster import components, node
+from tests.cluster.certificates import Authority
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.layout import Layout
+from tests.cluster.node import Node
+from tests.cluster.packages import ensure
+from tests.cluster.shell import ClusterError
+from tests.cluster.waits import wait_for
+
+PACKAGES = ["containerd", "runc", "etcd-server", "containernetworking-plugins", "iptables", "iproute2", "conntrack", "util-linux"]
+_API = 60.0  # seconds
+_NODE = 60.0
+_IMPORT = 180.0
+
+
+def up(layout: Layout, binaries: dict[str, Path], images: Sequence[Path]) -> None:
+    """Starts the cluster with these images loaded. Raises `ClusterError` (after taking everything down again) when it can't."""
+    if os.geteuid() != 0:
+        raise ClusterError(
+            "The local cluster needs root, for it makes namespaces and mounts: run this as root, or use kind (RAGSTONE_CLUSTER=kind)."
+        )
+    ensure(PACKAGES)
+    with _only_one(layout):
+        if node.running(layout) is not None:
+            raise ClusterError("A cluster runs already: `python -m tests.cluster down` first.")
+        node.remove(layout)
+        try:
+            _start(layout, binaries, images)
+        except BaseException:
+            _keep_logs(layout)
+            node.remove(layout)
+            raise
+
+
+def down(layout: Layout) -> None:
+    """Ends the cluster and removes what it made; nothing to do is fine. Raises `ClusterError` when something stays."""
+    with _only_one(layout):
+        node.remove(layout)
+
+
+def load(target: Node, images: Sequence[Path]) -> None:
+    """Imports image archives into the node's containerd. Raises `ClusterError`."""
+    for archive in images:
+        target.call(["ctr", "--address", components.SOCKET, "--namespace", "k8s.io", "images", "import", "--no-unpack", archive], _IMPORT)
+
+
+def _start(layout: Layout, binaries: dict[str, Path], images: Sequence[Path]) -> None:
+    target = node.launch(layout)
+    authority = Authority(layout.run / "certificates")
+    for name, command in components.control_plane(layout, binaries, authority).items():
+        target.start(name, command)
+    for name, command in components.workers(layout, binaries, authority).items():
+        target.start(name, command)
+    wait_for("containerd", lambda: target.call(["ctr", "--address", components.SOCKET, "version"], 5), _NODE, why=target.ended)
+    load(target, images)
+    kubectl = Kubectl(binaries["kubectl"], layout.kubeconfig)
+    wait_for(
+        "the API server", lambda: kubectl("get", "--raw=/readyz", limit=5) == "ok", _API, why=lambda: _words(target, "etcd", "apiserver")
+    )
+    wait_for("the node to be Ready", lambda: _node_ready(kubectl), _NODE, why=lambda: _words(target, "containerd", "kubelet"))
+
+
+def _node_ready(kubectl: Kubectl) -> bool:
+    conditions = kubectl.json("get", "node", node.NAME)["status"]["conditions"]
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _words(target: Node, *names: str) -> list[str]:
+    return [*target.ended(), *[f"{name}: {target.last_words(name)}" for name in names]]
+
+
+def _keep_logs(layout: Layout) -> None:
+    """What the components wrote survives a failed start, for whoever looks for the reason."""
+    kept = layout.cache / "failed-logs"
+    if kept.exists():
+        shutil.rmtree(kept)
+    if layout.logs.exists():
+        shutil.copytree(layout.logs, kept)
+
+
+@contextmanager
+def _only_one(layout: Layout) -> Iterator[None]:
+    with (layout.cache / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ClusterError("Another process starts or ends a cluster right now: wait for it.") from error
+        yield
