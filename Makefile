@@ -14,7 +14,7 @@ UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11
 # Runs $(2) as a step named $(1) and says how long it took.
 step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
-.PHONY: help demo up test test-cov test-fast test-crash lint ruff format-check typecheck imports dependencies format bench bench-core bench-history readme-figures lock env-demo env-dev clean
+.PHONY: help demo up test test-cov test-fast test-crash lint ruff format-check typecheck imports dependencies format bench bench-core bench-history readme-figures lock kind-up kind-down env-demo env-dev clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,12 @@ lock: env-dev ## resolve the dependencies anew and write requirements/*.txt (UPG
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra dev --output-file requirements/dev.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --constraints requirements/dev.txt --output-file requirements/embedded.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in --output-file requirements/build.txt
+
+kind-up: ## a development cluster on kind with registry, gateway and CRDs (docs/development-cluster.md); then: tilt up
+	@scripts/kind.sh up
+
+kind-down: ## remove that cluster and its registry, with what they hold
+	@scripts/kind.sh down
 
 env-demo:
 	@scripts/environment.sh $(DEMO) $(RUN_LOCKS)

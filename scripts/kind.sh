@@ -47,9 +47,9 @@ start_registry() {
 create_cluster() {
     if ! has_cluster; then
         local port
-        for port in $(sed -n 's/^ *hostPort: *//p' kind-config.yaml); do
+        while read -r port; do
             need_free_port "$port" "the gateway" kind-config.yaml
-        done
+        done < <(sed -n 's/^ *hostPort: *//p' kind-config.yaml)
         kind create cluster --config kind-config.yaml --wait 180s ||
             stop "kind could not create the cluster: its message above says why; 'make kind-down' removes what was begun."
     fi
@@ -75,11 +75,11 @@ start_gateway() {
     # With a certificate in place the Gateway listens for HTTPS too.
     on_cluster --namespace ragstone-gateway get secret ragstone-tls >/dev/null 2>&1 && manifests=k8s/gateway-https
     on_cluster apply --kustomize $manifests
-    on_cluster --namespace ragstone-gateway rollout status deployment/traefik --timeout=180s &&
-        on_cluster --namespace ragstone-gateway wait --for=condition=Programmed --timeout=60s gateway/ragstone || {
+    if ! on_cluster --namespace ragstone-gateway rollout status deployment/traefik --timeout=180s ||
+        ! on_cluster --namespace ragstone-gateway wait --for=condition=Programmed --timeout=60s gateway/ragstone; then
         on_cluster --namespace ragstone-gateway get pods,events >&2 || true
         stop "The gateway is not ready: the events above say why (an image that cannot be pulled, too little memory); then repeat."
-    }
+    fi
 }
 
 up() {
