@@ -1,0 +1,59 @@
+{{/* What a schema can't say, or can't say in a sentence. A guard stops the render and tells what to do. */}}
+
+{{/* root, message. */}}
+{{- define "common.refuse" -}}
+{{- fail (printf "\n\n%s: %s\n" .root.Chart.Name .message) -}}
+{{- end -}}
+
+{{/* Bytes of a Kubernetes quantity ("1Gi", "512M", 1073741824). */}}
+{{- define "common.bytes" -}}
+{{- $factors := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
+{{- $text := ternary . (printf "%.0f" (float64 .)) (kindIs "string" .) -}}
+{{- $number := regexFind "^[0-9.]+" $text -}}
+{{- mulf (float64 $number) (float64 (get $factors (trimPrefix $number $text))) | int64 -}}
+{{- end -}}
+
+{{/* The container may not be given less than it needs to start: root, atLeast (a quantity). */}}
+{{- define "common.guardMemory" -}}
+{{- with dig "limits" "memory" "" (default dict .root.Values.resources) -}}
+{{- if lt (include "common.bytes" . | int64) (include "common.bytes" $.atLeast | int64) -}}
+{{- include "common.refuse" (dict "root" $.root "message" (printf "resources.limits.memory is %s, but below %s the process would be killed while it starts: set at least that." (ternary . (include "common.bytes" .) (kindIs "string" .)) $.atLeast)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Digests, where they are required: root. */}}
+{{- define "common.guardDigest" -}}
+{{- if and (default dict .Values.global).requireDigests (not .Values.image.digest) -}}
+{{- include "common.refuse" (dict "root" . "message" "global.requireDigests is set, but image.digest is empty: set image.digest to the sha256:... that your registry shows for this tag.") -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+A secret that must be named once: root, secret (the section), path (of the section in values), purpose (what it holds), create (how to make it; empty: the
+secret may be left out).
+*/}}
+{{- define "common.guardSecret" -}}
+{{- if and .secret.existingSecret .secret.externalSecret -}}
+{{- include "common.refuse" (dict "root" .root "message" (printf "%s.existingSecret and %s.externalSecret are both set: keep the one that holds %s." .path .path .purpose)) -}}
+{{- end -}}
+{{- if and .create (not .secret.existingSecret) (not .secret.externalSecret) -}}
+{{- include "common.refuse" (dict "root" .root "message" (printf "no secret with %s is named: set %s.existingSecret to the name of a Secret (%s), or %s.externalSecret to a key of your secrets manager." .purpose .path .create .path)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Exposure that could not route anything: root. */}}
+{{- define "common.guardExposure" -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
+{{- include "common.refuse" (dict "root" . "message" "ingress.enabled is set, but ingress.host is empty: set it to the name under which clients reach ragstone, such as ragstone.example.org.") -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- include "common.refuse" (dict "root" . "message" "httpRoute.enabled is set, but httpRoute.parentRefs is empty: name the Gateway that the route joins, such as [{name: ragstone, namespace: ragstone-gateway}].") -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.hostnames) -}}
+{{- include "common.refuse" (dict "root" . "message" "httpRoute.enabled is set, but httpRoute.hostnames is empty: set it to the names under which clients reach ragstone, such as [ragstone.example.org].") -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.gatewayNamespace) (or .Values.ingress.enabled .Values.httpRoute.enabled) -}}
+{{- include "common.refuse" (dict "root" . "message" "ragstone is exposed, but networkPolicy.gatewayNamespace is empty, so nothing could reach it: set it to the namespace in which the gateway or ingress controller runs.") -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,59 @@
+{{/* Labels and metadata. */}}
+
+{{/* What Deployment, Service and PodDisruptionBudget select by. Immutable in a Deployment: these two lines never change. Takes the root. */}}
+{{- define "common.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{/* The same for the chart's test pods, which no Service may select. */}}
+{{- define "common.testSelectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-test
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{/* Labels that name the versions. They are not in pod templates: a new chart version alone restarts nothing. */}}
+{{- define "common.versionLabels" -}}
+app.kubernetes.io/part-of: ragstone
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
+{{/*
+metadata of an object: root, and if wanted suffix (of the name), test (true: a part of `helm test`), annotations and labels (maps).
+*/}}
+{{- define "common.metadata" -}}
+name: {{ include "common.name" . }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- if .test }}
+  {{- include "common.testSelectorLabels" .root | nindent 2 }}
+  {{- else }}
+  {{- include "common.selectorLabels" .root | nindent 2 }}
+  {{- end }}
+  {{- include "common.versionLabels" .root | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/*
+metadata of a pod template: root, checksums (a map from a name to text; a change of it restarts the pods).
+The chart's own labels and checksums win over podLabels and podAnnotations.
+*/}}
+{{- define "common.podMetadata" -}}
+{{- $own := fromYaml (include "common.selectorLabels" .root) -}}
+{{- $annotations := dict "kubectl.kubernetes.io/default-container" .root.Chart.Name -}}
+{{- range $name, $text := .checksums -}}
+{{- $_ := set $annotations (printf "checksum/%s" $name) (sha256sum $text) -}}
+{{- end -}}
+labels:
+  {{- toYaml (merge (dict "app.kubernetes.io/part-of" "ragstone") $own (default dict .root.Values.podLabels)) | nindent 2 }}
+annotations:
+  {{- toYaml (merge $annotations (default dict .root.Values.podAnnotations)) | nindent 2 }}
+{{- end -}}

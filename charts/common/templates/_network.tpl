@@ -1,0 +1,81 @@
+{{/* What may talk to whom. An edge is a map: namespace (name) and/or pods (labels), ports (numbers). Every edge stands in docs/charts.md. */}}
+
+{{/* One peer of an edge. */}}
+{{- define "common.peer" -}}
+{{- $peer := dict -}}
+{{- with .namespace }}{{- $_ := set $peer "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" .)) }}{{- end -}}
+{{- with .pods }}{{- $_ := set $peer "podSelector" (dict "matchLabels" .) }}{{- end -}}
+- {{ toYaml $peer | nindent 2 | trim }}
+{{- end -}}
+
+{{/* TCP ports of an edge. */}}
+{{- define "common.ports" -}}
+{{- range .ports }}
+- protocol: TCP
+  port: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+NetworkPolicy of the chart's pods: both directions denied but for the edges given and DNS.
+root, ingress and egress (lists of edges), internet (true: HTTPS to public addresses),
+test (true: the policy of the test pods, which take no connection; the values' extra rules are not for them).
+*/}}
+{{- define "common.networkPolicy" -}}
+{{- if .root.Values.networkPolicy.enabled -}}
+{{- $values := ternary (dict) .root.Values.networkPolicy (default false .test) -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "common.metadata" (dict "root" .root "test" .test "suffix" (ternary "test" "" (default false .test))) | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include (ternary "common.testSelectorLabels" "common.selectorLabels" (default false .test)) .root | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  {{- if or .ingress $values.extraIngress }}
+  ingress:
+    {{- range .ingress }}
+    - from:
+        {{- include "common.peer" . | nindent 8 }}
+      ports:
+        {{- include "common.ports" . | trim | nindent 8 }}
+    {{- end }}
+    {{- with $values.extraIngress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- else }}
+  ingress: []
+  {{- end }}
+  egress:
+    - to:
+        {{- include "common.peer" (dict "namespace" "kube-system" "pods" (dict "k8s-app" "kube-dns")) | nindent 8 }}
+      ports:
+        - protocol: UDP
+          port: 53
+        - protocol: TCP
+          port: 53
+    {{- range .egress }}
+    - to:
+        {{- include "common.peer" . | nindent 8 }}
+      ports:
+        {{- include "common.ports" . | trim | nindent 8 }}
+    {{- end }}
+    {{- if .internet }}
+    - to:
+        - ipBlock:
+            cidr: 0.0.0.0/0
+            # Private, shared, link-local (the cloud's metadata service) and loopback addresses are no part of the Internet.
+            except: [10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16]
+        - ipBlock:
+            cidr: ::/0
+            except: ["::1/128", "fc00::/7", "fe80::/10"]
+      ports:
+        - protocol: TCP
+          port: 443
+    {{- end }}
+    {{- with $values.extraEgress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+{{- end -}}

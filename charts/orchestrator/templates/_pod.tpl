@@ -1,0 +1,73 @@
+{{/* The orchestrator's containers and volumes. */}}
+
+{{/* The image, the settings and the resources of each of its containers. */}}
+{{- define "orchestrator.container" -}}
+{{ include "common.container" . }}
+envFrom:
+  - configMapRef:
+      name: {{ include "common.name" (dict "root" . "suffix" "settings") }}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+{{- end -}}
+
+{{/* Mounts of the containers that own the data directory. */}}
+{{- define "orchestrator.volumeMounts" -}}
+- name: data
+  mountPath: /var/lib/ragstone
+{{- if not .Values.model.baked }}
+- name: models
+  mountPath: /var/cache/ragstone
+{{- end }}
+- name: secrets
+  mountPath: /etc/ragstone/secrets
+  readOnly: true
+{{ include "orchestrator.commonMounts" . }}
+{{- end -}}
+
+{{- define "orchestrator.commonMounts" -}}
+- name: tmp
+  mountPath: /tmp
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "orchestrator.volumes" -}}
+- name: data
+  persistentVolumeClaim:
+    claimName: {{ include "common.claimName" (dict "root" . "suffix" "data" "claim" .Values.data) }}
+{{- if not .Values.model.baked }}
+- name: models
+  {{- if include "orchestrator.modelClaim" . }}
+  persistentVolumeClaim:
+    claimName: {{ include "orchestrator.modelClaim" . }}
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ .Values.model.cache.size }}
+  {{- end }}
+{{- end }}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range $suffix, $secret := fromYaml (include "orchestrator.secrets" .) }}
+      {{- with include "common.secretProjection" (dict "root" $ "secret" $secret.section "suffix" $suffix "path" $suffix) }}
+      {{- . | nindent 6 }}
+      {{- end }}
+      {{- end }}
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .Values.tmp.size }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Name of the claim of the model cache, empty when the cache is an emptyDir. */}}
+{{- define "orchestrator.modelClaim" -}}
+{{- with .Values.model.cache -}}
+{{- if or .persistent .existingClaim -}}
+{{- include "common.claimName" (dict "root" $ "suffix" "models" "claim" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
