@@ -15,7 +15,16 @@ from tests.cluster.shell import ClusterError, run
 SUITE = "bookworm"
 INCLUDED = ("ca-certificates", "python3", "python3-venv")
 _LIMIT = 1200.0  # seconds for debootstrap on a busy machine
-_LEFT_OUT = ("./proc/*", "./sys/*", "./dev/*", "./var/cache/apt/*", "./var/lib/apt/lists/*", "./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*")
+_LEFT_OUT = (
+    "./proc/*",
+    "./sys/*",
+    "./dev/*",
+    "./var/cache/apt/*",
+    "./var/lib/apt/lists/*",
+    "./usr/share/doc/*",
+    "./usr/share/man/*",
+    "./usr/share/locale/*",
+)
 BUILDER = "ragstone-cluster/builder:local"
 # What of pip's settings says where packages come from; anything else is a matter of the machine's taste.
 _PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "timeout", "default-timeout")

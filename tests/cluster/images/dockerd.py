@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -30,7 +31,7 @@ class Docker:
 
     def __call__(self, *arguments: str | Path, limit: float = 60.0, environment: Mapping[str, str] | None = None) -> str:
         """Standard output of `docker ARGUMENTS`. Raises `ClusterError` when it fails or takes longer than `limit` seconds."""
-        return run(["docker", *arguments], limit=limit, environment=os.environ | self.environment | (environment or {}))
+        return run(["docker", *arguments], limit=limit, environment={**os.environ, **self.environment, **(environment or {})})
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -48,7 +49,7 @@ class Docker:
 
 @contextmanager
 def running(directory: Path) -> Iterator[Docker]:
-    """Starts dockerd with all its files in `directory` (images and build cache stay there), and stops it.
+    """Starts dockerd with all its files in `directory` (images and build cache stay there), and stops it. One at a time: a second waits.
 
     Raises `ClusterError` without root or Debian's packages, and with the daemon's last words when it does not come up.
     """
@@ -58,8 +59,15 @@ def running(directory: Path) -> Iterator[Docker]:
     files = directory / "run"
     if len(os.fsencode(files / _LONGEST_SOCKET)) > _SOCKET_LIMIT:
         raise ClusterError(f"The path {files} is too long for the sockets of dockerd: set RAGSTONE_CLUSTER_CACHE to a shorter one.")
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield from _daemon(directory, files)
+
+
+def _daemon(directory: Path, files: Path) -> Iterator[Docker]:
     shutil.rmtree(files, ignore_errors=True)
-    files.mkdir(parents=True)
+    files.mkdir()
     (files / "daemon.json").write_text("{}")  # not the machine's own
     log = directory / "dockerd.log"
     with log.open("wb") as out:
@@ -96,7 +104,9 @@ def _wait(docker: Docker, daemon: subprocess.Popen[bytes], log: Path) -> None:
             docker("version", "--format", "{{.Server.Version}}")
         except ClusterError as error:
             if daemon.poll() is not None or time.monotonic() > deadline:
-                raise ClusterError(f"dockerd did not come up: {error}\nIts last words:\n{tail(log.read_text('utf-8', 'replace'))}") from error
+                raise ClusterError(
+                    f"dockerd did not come up: {error}\nIts last words:\n{tail(log.read_text('utf-8', 'replace'))}"
+                ) from error
         else:
             return
         time.sleep(0.1)
