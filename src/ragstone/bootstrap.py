@@ -19,16 +19,19 @@ from ragstone.adapters.failpoints import SIDE_EFFECTS, VARIABLE, Failpoint, Fail
 from ragstone.adapters.file_staging import FileStaging
 from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.in_process_queue import InProcessJobQueue
-from ragstone.adapters.model_store import ModelStore
+from ragstone.adapters.key_file import KeyFile
+from ragstone.adapters.model_store import ModelEntry, ModelStore
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
+from ragstone.adapters.onnx_session import prepare
 from ragstone.adapters.parsing.sandbox import SubprocessParser
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.redacting_log import RedactingInteractionLog
 from ragstone.adapters.spooled_log import SpooledInteractionLog
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
-from ragstone.domain.errors import InvalidInput
+from ragstone.domain.errors import InvalidInput, RagstoneError
 from ragstone.domain.redaction import Redaction
+from ragstone.ports.authenticator import Authenticator
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.generator import Generator
 from ragstone.ports.interaction_log import InteractionLog
@@ -49,10 +52,21 @@ def model_store(settings: Settings) -> ModelStore:
     return ModelStore(settings.models)
 
 
+def prepare_model(settings: Settings, entry: ModelEntry) -> None:
+    """Builds what an installed model needs beside its files, so that its cache may be read-only. Blocking. Raises `DataDirectoryError`."""
+    if entry.path is not None:
+        prepare(entry.path, model_store(settings).graphs)
+
+
 def find_owner(settings: Settings) -> str | None:
     """The URL of the process that owns the data directory, if one runs and has announced itself."""
     running = owner(settings.data_dir)
     return running.url if running else None
+
+
+def authenticator(settings: Settings) -> Authenticator | None:
+    """The keys of the settings, None where there are none. Blocking. Raises `InvalidInput` for a file that can't be used."""
+    return KeyFile(settings.api_keys_file) if settings.api_keys_file is not None else None
 
 
 def embedding_model(settings: Settings) -> EmbeddingModel:
@@ -143,6 +157,28 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
             yield platform, data.announce
         finally:
             await platform.close()
+    finally:
+        data.close()
+
+
+async def migrate(settings: Settings) -> list[str]:
+    """Brings the data directory, its database and its indexes to this release's formats, and makes what is not there; needs no model.
+
+    Done again it changes nothing. Returns the indexes that could not be opened: they are for the doctor. Raises `DataDirectoryError` when
+    another process owns the directory or a newer release made it.
+    """
+    data = open_data_directory(settings.data_dir)
+    try:
+        await SqliteCatalog(data.database).close()
+        index = QdrantEdgeIndex(data.index)
+        damaged: list[str] = []
+        for name in await index.names():
+            try:
+                await index.flush(name)
+            except RagstoneError:
+                damaged.append(name)
+        await index.aclose()
+        return damaged
     finally:
         data.close()
 

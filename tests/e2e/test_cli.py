@@ -124,7 +124,9 @@ def test_commands_print_the_same_with_and_without_a_running_owner(demo: Demo) ->
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
         assert process.stderr is not None
-        assert process.stderr.read().endswith("Stopped.\n")
+        said = [json.loads(line) for line in process.stderr]
+        assert [line["event"].split(";")[0] for line in said] == ["ready", "Stopping", "Stopped."]
+        assert said[0]["url"] == url
 
     for arguments, one, other in zip(READS, alone, served, strict=True):
         assert (one.status, stable(one.out), one.err) == (other.status, stable(other.out), other.err), arguments

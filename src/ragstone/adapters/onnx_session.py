@@ -12,9 +12,9 @@ import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from ragstone.adapters.model_files import EncoderFiles, file_digest
+from ragstone.adapters.model_files import EncoderFiles, file_digest, read_encoder
 from ragstone.adapters.onnx_weights import load_weights
-from ragstone.domain.errors import InternalError, InvalidInput
+from ragstone.domain.errors import DataDirectoryError, InternalError, InvalidInput
 
 BUILDER_VERSION = 1  # raise when another graph is built from the same weights
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
@@ -83,6 +83,15 @@ def weights_digest(files: EncoderFiles) -> str:
     if missing:
         raise InvalidInput(f"{files.weights.name} keeps its weights in {missing[0]}, which is missing.", field="model")
     return hashlib.sha256("\n".join([own, *(file_digest(folder / place) for place in sorted(places))]).encode()).hexdigest()
+
+
+def prepare(model: Path, graphs: Path) -> None:
+    """Builds the graph of a model that comes as safetensors, so that later starts only read. Raises `InvalidInput`, `DataDirectoryError`."""
+    files = read_encoder(model)
+    if files.kind != "onnx" and isinstance(built_graph(files, weights_digest(files), graphs), bytes):
+        raise DataDirectoryError(
+            "The model's graph cannot be kept: the model cache cannot be written; set RAGSTONE_MODELS to another directory."
+        )
 
 
 def built_graph(files: EncoderFiles, digest: str, graphs: Path) -> Path | bytes:

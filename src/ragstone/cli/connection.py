@@ -23,11 +23,12 @@ _PATIENCE = 10.0  # seconds
 
 
 @asynccontextmanager
-async def connect(settings: Settings, server: str | None, output: Output) -> AsyncIterator[Client]:
-    """A client, open. Raises `DataDirectoryError`, `InvalidInput`, and what loading the model raises."""
+async def connect(settings: Settings, server: str | None, output: Output, api_key: str | None = None) -> AsyncIterator[Client]:
+    """A client, open; a server gets `api_key`, and no server that it redirects to (redirects are not followed). Raises `DataDirectoryError`, `InvalidInput`, and what loading the model raises."""
     address = server or await _owner(settings, output)
     if address is not None:
-        async with httpx.AsyncClient(base_url=_checked(address), trust_env=not _is_loopback(address)) as http:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else None
+        async with httpx.AsyncClient(base_url=_checked(address), headers=headers, trust_env=not _is_loopback(address)) as http:
             yield Client(http, remote=True)
         return
     from ragstone.bootstrap import open_platform  # only here: it imports every engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,8 @@ from ragstone.cli import (
     ingest,
     interactions,
     jobs,
+    keys,
+    migrate,
     models,
     retention,
     up,
@@ -29,7 +32,25 @@ from ragstone.cli.command import new_app
 from ragstone.cli.output import Output
 from ragstone.cli.session import Flags
 
-GROUPS = (up, ingest, ask, collections, documents, history, retention, jobs, interactions, impact, models, backup, doctor, config, demo)
+GROUPS = (
+    up,
+    ingest,
+    ask,
+    collections,
+    documents,
+    history,
+    retention,
+    jobs,
+    interactions,
+    impact,
+    models,
+    backup,
+    doctor,
+    migrate,
+    keys,
+    config,
+    demo,
+)
 
 
 def build() -> typer.Typer:
@@ -56,6 +77,8 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Entry point."""
+    # SIGTERM is Ctrl-C. Left alone it would end a command without a clean-up, and do nothing at all to a container's first process.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that can't show a letter is no reason to stop

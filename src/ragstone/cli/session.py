@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragstone.cli.output import Output
+from ragstone.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
     from ragstone.cli.client import Client
@@ -57,10 +58,23 @@ class Session:
         """The server that was asked for."""
         return self.flags.server or os.environ.get("RAGSTONE_SERVER") or None
 
+    @property
+    def api_key(self) -> str | None:
+        """The key for the server: of RAGSTONE_API_KEY, or of the file that RAGSTONE_API_KEY_FILE names. Raises `InvalidInput`."""
+        key, file = os.environ.get("RAGSTONE_API_KEY"), os.environ.get("RAGSTONE_API_KEY_FILE")
+        if not key and file:
+            try:
+                key = Path(file).read_text("utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                raise InvalidInput("RAGSTONE_API_KEY_FILE: it can't be read; check its path and rights.", field="api_key") from None
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise InvalidInput("RAGSTONE_API_KEY: a key has no blanks and no special letters; copy it again.", field="api_key")
+        return key or None
+
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
         """The API: of the server asked for, of the data directory's owner, or in this process."""
         from ragstone.cli.connection import connect
 
-        async with connect(self.settings, self.server, self.output) as client:
+        async with connect(self.settings, self.server, self.output, self.api_key) as client:
             yield client

@@ -18,12 +18,14 @@ def add_to(app: typer.Typer) -> None:
 async def up(
     session: Session,
     *,
-    host: Annotated[str | None, typer.Option(help="Loopback address to listen on.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; beyond loopback only with a file of keys.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0: any free one.")] = None,
 ) -> None:
-    """Run ragstone here: API, worker and docs page, on 127.0.0.1. Ctrl-C stops it, twice at once."""
+    """Run ragstone here: API, worker and docs page. Ctrl-C stops it, twice at once."""
+    from ragstone.cli.logged import configure
     from ragstone.cli.start import load_model
 
+    session.output = configure(session.output)
     settings = session.load_settings(host=host, port=port)
     loading = await load_model(settings, session.output)
     from ragstone.cli.serving import run  # the web framework is imported while the model is being loaded

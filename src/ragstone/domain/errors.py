@@ -9,6 +9,7 @@ RagstoneError
 ├── Gone (410)
 ├── Conflict (409)
 │   └── PreconditionFailed (412)
+├── Unauthorized (401)
 ├── Forbidden (403)
 ├── Busy (429)
 ├── Unavailable (503)
@@ -105,6 +106,14 @@ class PreconditionFailed(Conflict):
     def __init__(self, message: str, *, conflict: HeadConflict) -> None:
         super().__init__(message, field="If-Match")
         self.conflict = conflict
+
+
+class Unauthorized(RagstoneError):
+    """The request carries no key that this server knows."""
+
+    code = "unauthorized"
+    status = 401
+    title = "Unauthorized"
 
 
 class Forbidden(RagstoneError):

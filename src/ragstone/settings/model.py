@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     )
     host: str = "127.0.0.1"
     port: int = Field(default=8642, ge=0, le=65535)
+    management_port: int | None = Field(default=None, ge=0, le=65535, description="health and metrics alone, without keys; unset: none")
+    api_keys_file: Path | None = Field(default=None, description="name:scope:SHA-256 of a key, one a line; unset: no keys, loopback only")
     allowed_hosts: tuple[str, ...] = Field(default=(), description="names beside loopback's that the Host header may carry")
     model: str = Field(default="all-minilm-l6-v2", description="a preset (ragstone models list), a directory, or an .onnx file")
     threads: int = Field(default=0, ge=0, description="of the embedding model; 0: as many as cores")
@@ -80,10 +82,11 @@ class Settings(BaseSettings):
     interactions: InteractionSettings = InteractionSettings()
 
     @model_validator(mode="after")
-    def _loopback_only(self) -> Settings:
-        if self.host not in LOOPBACK:
+    def _keys_beyond_loopback(self) -> Settings:
+        if self.host not in LOOPBACK and self.api_keys_file is None:
             raise ValueError(
-                f"host: {self.host} is not a loopback address; listening beyond loopback needs API keys, which this version has not. Use 127.0.0.1."
+                f"host: {self.host} is not a loopback address; whoever can reach it would own the knowledge base. Make keys with `ragstone keys new` "
+                "and name their file in api_keys_file (RAGSTONE_API_KEYS_FILE), or use 127.0.0.1."
             )
         return self
 

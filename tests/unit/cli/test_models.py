@@ -16,35 +16,38 @@ from ragstone.cli import models
 from ragstone.cli.output import Output
 from ragstone.cli.pull import ensure_model, pull
 from ragstone.settings.load import load_settings
+from tests.support.tiny_encoder import make_encoder
 from tests.unit.cli.conftest import Shell
-
-CONTENT = b"weights"
-PRESET = Preset("tiny", "x/tiny", "a" * 40, "For tests", "MIT", (ModelFile(WEIGHTS, len(CONTENT), hashlib.sha256(CONTENT).hexdigest()),))
 
 
 class Source:
-    """Serves `CONTENT`, and waits for `goes_on` in the middle."""
+    """Serves a tiny encoder, and waits for `goes_on` in the middle."""
 
     name = "a test"
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in make_encoder(folder).rglob("*") if path.is_file()}
         self.goes_on = threading.Event()
         self.goes_on.set()
         self.begun = threading.Event()
 
     def fetch(self, preset: Preset, folder: Path, on_progress: OnProgress) -> None:
-        on_progress(PullProgress(self.name, WEIGHTS, 1, len(CONTENT)))
+        on_progress(PullProgress(self.name, WEIGHTS, 1, 2))
         self.begun.set()
         self.goes_on.wait(10)
-        on_progress(PullProgress(self.name, WEIGHTS, len(CONTENT), len(CONTENT)))
-        (folder / WEIGHTS).write_bytes(CONTENT)
+        on_progress(PullProgress(self.name, WEIGHTS, 2, 2))
+        for path, content in self.files.items():
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_bytes(content)
 
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     """The only source of the only preset."""
-    source = Source()
-    store = ModelStore(tmp_path / "models", sources=lambda preset: [source], presets={"tiny": PRESET})
+    source = Source(tmp_path / "upstream")
+    files = tuple(ModelFile(path, len(content), hashlib.sha256(content).hexdigest()) for path, content in source.files.items())
+    preset = Preset("tiny", "x/tiny", "a" * 40, "For tests", "MIT", files)
+    store = ModelStore(tmp_path / "models", sources=lambda preset: [source], presets={"tiny": preset})
     monkeypatch.setattr("ragstone.bootstrap.model_store", lambda settings: store)
     monkeypatch.setenv("RAGSTONE_MODEL", "tiny")
     return source
@@ -53,7 +56,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 async def test_a_model_is_listed_pulled_and_verified(shell: Shell, source: Source, tmp_path: Path) -> None:
     assert "tiny   not here" in (await shell(models.list_)).out
     pulled = (await shell(models.pull, as_json=True)).json
-    assert (pulled["source"], pulled["digest"]) == ("a test", hashlib.sha256(CONTENT).hexdigest())
+    assert (pulled["source"], pulled["digest"]) == ("a test", hashlib.sha256(source.files[WEIGHTS]).hexdigest())
     [listed] = (await shell(models.list_, as_json=True)).json["models"]
     assert listed["installed"]
     assert (await shell(models.verify, "tiny")).status == 0

@@ -8,7 +8,9 @@ from starlette.exceptions import HTTPException
 
 import ragstone
 from ragstone.domain.errors import RagstoneError
+from ragstone.ports.authenticator import Authenticator
 from ragstone.services.orchestrator import (
+    access,
     backup,
     collections,
     doctor,
@@ -27,7 +29,8 @@ from ragstone.services.orchestrator import (
 from ragstone.services.orchestrator.context import Context, Gate
 from ragstone.services.orchestrator.middleware import RequestContext, request_id
 from ragstone.services.orchestrator.problems import MethodNotAllowed, NoSuchRoute, error_response, invalid
-from ragstone.services.orchestrator.security import LoopbackGuard
+from ragstone.services.orchestrator.readiness import Readiness
+from ragstone.services.orchestrator.security import KeyGuard, LoopbackGuard
 from ragstone.settings.model import Settings
 from ragstone.telemetry.metrics import Metrics
 from ragstone.use_cases.platform import Platform
@@ -51,12 +54,21 @@ Begin with **POST /ingest** (`create: true` makes the collection), then **POST /
 Errors are problem documents (RFC 9457); `field` names what was wrong."""
 
 
-def create_app(platform: Platform, settings: Settings) -> FastAPI:
-    """The application over a started platform, which it neither starts nor closes. `app.state.metrics` holds its metrics."""
+def create_app(platform: Platform, settings: Settings, authenticator: Authenticator | None = None) -> FastAPI:
+    """The application over a started platform, which it neither starts nor closes. `app.state` holds its `metrics` and its `readiness`.
+
+    Without an `authenticator` it is for loopback only.
+    """
     metrics = Metrics()
     limits = platform.limits
+    readiness = Readiness(platform)
     context = Context(
-        platform, settings, metrics, Gate(limits.concurrent_queries, limits.concurrent_queries), Gate(_UPLOADS, 4 * _UPLOADS, 30.0)
+        platform,
+        settings,
+        metrics,
+        readiness,
+        Gate(limits.concurrent_queries, limits.concurrent_queries),
+        Gate(_UPLOADS, 4 * _UPLOADS, 30.0),
     )
     app = FastAPI(
         title="ragstone",
@@ -64,19 +76,24 @@ def create_app(platform: Platform, settings: Settings) -> FastAPI:
         summary="Retrieval-augmented generation over a knowledge base that is versioned like code",
         description=_DESCRIPTION,
         openapi_tags=documentation.tags(_TAGS),
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.metrics = metrics
+    app.state.metrics, app.state.readiness = metrics, readiness
     for module in (query, ingest, collections, documents, history, retention, jobs, interactions, impact, openai, health, doctor, backup):
         app.router.routes += module.routes(context).routes  # flat: include_router would match every request twice
-    app.router.routes += documentation.routes().routes
-    documentation.install(app, limits)
+    documentation.install(app, limits, keys=authenticator is not None)
+    app.router.routes += documentation.routes(app).routes
+    unguarded = access.guard(app.router.routes)
     app.add_exception_handler(RagstoneError, _domain_error)
     app.add_exception_handler(RequestValidationError, _domain_error)
     app.add_exception_handler(HTTPException, _domain_error)
-    app.add_middleware(LoopbackGuard, allowed_hosts=settings.allowed_hosts)
+    if authenticator is None:
+        app.add_middleware(LoopbackGuard, allowed_hosts=settings.allowed_hosts)
+    else:
+        app.add_middleware(KeyGuard, authenticator=authenticator, unguarded=unguarded)
     app.add_middleware(RequestContext, metrics=metrics)
     return app
 

@@ -6,9 +6,12 @@ import time
 
 from fastapi import APIRouter
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
+from ragstone.domain.access import Scope
 from ragstone.ports.backup import BackupCopy
+from ragstone.services.orchestrator.access import needs
 from ragstone.services.orchestrator.context import Context
 from ragstone.services.orchestrator.documentation import errors
 
@@ -24,7 +27,7 @@ class _Archive(StreamingResponse):
         super().__init__(copy.stream(), media_type=MEDIA_TYPE, headers={"Content-Disposition": f'attachment; filename="{name}"'})
         self._copy = copy
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
@@ -46,6 +49,7 @@ def routes(context: Context) -> APIRouter:
             **errors(404, 409, 429, 503, 507),
         },
     )
+    @needs(Scope.ADMIN)
     async def backup() -> StreamingResponse:
         """Consistent at one commit of each collection; readers and writers go on. A stream that breaks off is no backup: check the file that came."""
         return _Archive(await backups.take())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from ragstone.domain.access import Scope
 from ragstone.domain.collections import Collection
 from ragstone.domain.names import check_collection_name
+from ragstone.services.orchestrator.access import needs
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import body, errors
@@ -24,6 +26,7 @@ def routes(context: Context) -> APIRouter:
         return collection_json(collection, await platform.adapters.catalog.head(collection.name))
 
     @router.get("", summary="List collections", response_model=None, responses={200: {"model": responses.CollectionsResponse}, **errors()})
+    @needs(Scope.READ)
     async def every() -> Response:
         """In order of name, each with its head."""
         return json_response({"collections": [await view(collection) for collection in await platform.collections.all()]})
@@ -36,6 +39,7 @@ def routes(context: Context) -> APIRouter:
         responses={201: {"model": responses.Collection}, **errors(409, 413, 415, 507)},
         openapi_extra=body(CollectionBody),
     )
+    @needs(Scope.WRITE)
     async def create(request: Request) -> Response:
         """An empty one, in the embedding space of the model that is loaded."""
         wanted = await read_json(request, CollectionBody)
@@ -46,6 +50,7 @@ def routes(context: Context) -> APIRouter:
     @router.get(
         "/{collection}", summary="One collection", response_model=None, responses={200: {"model": responses.Collection}, **errors(404)}
     )
+    @needs(Scope.READ)
     async def one(collection: CollectionPath) -> Response:
         """With its head, its spaces and its totals."""
         return json_response(await view(await platform.collections.get(collection)))
@@ -53,6 +58,7 @@ def routes(context: Context) -> APIRouter:
     @router.delete(
         "/{collection}", summary="Remove a collection", status_code=204, response_model=None, responses={**errors(404, 409, 503)}
     )
+    @needs(Scope.ADMIN)
     async def delete(collection: CollectionPath) -> Response:
         """With its whole history. There is no way back."""
         await platform.collections.delete(collection)

@@ -17,6 +17,7 @@ from ragstone.domain.commits import Snapshot
 from ragstone.domain.errors import Busy, RagstoneError
 from ragstone.domain.jobs import TERMINAL, Job
 from ragstone.services.orchestrator.problems import JobFailed
+from ragstone.services.orchestrator.readiness import Readiness
 from ragstone.services.orchestrator.views import job_json, snapshot_json
 from ragstone.settings.model import Settings
 from ragstone.telemetry.metrics import Metrics
@@ -65,6 +66,7 @@ class Context:
     platform: Platform
     settings: Settings
     metrics: Metrics
+    readiness: Readiness
     queries: Gate
     uploads: Gate
 

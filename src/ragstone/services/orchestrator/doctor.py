@@ -10,7 +10,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from sse_starlette import ServerSentEvent
 
+from ragstone.domain.access import Scope
 from ragstone.domain.findings import CheckProgress, CheckReport
+from ragstone.services.orchestrator.access import needs
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, Gate, json_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors, event_stream
@@ -38,6 +40,7 @@ def routes(context: Context) -> APIRouter:
         responses={**answers, **errors(404, 413, 415, 429)},
         openapi_extra=body(schemas.DoctorBody),
     )
+    @needs(Scope.ADMIN)
     async def check(request: Request) -> Response:
         """Compares index, version store and jobs with the catalog. Readers and writers go on meanwhile. Events with `Accept: text/event-stream`."""
         asked = await read_json(request, schemas.DoctorBody)

@@ -11,7 +11,10 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from pydantic_core import to_json
+from starlette.responses import RedirectResponse
 
+from ragstone.services.orchestrator.access import document_keys, open_to_all
 from ragstone.services.orchestrator.problems import PROBLEM
 from ragstone.services.orchestrator.schemas import doctor, openai, requests, responses, retention
 from ragstone.use_cases.limits import Limits
@@ -135,8 +138,8 @@ def multipart_body() -> dict[str, Any]:
     return {"multipart/form-data": {"schema": {"type": "object", "properties": properties}, "encoding": encoding}}
 
 
-def install(app: FastAPI, limits: Limits) -> None:
-    """Makes `app.openapi` give the whole document, built once, with the limits of this server."""
+def install(app: FastAPI, limits: Limits, *, keys: bool) -> None:
+    """Makes `app.openapi` give the whole document, built once, with the limits of this server, and which key each operation needs."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -156,24 +159,37 @@ def install(app: FastAPI, limits: Limits) -> None:
             for name in ("SearchBody", "QueryBody"):
                 schemas[name]["properties"]["top_k"]["maximum"] = limits.top_k
                 schemas[name]["properties"]["question"]["maxLength"] = limits.question_characters
+            if keys:
+                document_keys(built, app.routes)
             app.openapi_schema = built
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
 
 
-def routes() -> APIRouter:
-    """/docs: Swagger UI from the installed package, nothing from elsewhere."""
+def routes(app: FastAPI) -> APIRouter:
+    """/openapi.json, and /docs: Swagger UI from the installed package, nothing from elsewhere."""
     router = APIRouter(include_in_schema=False)
     assets = files(fastapi_standalone_docs) / "static" / "swagger"
 
     def add(path: str, content: bytes, media_type: str, policy: str | None = None) -> None:
         headers = {"Cache-Control": "no-cache"} | ({"Content-Security-Policy": policy} if policy else {})
 
+        @open_to_all
         async def serve() -> Response:
             return Response(content, headers=headers, media_type=media_type)
 
         router.add_api_route(path, serve, methods=["GET"])
+
+    @router.get("/openapi.json")
+    @open_to_all
+    async def document() -> Response:
+        return Response(to_json(app.openapi()), media_type="application/json")
+
+    @router.get("/")
+    @open_to_all
+    async def start() -> Response:
+        return RedirectResponse("/docs")
 
     add("/docs", _PAGE.encode(), "text/html; charset=utf-8", _CONTENT_POLICY)
     add("/docs/start.js", _START.encode(), "text/javascript; charset=utf-8")

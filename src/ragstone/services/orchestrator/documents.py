@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ValidationError
 
+from ragstone.domain.access import Scope
 from ragstone.domain.jobs import Delete, Move
 from ragstone.domain.names import check_document_path
 from ragstone.domain.uploads import IngestRequest, Upload
+from ragstone.services.orchestrator.access import author, caller, needs
 from ragstone.services.orchestrator.bodies import json_header, read_bytes, read_json
 from ragstone.services.orchestrator.context import Context, commit_header, job_response, read_response
 from ragstone.services.orchestrator.documentation import accepted, body, errors, read
@@ -38,6 +40,7 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={**read(responses.DocumentsResponse), **errors(404, 410, 503)},
     )
+    @needs(Scope.READ)
     async def page(
         collection: CollectionPath,
         prefix: Annotated[str, Query(description="only paths that begin so", max_length=5000)] = "",
@@ -59,6 +62,7 @@ def routes(context: Context) -> APIRouter:
     @router.get(
         "/documents/{path:path}", summary="Read a document", response_model=None, responses={**document_responses, **errors(404, 410, 503)}
     )
+    @needs(Scope.READ)
     async def one(
         collection: CollectionPath,
         path: DocumentPath,
@@ -91,6 +95,7 @@ def routes(context: Context) -> APIRouter:
         responses=_WRITE,
         openapi_extra={"requestBody": {"required": True, "content": _BYTES, "description": "the bytes; Content-Type is the media type"}},
     )
+    @needs(Scope.WRITE)
     async def put(
         request: Request,
         collection: CollectionPath,
@@ -110,13 +115,14 @@ def routes(context: Context) -> APIRouter:
             wanted = IngestRequest(
                 uploads=(Upload(path, content, media_type or None, fields),),
                 expected_head=expected_head(if_match),
-                author=write.author,
+                author=author(request, write.author),
                 message=write.message,
             )
-            job = await ingest.submit(collection, wanted, idempotency_key=idempotency_key)
+            job = await ingest.submit(collection, wanted, principal=caller(request).name, idempotency_key=idempotency_key)
         return await job_response(context, request, job, wait=write.wait, within=write.timeout)
 
     @router.delete("/documents/{path:path}", summary="Remove a document", response_model=None, responses=_WRITE)
+    @needs(Scope.WRITE)
     async def delete(
         request: Request,
         collection: CollectionPath,
@@ -126,20 +132,26 @@ def routes(context: Context) -> APIRouter:
         if_match: IfMatch = None,
     ) -> Response:
         """One commit without this document; earlier commits keep it."""
-        wanted = IngestRequest(deletes=(Delete(path),), expected_head=expected_head(if_match), author=write.author, message=write.message)
-        job = await ingest.submit(collection, wanted, idempotency_key=idempotency_key)
+        wanted = IngestRequest(
+            deletes=(Delete(path),), expected_head=expected_head(if_match), author=author(request, write.author), message=write.message
+        )
+        job = await ingest.submit(collection, wanted, principal=caller(request).name, idempotency_key=idempotency_key)
         return await job_response(context, request, job, wait=write.wait, within=write.timeout)
 
     @router.post("/moves", summary="Move a document", response_model=None, responses=_WRITE, openapi_extra=body(MoveBody))
+    @needs(Scope.WRITE)
     async def move(
         request: Request, collection: CollectionPath, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None
     ) -> Response:
         """Gives a document another path; nothing is embedded."""
         asked = await read_json(request, MoveBody)
         wanted = IngestRequest(
-            moves=(Move(asked.source, asked.target),), expected_head=expected_head(if_match), author=asked.author, message=asked.message
+            moves=(Move(asked.source, asked.target),),
+            expected_head=expected_head(if_match),
+            author=author(request, asked.author),
+            message=asked.message,
         )
-        job = await ingest.submit(collection, wanted, idempotency_key=idempotency_key)
+        job = await ingest.submit(collection, wanted, principal=caller(request).name, idempotency_key=idempotency_key)
         return await job_response(context, request, job, wait=asked.wait, within=asked.timeout)
 
     return router

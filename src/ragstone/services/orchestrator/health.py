@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 
 from fastapi import APIRouter, Response
 
 import ragstone
-from ragstone.domain.errors import Unavailable
+from ragstone.domain.access import Scope
+from ragstone.services.orchestrator.access import needs, open_to_all
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import errors
 from ragstone.services.orchestrator.follower import Follower
 from ragstone.services.orchestrator.schemas import responses
 
-_READY_WITHIN = 2.0  # seconds
 _OK = json_response({"status": "ok"})
 
 
@@ -25,6 +24,7 @@ def routes(context: Context) -> APIRouter:
     follower = Follower(platform, context.metrics)
 
     @router.get("/healthz", summary="Is the process alive?", response_model=None, responses={200: {"model": responses.Health}, **errors()})
+    @open_to_all
     async def healthz() -> Response:
         """Touches nothing but the process."""
         return Response(_OK.body, media_type="application/json")
@@ -32,13 +32,10 @@ def routes(context: Context) -> APIRouter:
     @router.get(
         "/readyz", summary="Are its stores there?", response_model=None, responses={200: {"model": responses.Health}, **errors(503)}
     )
+    @open_to_all
     async def readyz() -> Response:
-        """Asks the catalog, which every request needs."""
-        try:
-            async with asyncio.timeout(_READY_WITHIN):
-                await platform.collections.all()
-        except TimeoutError:
-            raise Unavailable("The catalog did not answer in time.", retry_after=_READY_WITHIN) from None
+        """Asks each store something small. A 503 names the one that is missing in `field`, or says that the server is stopping."""
+        await context.readiness.check()
         return json_response({"status": "ready"})
 
     @router.get(
@@ -47,6 +44,7 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"description": "Prometheus's text format", "content": {"text/plain": {"schema": {"type": "string"}}}}, **errors()},
     )
+    @needs(Scope.READ)
     async def metrics() -> Response:
         """Of this process, and the totals of each collection's head."""
         await follower.refresh()
@@ -56,6 +54,7 @@ def routes(context: Context) -> APIRouter:
         return Response(content, media_type=media_type)
 
     @router.get("/v1/info", summary="What runs here", response_model=None, responses={200: {"model": responses.Info}, **errors()})
+    @needs(Scope.READ)
     async def info() -> Response:
         """Version, embedding model, generator and limits."""
         return json_response(

@@ -6,7 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from ragstone.domain.access import Scope
 from ragstone.domain.names import check_tag_name
+from ragstone.services.orchestrator.access import author, caller, needs
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, job_response, json_response
 from ragstone.services.orchestrator.documentation import accepted, body, errors
@@ -24,6 +26,7 @@ def routes(context: Context) -> APIRouter:
     history = context.platform.history
 
     @router.get("/commits", summary="List commits", response_model=None, responses={200: {"model": schemas.CommitsResponse}, **errors(404)})
+    @needs(Scope.READ)
     async def log(
         collection: CollectionPath,
         before: Annotated[int | None, Query(ge=1, lt=2**63, description="`next` of the page before: a seq")] = None,
@@ -40,6 +43,7 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"model": schemas.ShowResponse}, **errors(404)},
     )
+    @needs(Scope.READ)
     async def show(collection: CollectionPath, reference: Reference) -> Response:
         """The commit against its parent: documents, and chunks added, removed and kept."""
         difference = await history.show(collection, reference)
@@ -53,6 +57,7 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"model": schemas.DiffResponse}, **errors(404)},
     )
+    @needs(Scope.READ)
     async def diff(collection: CollectionPath, reference: Reference, other: Reference) -> Response:
         """What `other` has otherwise than `reference`; in any order."""
         difference = await history.diff(collection, reference, other)
@@ -60,6 +65,7 @@ def routes(context: Context) -> APIRouter:
         return json_response({"before": before, "after": commit_json(difference.after), **difference_json(difference)})
 
     @router.get("/tags", summary="List tags", response_model=None, responses={200: {"model": schemas.TagsResponse}, **errors(404)})
+    @needs(Scope.READ)
     async def tags(collection: CollectionPath) -> Response:
         """Newest first."""
         return json_response({"tags": [tag_json(tag) for tag in await history.tags(collection)]})
@@ -72,6 +78,7 @@ def routes(context: Context) -> APIRouter:
         responses={201: {"model": schemas.Tag}, **errors(404, 409, 413, 415, 507)},
         openapi_extra=body(TagBody),
     )
+    @needs(Scope.WRITE)
     async def tag(request: Request, collection: CollectionPath) -> Response:
         """Tags do not move: a name that another commit has is a 409."""
         asked = await read_json(request, TagBody)
@@ -80,6 +87,7 @@ def routes(context: Context) -> APIRouter:
         return json_response(tag_json(made), 201, commit_header(made.commit_id))
 
     @router.delete("/tags/{name}", summary="Remove a tag", status_code=204, response_model=None, responses={**errors(404)})
+    @needs(Scope.WRITE)
     async def untag(collection: CollectionPath, name: str) -> Response:
         """The commit stays."""
         await history.untag(collection, name)
@@ -92,11 +100,17 @@ def routes(context: Context) -> APIRouter:
         responses={**accepted(responses.JobResponse), **errors(404, 409, 410, 412, 413, 415, 429, 503, 507)},
         openapi_extra=body(RollbackBody),
     )
+    @needs(Scope.WRITE)
     async def rollback(request: Request, collection: CollectionPath, if_match: IfMatch = None) -> Response:
         """A new commit whose documents equal the old one's; nothing is embedded. Forward again: roll back to the later commit."""
         asked = await read_json(request, RollbackBody)
         job = await history.rollback(
-            collection, asked.to, author=asked.author, message=asked.message, expected_head=expected_head(if_match)
+            collection,
+            asked.to,
+            principal=caller(request).name,
+            author=author(request, asked.author),
+            message=asked.message,
+            expected_head=expected_head(if_match),
         )
         return await job_response(context, request, job, wait=asked.wait, within=asked.timeout)
 

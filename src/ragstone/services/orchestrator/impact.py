@@ -6,6 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from ragstone.domain.access import Scope
+from ragstone.services.orchestrator.access import needs
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import errors
 from ragstone.services.orchestrator.interaction_views import impact_json
@@ -26,6 +28,7 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"model": schemas.ImpactResponse}, **errors(404, 410, 503)},
     )
+    @needs(Scope.READ)
     async def affected(
         collection: CollectionPath,
         from_: Annotated[str, Query(alias="from", description=_REFERENCE, max_length=1000)],

@@ -10,11 +10,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
+from ragstone.domain.access import Scope
 from ragstone.domain.documents import Metadata
 from ragstone.domain.errors import Conflict, InvalidInput, NotFound
 from ragstone.domain.jobs import Delete, Job, Move
 from ragstone.domain.names import check_collection_name
 from ragstone.domain.uploads import IngestPlan, IngestRequest, Upload
+from ragstone.services.orchestrator.access import author, caller, needs
 from ragstone.services.orchestrator.bodies import parse, read_json
 from ragstone.services.orchestrator.context import Context, commit_header, job_response, json_response
 from ragstone.services.orchestrator.documentation import accepted, errors, json_body, multipart_body
@@ -49,6 +51,7 @@ def routes(context: Context) -> APIRouter:
         responses={**accepted(JobResponse | PlanResponse), **errors(404, 409, 412, 413, 415, 422, 429, 503, 507)},
         openapi_extra={"requestBody": {"required": True, "content": {**json_body(IngestBody), **multipart_body()}}},
     )
+    @needs(Scope.WRITE)
     async def ingest(request: Request, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None) -> Response:
         """Adds, changes, moves and removes documents. Unchanged content embeds and writes nothing.
 
@@ -57,7 +60,7 @@ def routes(context: Context) -> APIRouter:
         """
         async with context.uploads:
             options, uploads = await _read(context, request)
-            outcome = await _accept(context, options, uploads, idempotency_key, expected_head(if_match))
+            outcome = await _accept(context, request, options, uploads, idempotency_key, expected_head(if_match))
         if isinstance(outcome, IngestPlan):
             return json_response({"plan": plan_json(outcome)}, headers=commit_header(outcome.commit_id) if outcome.commit_id else None)
         return await job_response(context, request, outcome, wait=options.wait, within=options.timeout)
@@ -85,7 +88,7 @@ async def _read(context: Context, request: Request) -> tuple[IngestOptions, tupl
 
 
 async def _accept(
-    context: Context, options: IngestOptions, uploads: tuple[Upload, ...], key: str | None, expected: str | None
+    context: Context, request: Request, options: IngestOptions, uploads: tuple[Upload, ...], key: str | None, expected: str | None
 ) -> Job | IngestPlan:
     ingest = context.platform.ingest
     name = check_collection_name(options.collection or "")
@@ -100,14 +103,14 @@ async def _accept(
         strict=options.strict,
         expected_head=expected,
         exact_head=options.exact_head,
-        author=options.author,
+        author=author(request, options.author),
         message=options.message,
     )
     if options.dry_run:
         return await ingest.plan(name, wanted)
     if options.create:
         await _make(context, name, options.language, wanted)
-    return await ingest.submit(name, wanted, idempotency_key=key)
+    return await ingest.submit(name, wanted, principal=caller(request).name, idempotency_key=key)
 
 
 async def _make(context: Context, name: str, language: str, wanted: IngestRequest) -> None:

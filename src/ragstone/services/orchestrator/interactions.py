@@ -8,7 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
+from ragstone.domain.access import Scope
 from ragstone.domain.interactions import Feedback
+from ragstone.services.orchestrator.access import caller, needs
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, json_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors
@@ -31,6 +33,7 @@ def routes(context: Context) -> APIRouter:
     interactions, replay = context.platform.interactions, context.platform.replay
 
     @router.get("", summary="List interactions", response_model=None, responses={200: {"model": schemas.InteractionsResponse}, **errors()})
+    @needs(Scope.READ)
     async def page(asked: Annotated[InteractionPage, Query()]) -> Response:
         """Newest first."""
         found = await interactions.page(asked.filter(), before=asked.before, limit=asked.limit + 1)
@@ -43,6 +46,7 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"description": "The file", "content": _FILES}, **errors(503)},
     )
+    @needs(Scope.ADMIN)
     async def file(asked: Annotated[InteractionExport, Query()]) -> Response:
         """Newest first, streamed. An export that broke off goes on with `before`: the id of the last interaction that came whole."""
         stream = await primed(export(interactions, asked.filter(), asked.format, before=asked.before, limit=asked.limit))
@@ -52,6 +56,7 @@ def routes(context: Context) -> APIRouter:
     @router.get(
         "/{interaction}", summary="One interaction", response_model=None, responses={200: {"model": schemas.Interaction}, **errors(404)}
     )
+    @needs(Scope.READ)
     async def one(interaction: str) -> Response:
         """The question, the answer, the passages with their scores, release, commit and timings. One that was deferred is a 404 until it is stored."""
         found = await interactions.get(interaction)
@@ -65,6 +70,7 @@ def routes(context: Context) -> APIRouter:
         responses={201: {"model": schemas.Interaction}, **errors(404, 413, 415, 507)},
         openapi_extra=body(FeedbackBody),
     )
+    @needs(Scope.WRITE)
     async def feedback(request: Request, interaction: str) -> Response:
         """Added to what was said before; nothing is replaced."""
         said = await read_json(request, FeedbackBody)
@@ -77,13 +83,14 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"model": schemas.ReplayResponse}, **errors(404, 409, 410, 429, 503, 507)},
     )
+    @needs(Scope.READ)
     async def again(request: Request, interaction: str) -> Response:
         """The passages of then, from the commit of then, with the settings of then, by the generator of now: the new answer beside the old one.
 
         It is logged as an interaction of its own. 409 where the question was not kept; 410 where commit, collection or a passage is gone.
         """
         async with context.queries:
-            replayed = await while_connected(request, replay.run(interaction))
+            replayed = await while_connected(request, replay.run(interaction, principal=caller(request).name))
         done = replayed.done
         context.metrics.answered(dict(done.interaction.timings), done.logged, abstained=done.answer.abstained)
         return json_response(replay_json(replayed), headers=commit_header(replayed.interaction.commit_id))

@@ -8,7 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from sse_starlette import ServerSentEvent
 
+from ragstone.domain.access import Scope
 from ragstone.domain.jobs import Job, Progress
+from ragstone.services.orchestrator.access import needs
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import errors, event_stream
 from ragstone.services.orchestrator.middleware import request_id
@@ -32,6 +34,7 @@ def routes(context: Context) -> APIRouter:
         return job_json(job, progress if progress is not None else ingest.progress(job.id))
 
     @router.get("", summary="List jobs", response_model=None, responses={200: {"model": responses.JobsResponse}, **errors(404)})
+    @needs(Scope.READ)
     async def page(
         collection: Annotated[str | None, Query(description="only this collection's", max_length=1000)] = None,
         before: Annotated[str | None, Query(description="`next` of the page before: a job's id", max_length=100)] = None,
@@ -43,6 +46,7 @@ def routes(context: Context) -> APIRouter:
         return json_response({"jobs": [view(job) for job in jobs[:limit]], "next": following})
 
     @router.get("/{job}", summary="One job", response_model=None, responses={200: {"model": responses.JobResponse}, **errors(404)})
+    @needs(Scope.READ)
     async def one(job: str) -> Response:
         """Its state, its progress, and its result once it is finished."""
         return json_response({"job": view(await ingest.job(job))})
@@ -53,6 +57,7 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"description": "Server-Sent Events until the job is finished", "content": _STREAM}, **errors(404)},
     )
+    @needs(Scope.READ)
     async def events(request: Request, job: str) -> Response:
         """Progress whenever it changes, then the finished job."""
         await ingest.job(job)

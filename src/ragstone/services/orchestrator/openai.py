@@ -12,10 +12,12 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from sse_starlette import ServerSentEvent
 
+from ragstone.domain.access import Scope
 from ragstone.domain.answers import TextDelta, Usage
 from ragstone.domain.errors import InvalidInput, NotFound, TooLarge
 from ragstone.domain.ids import new_id
 from ragstone.domain.names import check_collection_name
+from ragstone.services.orchestrator.access import caller, needs
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, json_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors, event_stream
@@ -42,6 +44,7 @@ def routes(context: Context) -> APIRouter:
     @router.get(
         "/models", summary="List models", response_model=None, responses={200: {"model": forms.OpenAIModels}, **errors(shape=_SHAPE)}
     )
+    @needs(Scope.READ)
     async def models() -> Response:
         """Each collection as `ragstone/<name>`, and the embedding model."""
         listed = [_model(_PREFIX + collection.name, collection.created_at) for collection in await platform.collections.all()]
@@ -53,6 +56,7 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"model": forms.OpenAIModel}, **errors(404, shape=_SHAPE)},
     )
+    @needs(Scope.READ)
     async def model(model: str) -> Response:
         """A collection, also at a commit or tag, or the embedding model."""
         if model == platform.embedder.identity.name:
@@ -72,10 +76,11 @@ def routes(context: Context) -> APIRouter:
         responses={**chat_responses, **errors(404, 410, 413, 415, 429, 503, 507, shape=_SHAPE)},
         openapi_extra=body(forms.ChatBody),
     )
+    @needs(Scope.READ)
     async def chat(request: Request) -> Response:
         """The last user message is answered from the collection; citations, commit and interaction id are under `ragstone`."""
         asked = await read_json(request, forms.ChatBody)
-        question = _question(context, asked)
+        question = _question(context, request, asked)
         if asked.stream:
             stream = await primed(gated(context, question))
             with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
@@ -107,6 +112,7 @@ def routes(context: Context) -> APIRouter:
         responses={200: {"model": forms.Embeddings}, **errors(404, 413, 415, 429, 503, shape=_SHAPE)},
         openapi_extra=body(forms.EmbeddingsBody),
     )
+    @needs(Scope.READ)
     async def embeddings(request: Request) -> Response:
         """Each text's vector, as questions are embedded."""
         asked = await read_json(request, forms.EmbeddingsBody)
@@ -146,7 +152,7 @@ def _split(model: str) -> tuple[str, str | None]:
     return check_collection_name(name, "model"), reference or None
 
 
-def _question(context: Context, asked: forms.ChatBody) -> Question:
+def _question(context: Context, request: Request, asked: forms.ChatBody) -> Question:
     name, as_of = _split(asked.model)
     users = [message for message in asked.messages if message.role == "user"]
     if not users or users[-1].content is None:
@@ -164,6 +170,7 @@ def _question(context: Context, asked: forms.ChatBody) -> Question:
             max_sentences=default_sentences(context.settings),
             timeout=default_timeout(context.settings),
         ),
+        principal=caller(request).name,
     )
 
 

@@ -89,10 +89,12 @@ def openai_error(error: RagstoneError, request_id: str) -> dict[str, Any]:
 
 
 def error_response(error: RagstoneError, path: str, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The response for a request to `path`; `Retry-After` in whole seconds where the error names a time."""
+    """The response for a request to `path`; `Retry-After` in whole seconds where the error names a time, the way to authenticate where that is missing."""
     fields = dict(headers or {})
     if error.retry_after is not None:
         fields["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if error.status == 401:
+        fields["WWW-Authenticate"] = "Bearer"
     if path.startswith(OPENAI_PATHS):
         return Response(to_json(openai_error(error, request_id)), error.status, fields, "application/json")
     return Response(to_json(problem(error, request_id)), error.status, fields, PROBLEM)

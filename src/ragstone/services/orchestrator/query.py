@@ -9,9 +9,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from sse_starlette import ServerSentEvent
 
+from ragstone.domain.access import Scope
 from ragstone.domain.answers import PassagesFound, TextDelta
 from ragstone.domain.names import check_collection_name
 from ragstone.domain.retrieval import RetrievalSettings
+from ragstone.services.orchestrator.access import caller, needs
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, DirectRoute, commit_header, json_response, read_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors, event_stream, read
@@ -46,10 +48,11 @@ def routes(context: Context) -> APIRouter:
         responses={**query_responses, **errors(404, 410, 413, 415, 429, 503, 507)},
         openapi_extra=body(QueryBody),
     )
+    @needs(Scope.READ)
     async def query(request: Request) -> Response:
         """Answers with citations from exactly one commit, or says that the collection holds no answer. The answer is logged before it ends."""
         asked = await read_json(request, QueryBody)
-        question = _question(asked, _answer_settings(asked, context.settings))
+        question = _question(request, asked, _answer_settings(asked, context.settings))
         if asked.stream or "text/event-stream" in request.headers.get("accept", ""):
             stream = await primed(gated(context, question))
             return respond(_events(context, stream, request_id(request.scope), explain=asked.explain))
@@ -65,11 +68,12 @@ def routes(context: Context) -> APIRouter:
         responses={**read(SearchResponse), **errors(404, 410, 413, 415, 429, 503)},
         openapi_extra=body(SearchBody),
     )
+    @needs(Scope.READ)
     async def search(request: Request) -> Response:
         """Retrieval alone: nothing is generated, nothing is logged."""
         asked = await read_json(request, SearchBody)
         async with context.queries:
-            found = await while_connected(request, context.platform.query.search(_question(asked, AnswerSettings())))
+            found = await while_connected(request, context.platform.query.search(_question(request, asked, AnswerSettings())))
         passages = [passage_json(passage, explain=asked.explain) for passage in found.passages]
         return read_response(found.snapshot, {"passages": passages, "timings": found.timings})
 
@@ -118,7 +122,7 @@ async def _events(
     yield DONE
 
 
-def _question(asked: SearchBody, answer: AnswerSettings) -> Question:
+def _question(request: Request, asked: SearchBody, answer: AnswerSettings) -> Question:
     return Question(
         collection=check_collection_name(asked.collection),
         text=asked.question,
@@ -129,6 +133,7 @@ def _question(asked: SearchBody, answer: AnswerSettings) -> Question:
             asked.top_k, max(asked.candidates, asked.top_k), asked.fusion, asked.alpha, asked.min_score, asked.neighbours
         ),
         answer=answer,
+        principal=caller(request).name,
     )
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from ragstone.domain.access import Scope
 from ragstone.domain.retention import Keep, Purge
+from ragstone.services.orchestrator.access import author, needs
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import body, errors
@@ -31,6 +33,7 @@ def routes(context: Context) -> APIRouter:
         responses={200: {"model": schemas.PruneReport}, **errors(404, 413, 415, 503, 507)},
         openapi_extra=body(schemas.PruneBody),
     )
+    @needs(Scope.ADMIN)
     async def prune(request: Request, collection: CollectionPath) -> Response:
         """Frees points and documents that only forgotten commits need. Reading a forgotten commit is a 410; the log still lists it."""
         asked = await read_json(request, schemas.PruneBody)
@@ -53,12 +56,16 @@ def routes(context: Context) -> APIRouter:
         responses={200: {"model": schemas.Purge}, **errors(404, 413, 415, 503, 507)},
         openapi_extra=body(schemas.PurgeBody),
     )
+    @needs(Scope.ADMIN)
     async def purge(request: Request, collection: CollectionPath) -> Response:
         """Its bytes, text, points of every commit and quotes in logged answers go. Commit ids stay; reading it there is a 410."""
         asked = await read_json(request, schemas.PurgeBody)
-        return json_response(purge_json(await erasure.purge(collection, asked.path, principal=asked.author, reason=asked.reason)))
+        return json_response(
+            purge_json(await erasure.purge(collection, asked.path, principal=author(request, asked.author), reason=asked.reason))
+        )
 
     @router.get("/purges", summary="List erasures", response_model=None, responses={200: {"model": schemas.PurgesResponse}, **errors(404)})
+    @needs(Scope.ADMIN)
     async def purges(collection: CollectionPath) -> Response:
         """The audit records, newest first."""
         return json_response({"purges": [purge_json(record) for record in await erasure.purges(collection)]})

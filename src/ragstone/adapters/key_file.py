@@ -1,0 +1,129 @@
+"""API keys from a file of hashes, which may be replaced while the server runs (Kubernetes does that to a mounted secret)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ragstone.domain.access import SCOPES, Principal, Scope
+from ragstone.domain.errors import InvalidInput
+
+_log = logging.getLogger(__name__)
+_FIELD = "api_keys_file"
+_LOOK_EVERY = 1.0  # seconds
+_MOST_BYTES = 2**20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_PREFIX = "ragstone_"  # by which scanners for leaked secrets know it
+_OF_NOTHING = hashlib.sha256(b"").digest()  # what a shell makes of a variable that was not set
+
+Version = tuple[int, int, int, int]
+
+
+class KeyFile:
+    """`Authenticator` over a file with one key a line: `name:scope:SHA-256 of the key in hexadecimal`; blank lines and `#` comments are allowed.
+
+    It is looked at once a second at most, when a key is presented. A new version that can't be read or is wrong is logged, and the one before
+    goes on to count. Raises `InvalidInput` when there is no good version to begin with. Blocking: make it outside the event loop.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._version = _version(path)
+        self._keys = _read(path)
+        self._looked = clock()
+
+    async def principal(self, key: str) -> Principal | None:
+        if self._clock() - self._looked >= _LOOK_EVERY:
+            self._looked = self._clock()  # before the look: whoever comes meanwhile goes by what is known
+            await asyncio.to_thread(self._look)
+        # Looked up by its hash: how long that takes tells of hashes at most, and no key can be made to fit one.
+        return self._keys.get(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest())
+
+    def _look(self) -> None:
+        version = _version(self._path)
+        if version == self._version:
+            return
+        self._version = version
+        try:
+            self._keys = _read(self._path)
+        except InvalidInput as error:
+            _log.error("%s The keys of before stay in force.", error.message)
+        else:
+            _log.warning("api_keys_file: read anew, it holds %d keys.", len(self._keys))
+
+
+def new_key(name: str, scope: str) -> tuple[str, str]:
+    """A random key of 256 bits, and its line for the file. Raises `InvalidInput` for a name that no line can hold."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInput("name: use 1 to 100 letters, digits and . _ @ -, beginning with a letter or digit.", field="name")
+    key = _PREFIX + secrets.token_urlsafe(32)
+    return key, f"{name}:{scope}:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _version(path: Path) -> Version | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _read(path: Path) -> dict[bytes, Principal]:
+    """Principals by the hash of their key."""
+    keys: dict[bytes, Principal] = {}
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        entry = line.strip()
+        if not entry or entry.startswith("#"):
+            continue
+        digest, principal = _entry(entry, number)
+        if digest in keys:
+            raise _wrong(f"line {number} holds the same key as an earlier one; make each with `ragstone keys new`.")
+        keys[digest] = principal
+    if not keys:
+        raise _wrong("it holds no key; make one with `ragstone keys new NAME --scope admin` and put its line there.")
+    return keys
+
+
+def _entry(entry: str, number: int) -> tuple[bytes, Principal]:
+    name, _, rest = entry.partition(":")
+    word, _, digest = rest.partition(":")
+    scope: Scope | None = SCOPES.get(word)
+    if not _NAME.fullmatch(name) or scope is None or not _HASH.fullmatch(digest):
+        raise _wrong(
+            f"line {number} is not name:scope:hash (scope read, write or admin; the SHA-256 of the key in lower-case hexadecimal)."
+        )
+    found = bytes.fromhex(digest)
+    if found == _OF_NOTHING:
+        raise _wrong(f"line {number} holds the hash of an empty key; make one with `ragstone keys new`.")
+    return found, Principal(name, scope)
+
+
+def _text(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe in its place would be waited for
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _wrong("it is not a file; name the file of keys.")
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise _wrong(f"it has more than {_MOST_BYTES:,} bytes; it should hold keys and comments only.")
+        return content.decode()
+    except OSError:
+        raise _wrong("it can't be read; check its path and rights.") from None
+    except UnicodeDecodeError:
+        raise _wrong("it is not text in UTF-8; write one key a line.") from None
+
+
+def _wrong(what: str) -> InvalidInput:
+    """An error that names the setting; never a line's content, which may be a key that was put there by mistake."""
+    return InvalidInput(f"{_FIELD}: {what}", field=_FIELD)
