@@ -22,6 +22,16 @@
 {{- end -}}
 {{- end -}}
 
+{{/* What requests may take, beside what the process needs: root, beside (a quantity), requestBytes, path (of that in values). */}}
+{{- define "common.guardRequestBytes" -}}
+{{- with dig "limits" "memory" "" (default dict .root.Values.resources) -}}
+{{- $needed := add (include "common.bytes" $.beside | int64) (mul 2 (int64 $.requestBytes)) -}}
+{{- if lt (include "common.bytes" . | int64) $needed -}}
+{{- include "common.refuse" (dict "root" $.root "message" (printf "%s is %d, and a request may take twice that in memory beside %s of the process: lower it, or set resources.limits.memory to %dMi or more." $.path (int64 $.requestBytes) $.beside (div (add $needed 1048575) 1048576))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Digests, where they are required: root. */}}
 {{- define "common.guardDigest" -}}
 {{- if and (default dict .Values.global).requireDigests (not .Values.image.digest) -}}

@@ -21,8 +21,9 @@ def ragstone(*arguments: str) -> dict:
 
 
 DOCUMENT.write_text("# Pump\n\nThe pump in hall four is painted blue.\n")
-ingested = ragstone("ingest", str(DOCUMENT), "-c", COLLECTION)
+ragstone("collections", "create", COLLECTION)
 try:
+    ingested = ragstone("ingest", str(DOCUMENT), "-c", COLLECTION)
     answer = ragstone("ask", "What colour is the pump in hall four?", "-c", COLLECTION)
 finally:
     ragstone("collections", "delete", COLLECTION, "--yes")
