@@ -64,12 +64,12 @@ metadata:
   {{- include "common.metadata" (dict "root" $.root "annotations" $annotations) | nindent 2 }}
 spec:
   {{- with .className }}
-  ingressClassName: {{ . }}
+  ingressClassName: {{ . | quote }}
   {{- end }}
   {{- with include "common.tlsSecretName" $.root }}
   tls:
     - hosts: [{{ $.root.Values.ingress.host | quote }}]
-      secretName: {{ . }}
+      secretName: {{ . | quote }}
   {{- end }}
   rules:
     - host: {{ .host | quote }}

@@ -25,7 +25,7 @@ metadata of an object: root, and if wanted suffix (of the name), test (true: a p
 */}}
 {{- define "common.metadata" -}}
 name: {{ include "common.name" . }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- if .test }}
   {{- include "common.testSelectorLabels" .root | nindent 2 }}

@@ -62,11 +62,11 @@ metadata:
 spec:
   accessModes: [{{ .claim.accessMode }}]
   {{- with .claim.storageClassName }}
-  storageClassName: {{ . }}
+  storageClassName: {{ . | quote }}
   {{- end }}
   resources:
     requests:
-      storage: {{ .claim.size }}
+      storage: {{ .claim.size | quote }}
 {{- end -}}
 {{- end -}}
 

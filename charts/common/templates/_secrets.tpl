@@ -27,14 +27,14 @@ metadata:
 spec:
   refreshInterval: {{ .refreshInterval | default "1h0m0s" }}
   secretStoreRef:
-    name: {{ .storeRef.name }}
+    name: {{ .storeRef.name | quote }}
     kind: {{ .storeRef.kind | default "SecretStore" }}
   target:
     name: {{ include "common.name" (dict "root" $.root "suffix" $.suffix) }}
     creationPolicy: Owner
     deletionPolicy: Retain
   data:
-    - secretKey: {{ $.secret.key }}
+    - secretKey: {{ $.secret.key | quote }}
       remoteRef:
         key: {{ .remoteKey | quote }}
         {{- with .property }}
@@ -50,9 +50,9 @@ spec:
 {{- define "common.secretProjection" -}}
 {{- with include "common.secretName" . -}}
 - secret:
-    name: {{ . }}
+    name: {{ . | quote }}
     items:
-      - key: {{ $.secret.key }}
+      - key: {{ $.secret.key | quote }}
         path: {{ $.path }}
 {{- end }}
 {{- end -}}

@@ -35,15 +35,15 @@ resources:
 {{- define "orchestrator.volumes" -}}
 - name: data
   persistentVolumeClaim:
-    claimName: {{ include "common.claimName" (dict "root" . "suffix" "data" "claim" .Values.data) }}
+    claimName: {{ include "common.claimName" (dict "root" . "suffix" "data" "claim" .Values.data) | quote }}
 {{- if not .Values.model.baked }}
 - name: models
   {{- if include "orchestrator.modelClaim" . }}
   persistentVolumeClaim:
-    claimName: {{ include "orchestrator.modelClaim" . }}
+    claimName: {{ include "orchestrator.modelClaim" . | quote }}
   {{- else }}
   emptyDir:
-    sizeLimit: {{ .Values.model.cache.size }}
+    sizeLimit: {{ .Values.model.cache.size | quote }}
   {{- end }}
 {{- end }}
 - name: secrets
@@ -57,7 +57,7 @@ resources:
       {{- end }}
 - name: tmp
   emptyDir:
-    sizeLimit: {{ .Values.tmp.size }}
+    sizeLimit: {{ .Values.tmp.size | quote }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
 {{- end }}
