@@ -13,10 +13,12 @@ from pathlib import Path
 
 from tests.cluster.images import archives, base, names
 from tests.cluster.images.dockerd import Docker, running
+from tests.cluster.shell import run
 
 _BUILD_LIMIT = 1800.0  # seconds
 _SAVE_LIMIT = 300.0
 _BUILDER = {"DOCKER_BUILDKIT": "0"}  # the classic builder is in every Docker; BuildKit needs a plugin of its own in newer clients
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _KEPT_LAYERS = "until=24h"
 
 
@@ -59,21 +61,15 @@ def _build_orchestrator(docker: Docker) -> None:
     with _phase(f"base image {python}"):
         base.ensure_base(docker, python)
         builder = base.ensure_builder(docker, python)
-    proxies = [name for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY") if name in os.environ]
-    common = [
-        "--network=host",
-        f"--file={names.DOCKERFILE}",
-        f"--build-arg=BUILDER_IMAGE={builder}",
-        *(f"--build-arg={name}" for name in proxies),
-    ]
-    for image, version, more in (
-        (names.ORCHESTRATOR, names.VERSION, ()),
-        (names.ORCHESTRATOR_NEXT, names.NEXT_VERSION, ()),
-        (names.ORCHESTRATOR_MODEL, names.VERSION, ("--build-arg=WITH_MODEL=1",)),
-    ):
+    options = ["--network=host", *(f"--build-arg={name}" for name in _PROXIES if name in os.environ)]
+    settings = {"BUILDER_IMAGE": builder, "IMAGE_OPTIONS": " ".join(options), "IMAGE_REGISTRY": "", "PYTHON_IMAGE": "", "PIP_INDEX_URL": ""}
+    for image, with_model in ((names.ORCHESTRATOR, ""), (names.ORCHESTRATOR_MODEL, "1")):
         with _phase(f"image {image}"):
-            arguments = [*common, f"--build-arg=VERSION={version}", *more, f"--tag={image}", str(names.REPOSITORY)]
-            docker("build", *arguments, environment=_BUILDER, limit=_BUILD_LIMIT)
+            environment = {**os.environ, **docker.environment, **_BUILDER, **settings, "WITH_MODEL": with_model}
+            run([names.REPOSITORY / "scripts" / "images.sh", "build"], environment=environment, limit=_BUILD_LIMIT)
+    with _phase(f"image {names.ORCHESTRATOR_NEXT}"):
+        newer = f"FROM {names.ORCHESTRATOR}\nLABEL org.opencontainers.image.version={names.NEXT_VERSION}\n"
+        docker("build", "--tag", names.ORCHESTRATOR_NEXT, "-", environment=_BUILDER, stdin=newer)
 
 
 def _save(docker: Docker, archive: archives.Archive, folder: Path) -> None:

@@ -35,7 +35,8 @@ class Archive:
 def orchestrator(repository: Path = names.REPOSITORY) -> Archive:
     """ragstone's own image: as it is, with the model baked in, and under the next version."""
     files: dict[str, bytes | Path] = {str(path.relative_to(repository)): path for path in context_files(repository)}
-    files["Dockerfile"] = repository / names.DOCKERFILE.relative_to(names.REPOSITORY)
+    for part in (".dockerignore", "images/orchestrator/Dockerfile", "scripts/images.sh"):
+        files[part] = repository / part
     files["base"] = repr((names.python_base(), base.SUITE, base.INCLUDED)).encode()
     return Archive("orchestrator", (names.ORCHESTRATOR, names.ORCHESTRATOR_MODEL, names.ORCHESTRATOR_NEXT), files)
 

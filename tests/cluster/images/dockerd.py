@@ -29,9 +29,11 @@ class Docker:
 
     socket: Path
 
-    def __call__(self, *arguments: str | Path, limit: float = 60.0, environment: Mapping[str, str] | None = None) -> str:
+    def __call__(
+        self, *arguments: str | Path, limit: float = 60.0, stdin: str | None = None, environment: Mapping[str, str] | None = None
+    ) -> str:
         """Standard output of `docker ARGUMENTS`. Raises `ClusterError` when it fails or takes longer than `limit` seconds."""
-        return run(["docker", *arguments], limit=limit, environment={**os.environ, **self.environment, **(environment or {})})
+        return run(["docker", *arguments], limit=limit, stdin=stdin, environment={**os.environ, **self.environment, **(environment or {})})
 
     @property
     def environment(self) -> Mapping[str, str]:
