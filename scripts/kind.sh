@@ -33,11 +33,23 @@ need_free_port() {
     fi
 }
 
+# Before anything is made. What is there already holds its ports itself.
+need_free_ports() {
+    if [ "$(registry_state)" = none ]; then
+        need_free_port $registry_port "the local registry" "scripts/kind.sh and k8s/local-registry"
+    fi
+    if ! has_cluster; then
+        local port
+        while read -r port; do
+            need_free_port "$port" "the gateway" kind-config.yaml
+        done < <(sed -n 's/^ *hostPort: *//p' kind-config.yaml)
+    fi
+}
+
 start_registry() {
     case $(registry_state) in
         running) ;;
         none)
-            need_free_port $registry_port "the local registry" "scripts/kind.sh and k8s/local-registry"
             docker run --detach --restart always --publish "127.0.0.1:$registry_port:5000" --network bridge --name $registry "$REGISTRY_IMAGE" >/dev/null ||
                 stop "The registry's container could not be started from $REGISTRY_IMAGE: docker's message above says why; then repeat." ;;
         *) docker start $registry >/dev/null || stop "The container $registry does not start: see 'docker logs $registry', or 'make kind-down' and begin anew." ;;
@@ -46,10 +58,6 @@ start_registry() {
 
 create_cluster() {
     if ! has_cluster; then
-        local port
-        while read -r port; do
-            need_free_port "$port" "the gateway" kind-config.yaml
-        done < <(sed -n 's/^ *hostPort: *//p' kind-config.yaml)
         kind create cluster --config kind-config.yaml --wait 180s ||
             stop "kind could not create the cluster: its message above says why; 'make kind-down' removes what was begun."
     fi
@@ -77,13 +85,14 @@ start_gateway() {
     on_cluster apply --kustomize $manifests
     if ! on_cluster --namespace ragstone-gateway rollout status deployment/traefik --timeout=180s ||
         ! on_cluster --namespace ragstone-gateway wait --for=condition=Programmed --timeout=60s gateway/ragstone; then
-        on_cluster --namespace ragstone-gateway get pods,events >&2 || true
-        stop "The gateway is not ready: the events above say why (an image that cannot be pulled, too little memory); then repeat."
+        scripts/why_not_ready.py ragstone-gateway >&2 || true
+        stop "The gateway is not ready: what is said above is why; then repeat."
     fi
 }
 
 up() {
     need_tools docker kind kubectl helm
+    need_free_ports
     start_registry
     create_cluster
     connect_registry
