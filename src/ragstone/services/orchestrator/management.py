@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -16,13 +14,14 @@ PATHS = ("/healthz", "/readyz", "/metrics")
 _PRINCIPAL = Principal("management", Scope.READ)
 
 
-def create_management_app(api: FastAPI) -> Starlette:
+def create_management_app(api: FastAPI) -> FastAPI:
     """The application of the management port, made of the routes of an application that `create_app` made. They share its metrics."""
-    return Starlette(
-        routes=[route for route in api.routes if isinstance(route, Route) and route.path in PATHS],
-        middleware=[Middleware(RequestContext, metrics=api.state.metrics), Middleware(_Everybody)],
-        exception_handlers=api.exception_handlers,
-    )
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.exception_handlers.update(api.exception_handlers)
+    app.router.routes += [route for route in api.routes if isinstance(route, Route) and route.path in PATHS]
+    app.add_middleware(_Everybody)
+    app.add_middleware(RequestContext, metrics=api.state.metrics)
+    return app
 
 
 class _Everybody:
