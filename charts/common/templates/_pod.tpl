@@ -50,6 +50,22 @@ securityContext:
   {{- include "common.containerSecurityContext" . | nindent 2 }}
 {{- end -}}
 
+{{/* Requests and limits without those that were taken back with null: the values' resources section. */}}
+{{- define "common.resources" -}}
+{{- $kept := dict -}}
+{{- range $kind, $quantities := . -}}
+{{- $given := dict -}}
+{{- range $name, $quantity := $quantities -}}
+{{- if not (kindIs "invalid" $quantity) -}}
+{{- $_ := set $given $name $quantity -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $kept $kind $given -}}
+{{- end -}}
+resources:
+  {{- toYaml $kept | nindent 2 }}
+{{- end -}}
+
 {{/*
 How every pod begins: root. No service links: the variables that Kubernetes makes for a Service named "ragstone" (RAGSTONE_PORT=tcp://...) would be
 taken for settings.

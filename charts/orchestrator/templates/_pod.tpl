@@ -6,8 +6,7 @@
 envFrom:
   - configMapRef:
       name: {{ include "common.name" (dict "root" . "suffix" "settings") }}
-resources:
-  {{- toYaml .Values.resources | nindent 2 }}
+{{ include "common.resources" .Values.resources }}
 {{- end -}}
 
 {{/* Mounts of the containers that own the data directory. */}}
