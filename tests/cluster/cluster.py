@@ -6,10 +6,11 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cluster import components, node
+from tests.cluster import components, node, platform
 from tests.cluster.certificates import Authority
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.layout import Layout
@@ -19,13 +20,17 @@ from tests.cluster.shell import ClusterError
 from tests.cluster.waits import wait_for
 
 PACKAGES = ["containerd", "runc", "etcd-server", "containernetworking-plugins", "iptables", "iproute2", "conntrack", "util-linux"]
+GATEWAY = f"http://{node.NODE_ADDRESS}:30080"
 _API = 60.0  # seconds
 _NODE = 60.0
 _IMPORT = 180.0
 
 
-def up(layout: Layout, binaries: dict[str, Path], images: Sequence[Path]) -> None:
-    """Starts the cluster with these images loaded. Raises `ClusterError` (after taking everything down again) when it can't."""
+def up(layout: Layout, binaries: Path, definitions: Path, images: Sequence[Path]) -> Node:
+    """Starts the cluster, with these images loaded, until DNS and the gateway answer. `binaries`, `definitions`: folders of `builds`.
+
+    Raises `ClusterError`, after taking everything down again, when it can't.
+    """
     if os.geteuid() != 0:
         raise ClusterError(
             "The local cluster needs root, for it makes namespaces and mounts: run this as root, or use kind (RAGSTONE_CLUSTER=kind)."
@@ -36,7 +41,7 @@ def up(layout: Layout, binaries: dict[str, Path], images: Sequence[Path]) -> Non
             raise ClusterError("A cluster runs already: `python -m tests.cluster down` first.")
         node.remove(layout)
         try:
-            _start(layout, binaries, images)
+            return _start(layout, binaries, definitions, images)
         except BaseException:
             _keep_logs(layout)
             node.remove(layout)
@@ -55,20 +60,39 @@ def load(target: Node, images: Sequence[Path]) -> None:
         target.call(["ctr", "--address", components.SOCKET, "--namespace", "k8s.io", "images", "import", "--no-unpack", archive], _IMPORT)
 
 
-def _start(layout: Layout, binaries: dict[str, Path], images: Sequence[Path]) -> None:
+def _start(layout: Layout, binaries: Path, definitions: Path, images: Sequence[Path]) -> Node:
     target = node.launch(layout)
     authority = Authority(layout.run / "certificates")
     for name, command in components.control_plane(layout, binaries, authority).items():
         target.start(name, command)
     for name, command in components.workers(layout, binaries, authority).items():
         target.start(name, command)
-    wait_for("containerd", lambda: target.call(["ctr", "--address", components.SOCKET, "version"], 5), _NODE, why=target.ended)
-    load(target, images)
-    kubectl = Kubectl(binaries["kubectl"], layout.kubeconfig)
-    wait_for(
-        "the API server", lambda: kubectl("get", "--raw=/readyz", limit=5) == "ok", _API, why=lambda: _words(target, "etcd", "apiserver")
-    )
+    with ThreadPoolExecutor() as pool:
+        loaded = pool.submit(_load_when_ready, target, images)
+        kubectl = Kubectl(binaries / "kubectl", layout.kubeconfig)
+        wait_for(
+            "the API server",
+            lambda: kubectl("get", "--raw=/readyz", limit=5) == "ok",
+            _API,
+            why=lambda: _words(target, "etcd", "apiserver"),
+        )
+        platform.install_basics(kubectl)
+        platform.install_definitions(kubectl, definitions)
+        platform.install_gateway(kubectl)
+        loaded.result()
     wait_for("the node to be Ready", lambda: _node_ready(kubectl), _NODE, why=lambda: _words(target, "containerd", "kubelet"))
+    platform.wait_until_served(kubectl, GATEWAY)
+    return target
+
+
+def _load_when_ready(target: Node, images: Sequence[Path]) -> None:
+    wait_for(
+        "containerd",
+        lambda: target.call(["ctr", "--address", components.SOCKET, "version"], 5),
+        _NODE,
+        why=lambda: _words(target, "containerd"),
+    )
+    load(target, images)
 
 
 def _node_ready(kubectl: Kubectl) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from tests.cluster.certificates import Authority, Pair
+from tests.cluster.images.names import PAUSE
 from tests.cluster.layout import Layout
 from tests.cluster.node import NAME, NODE_ADDRESS, SERVICES
 
@@ -19,12 +20,12 @@ SOCKET = "/run/containerd/containerd.sock"
 SERVER = f"https://{NODE_ADDRESS}:6443"
 _NODE_PODS = "10.244.0.0/24"  # the range that the controller manager gives the first node
 _CNI_PLUGINS = "/usr/lib/cni"  # Debian's containernetworking-plugins
-_PAUSE = "ragstone.test/pause:1"
+_VOLUMES = "/var/lib/ragstone-volumes"
 
 Command = list[str | Path]
 
 
-def control_plane(layout: Layout, binaries: dict[str, Path], authority: Authority) -> dict[str, Command]:
+def control_plane(layout: Layout, binaries: Path, authority: Authority) -> dict[str, Command]:
     """etcd, API server, controller manager and scheduler: command by name, in the order to start them."""
     accounts = authority.signing_key()
     names = ["localhost", NAME, "kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{DOMAIN}"]
@@ -47,7 +48,7 @@ def control_plane(layout: Layout, binaries: dict[str, Path], authority: Authorit
             "--log-level=warn",
         ],
         "apiserver": [
-            binaries["kube-apiserver"],
+            binaries / "kube-apiserver",
             f"--etcd-servers={etcd}",
             f"--advertise-address={NODE_ADDRESS}",
             f"--client-ca-file={authority.pair.certificate}",
@@ -65,7 +66,7 @@ def control_plane(layout: Layout, binaries: dict[str, Path], authority: Authorit
             "--kubelet-preferred-address-types=InternalIP",
         ],
         "controller-manager": [
-            binaries["kube-controller-manager"],
+            binaries / "kube-controller-manager",
             f"--kubeconfig={manager}",
             "--bind-address=127.0.0.1",
             "--leader-elect=false",
@@ -78,15 +79,16 @@ def control_plane(layout: Layout, binaries: dict[str, Path], authority: Authorit
             f"--cluster-cidr={PODS}",
             f"--service-cluster-ip-range={SERVICES}",
         ],
-        "scheduler": [binaries["kube-scheduler"], f"--kubeconfig={scheduler}", "--bind-address=127.0.0.1", "--leader-elect=false"],
+        "scheduler": [binaries / "kube-scheduler", f"--kubeconfig={scheduler}", "--bind-address=127.0.0.1", "--leader-elect=false"],
     }
 
 
-def workers(layout: Layout, binaries: dict[str, Path], authority: Authority) -> dict[str, Command]:
-    """containerd, kubelet and kube-proxy: command by name, in the order to start them."""
+def workers(layout: Layout, binaries: Path, authority: Authority) -> dict[str, Command]:
+    """containerd, kubelet, kube-proxy and the provisioner of volumes: command by name, in the order to start them."""
     folder = layout.run / "config"
     kubelet_client = _kubeconfig(layout, authority, "kubelet", f"system:node:{NAME}", "system:nodes")
     proxy_client = _kubeconfig(layout, authority, "kube-proxy", "system:kube-proxy")
+    provisioner = _kubeconfig(layout, authority, "provisioner", "ragstone-test-provisioner")
     serving = authority.server("kubelet", [NAME, NODE_ADDRESS, "127.0.0.1"])
     (folder / "resolv.conf").write_text("")  # pods get the cluster's DNS alone
     _write(folder / "cni" / "10-bridge.conflist", _cni())
@@ -96,14 +98,15 @@ def workers(layout: Layout, binaries: dict[str, Path], authority: Authority) -> 
     return {
         "containerd": ["containerd", "--config", folder / "containerd.toml"],
         "kubelet": [
-            binaries["kubelet"],
+            binaries / "kubelet",
             f"--config={folder / 'kubelet.yaml'}",
             f"--kubeconfig={kubelet_client}",
             f"--hostname-override={NAME}",
             f"--node-ip={NODE_ADDRESS}",
             "--node-labels=ingress-ready=true",
         ],
-        "kube-proxy": [binaries["kube-proxy"], f"--config={folder / 'kube-proxy.yaml'}", f"--hostname-override={NAME}"],
+        "kube-proxy": [binaries / "kube-proxy", f"--config={folder / 'kube-proxy.yaml'}", f"--hostname-override={NAME}"],
+        "provisioner": [binaries / "provisioner", provisioner, _VOLUMES],
     }
 
 
@@ -171,7 +174,7 @@ state = "/run/containerd"
 [grpc]
 address = "{SOCKET}"
 [plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "{_PAUSE}"
+sandbox_image = "{PAUSE}"
 restrict_oom_score_adj = true
 disable_apparmor = true
 [plugins."io.containerd.grpc.v1.cri".cni]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,12 @@ class Kubectl:
     context: str | None = None
 
     def __call__(self, *words: str | Path, limit: float = 30.0, stdin: str | None = None) -> str:
+        return run([*self.command(), *words], limit=limit, stdin=stdin)
+
+    def command(self) -> list[str]:
+        """The command line that a kubectl command begins with."""
         chosen = [f"--context={self.context}"] if self.context else []
-        return run([self.binary, f"--kubeconfig={self.kubeconfig}", *chosen, *words], limit=limit, stdin=stdin)
+        return [str(self.binary), f"--kubeconfig={self.kubeconfig}", *chosen]
 
     def json(self, *words: str | Path, limit: float = 30.0) -> Json:
         answer: Json = json.loads(self(*words, "-o", "json", limit=limit))
@@ -40,11 +43,8 @@ class Helm:
     state: Path
     context: str | None = None
 
-    def __call__(self, *words: str | Path, limit: float = 120.0, environment: Mapping[str, str] | None = None) -> str:
+    def __call__(self, *words: str | Path, limit: float = 120.0, stdin: str | None = None) -> str:
         chosen = [f"--kube-context={self.context}"] if self.context else []
         own = {f"HELM_{name}_HOME": str(self.state / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
-        return run(
-            [self.binary, f"--kubeconfig={self.kubeconfig}", *chosen, *words],
-            limit=limit,
-            environment=os.environ | own | (environment or {}),
-        )
+        command = [self.binary, f"--kubeconfig={self.kubeconfig}", *chosen, *words]
+        return run(command, limit=limit, stdin=stdin, environment={**os.environ, **own})
