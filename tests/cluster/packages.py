@@ -19,7 +19,9 @@ def ensure(packages: Sequence[str]) -> None:
         return
     names = " ".join(missing)
     if shutil.which("apt-get") is None:
-        raise ClusterError(f"Debian's packages {names} are missing, and there is no apt-get here: use Debian 12, or a cluster of your own (kubectl's context).")
+        raise ClusterError(
+            f"Debian's packages {names} are missing, and there is no apt-get here: use Debian 12, or a cluster of your own (kubectl's context)."
+        )
     if os.geteuid() != 0:
         raise ClusterError(f"Debian's packages {names} are missing: run `apt-get install {names}` as root, or all of this as root.")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
@@ -27,7 +29,9 @@ def ensure(packages: Sequence[str]) -> None:
         try:
             run(["apt-get", "--quiet", *action], environment=environment, limit=_LIMIT)
         except ClusterError as error:
-            raise ClusterError(f"Debian's packages {names} could not be installed; is the mirror that apt uses reachable? {error}") from error
+            raise ClusterError(
+                f"Debian's packages {names} could not be installed; is the mirror that apt uses reachable? {error}"
+            ) from error
 
 
 def _installed(name: str) -> bool:
