@@ -1,0 +1,1 @@
+"""Images, as far as they can be tested without building one."""
