@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ragstone.adapters.cpus import usable_cpus
 from ragstone.adapters.model_files import EncoderFiles, read_encoder
 from ragstone.adapters.onnx_session import OnnxSession
 from ragstone.adapters.onnx_tokenizer import ModelTokenizer
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 class OnnxEmbedder:
     """`EmbeddingModel` over ONNX Runtime on the CPU.
 
-    `model`: a Sentence-Transformers directory or an ONNX file. `threads`: cores to use (default: all that this process may use); each
+    `model`: a Sentence-Transformers directory or an ONNX file. `threads`: cores to use (default: all that this process may use, within its container's CPU limit); each
     runs batches of its own, which needs less CPU than sharing every batch. `graphs`: folder where built graphs are kept.
     Loading takes about half a second, two the first time: do it outside the event loop.
     Raises `NotFound` or `InvalidInput` when the model cannot be used.
@@ -51,7 +51,7 @@ class OnnxEmbedder:
         files = read_encoder(model)
         window = _window(files)
         self.session = OnnxSession(files, graphs=graphs)
-        self.threads = threads or _cores()
+        self.threads = threads or usable_cpus()
         self._tokenizer = ModelTokenizer(files.tokenizer, window=window, lower_case=files.lower_case)
         padding = files.config.get("pad_token_id")
         self._padding = padding if isinstance(padding, int) else 0
@@ -181,7 +181,3 @@ def _window(files: EncoderFiles) -> int:
     if files.kind == "safetensors" and isinstance(positions, int):
         window = min(window, positions - positions_before_text(files.config))
     return window
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

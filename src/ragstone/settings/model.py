@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(default=None, description="name:scope:SHA-256 of a key, one a line; unset: no keys, loopback only")
     allowed_hosts: tuple[str, ...] = Field(default=(), description="names beside loopback's that the Host header may carry")
     model: str = Field(default="all-minilm-l6-v2", description="a preset (ragstone models list), a directory, or an .onnx file")
-    threads: int = Field(default=0, ge=0, description="of the embedding model; 0: as many as cores")
+    threads: int = Field(default=0, ge=0, description="of the embedding model; 0: as many as cores, or as the container's CPU limit")
     generator: Annotated[ExtractiveGenerator | OpenAIGenerator, Field(discriminator="kind")] = ExtractiveGenerator()
     limits: LimitSettings = LimitSettings()
     interactions: InteractionSettings = InteractionSettings()
