@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -16,6 +16,14 @@ from tests.dev.repository import K8S, documents, host_ports, kind_config, manife
 
 # kubernetes-validate has Kubernetes's own kinds; the API server of the real-cluster tests validates these.
 CUSTOM = {"Gateway", "GatewayClass"}
+MODULES = {
+    "GATEWAY_API": "sigs.k8s.io/gateway-api",
+    "PROMETHEUS_OPERATOR": "github.com/prometheus-operator/prometheus-operator",
+    "CERT_MANAGER": "github.com/cert-manager/cert-manager",
+    "EXTERNAL_SECRETS": "github.com/external-secrets/external-secrets",
+    "KEDA": "github.com/kedacore/keda/v2",
+    "ARGO_CD": "github.com/argoproj/argo-cd/v3",
+}
 POD_SECURITY = "pod-security.kubernetes.io/"
 
 
@@ -125,3 +133,14 @@ def test_every_pinned_version_is_used_and_no_other() -> None:
     used = {name for path in scripts for name in re.findall(r"\$\{?([A-Z]+(?:_[A-Z]+)+|KEDA)\b", path.read_text(encoding="utf-8"))}
     assert used == set(versions())
     assert all(re.fullmatch(r"v?\d+\.\d+\.\d+|docker\.io/library/registry:\d+\.\d+\.\d+", each) for each in versions().values())
+
+
+def test_the_test_bed_takes_the_definitions_of_the_same_versions() -> None:
+    modules = dict(
+        re.findall(
+            r"^\s+(\S+) (v[\d.]+)$", (ROOT / "tests" / "cluster" / "go" / "crds" / "go.mod").read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
+    assert {name: version for name, version in versions().items() if name in MODULES} == {
+        name: modules[path] for name, path in MODULES.items()
+    }
