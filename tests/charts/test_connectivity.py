@@ -1,0 +1,87 @@
+"""The rendered NetworkPolicies leave open exactly the edges that docs/charts.md documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from tests.charts.connectivity import Port
+from tests.charts.edges import DOCUMENT, INTERNET, Edge, Row, documented, open_edges
+from tests.charts.helm import UMBRELLA, Case, Helm, merged, profiles, sets
+from tests.charts.pods import pods
+
+pytestmark = pytest.mark.xdist_group("charts")
+ROWS = documented(DOCUMENT.read_text(encoding="utf-8"))
+NAMESPACES = ("ragstone-gateway", "monitoring", "edge")
+
+
+def edges_of(rows: Iterable[Row]) -> set[Edge]:
+    return {edge for row in rows for edge in row.edges}
+
+
+def shown(found: set[Edge]) -> list[str]:
+    return sorted(f"{source} -> {target} {port}" for source, target, port in found)
+
+
+@pytest.mark.parametrize("case", profiles(), ids=lambda case: case.name)
+def test_open_edges_are_the_documented_ones(helm: Helm, case: Case) -> None:
+    rendered = helm.case(case)
+    components = {pod.labels["app.kubernetes.io/name"] for pod in pods(rendered.objects)}
+    rows = [row for row in ROWS if {row.source, row.target} & components]
+    assert shown(open_edges(rendered, NAMESPACES)) == shown(edges_of(rows))
+
+
+def test_every_documented_edge_is_open_in_some_profile(helm: Helm) -> None:
+    rendered = [open_edges(helm.case(case), NAMESPACES) for case in profiles()]
+    assert shown(edges_of(ROWS) - set().union(*rendered)) == []
+
+
+def moved(rows: list[Row], old: str, new: str) -> set[Edge]:
+    return {(source.replace(old, new), target, port) for source, target, port in edges_of(rows)}
+
+
+def without(rows: list[Row], gate: str) -> set[Edge]:
+    return edges_of(row for row in rows if gate not in row.gate)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (sets(networkPolicy__gatewayNamespace="edge"), lambda rows: moved(rows, "ragstone-gateway", "edge")),
+        (sets(networkPolicy__gatewayNamespace=""), lambda rows: without(rows, "gatewayNamespace")),
+        (sets(networkPolicy__monitoringNamespace="edge"), lambda rows: moved(rows, "monitoring", "edge")),
+        (sets(networkPolicy__monitoringNamespace=""), lambda rows: without(rows, "monitoringNamespace")),
+        (sets(networkPolicy__modelEgress=False), lambda rows: without(rows, "modelEgress")),
+        (sets(model={"baked": True, "cache": {"persistent": False}}), lambda rows: without(rows, "model.baked")),
+        (sets(tests__enabled=False), lambda rows: {edge for edge in edges_of(rows) if "orchestrator-test" not in edge}),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_a_gate_removes_or_moves_its_edge_and_nothing_else(
+    helm: Helm, values: dict[str, Any], expected: Callable[[list[Row]], set[Edge]]
+) -> None:
+    small = next(case for case in profiles() if case.name == f"{UMBRELLA}-small")
+    rendered = helm.render(UMBRELLA, merged(small.values, {"orchestrator": values}))
+    assert shown(open_edges(rendered, NAMESPACES)) == shown(expected(ROWS))
+
+
+def test_an_extra_rule_opens_what_it_says(helm: Helm) -> None:
+    small = next(case for case in profiles() if case.name == f"{UMBRELLA}-small")
+    way_out = {"to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}], "ports": [{"port": 9000}]}
+    way_in = {"from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "edge"}}}], "ports": [{"port": 8642}]}
+    values = {"orchestrator": {"networkPolicy": {"extraEgress": [way_out], "extraIngress": [way_in]}}}
+    opened = open_edges(helm.render(UMBRELLA, merged(small.values, values)), NAMESPACES) - edges_of(ROWS)
+    assert opened == {("orchestrator", "private network", Port(9000)), ("namespace edge", "orchestrator", Port(8642))}
+
+
+def test_the_table_is_read() -> None:
+    table = "x\n| from | to | port | gate |\n|---|---|---|---|\n| namespace `a` | `b` | 1/TCP, 2/UDP | always |\n| `b` | public addresses | 443/TCP | `g` |\n\n| no |"
+    assert documented(table) == [
+        Row("namespace a", "b", (Port(1), Port(2, "UDP")), "always"),
+        Row("b", INTERNET, (Port(443),), "g"),
+    ]
+    for broken in ("", table.replace("443/TCP", "all")):
+        with pytest.raises(ValueError, match=r"no (table|port)"):
+            documented(broken)

@@ -1,0 +1,96 @@
+"""What could not work is refused by Helm before anything is installed, with a sentence that says what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import helm_python
+import pytest
+
+from tests.charts.helm import UMBRELLA, Helm, merged, profiles, refusal, sets
+
+pytestmark = pytest.mark.xdist_group("charts")
+MINIMAL = sets(apiKeys__existingSecret="ragstone-api-keys")
+STORE = {"storeRef": {"name": "vault"}, "remoteKey": "ragstone/keys"}
+
+GUARDS: list[tuple[dict[str, Any], str]] = [
+    (sets(replicas=2), "replicas is 2, but the embedded stores have one owner process: set replicas to 1"),
+    (sets(replicas=0), "replicas is 0"),
+    (sets(apiKeys__existingSecret=""), "no secret with the API keys is named: set apiKeys.existingSecret"),
+    (sets(apiKeys__externalSecret=STORE), "apiKeys.existingSecret and apiKeys.externalSecret are both set: keep the one"),
+    (sets(apiKeys={"existingSecret": "", "externalSecret": STORE}), "`helm test` needs a key of its own: set tests.apiKey.existingSecret"),
+    (sets(global__requireDigests=True), "global.requireDigests is set, but image.digest is empty: set image.digest"),
+    (sets(ingress__enabled=True), "ingress.enabled is set, but ingress.host is empty: set it"),
+    (sets(httpRoute={"enabled": True, "hostnames": ["a.example.org"]}), "httpRoute.parentRefs is empty: name the Gateway"),
+    (sets(httpRoute={"enabled": True, "parentRefs": [{"name": "g"}]}), "httpRoute.hostnames is empty: set it"),
+    (
+        sets(ingress={"enabled": True, "host": "a.example.org"}, networkPolicy__gatewayNamespace=""),
+        "networkPolicy.gatewayNamespace is empty",
+    ),
+    (sets(metrics__serviceMonitor__enabled=True, networkPolicy__monitoringNamespace=""), "networkPolicy.monitoringNamespace is empty"),
+    (
+        sets(resources__limits__memory="128Mi"),
+        "resources.limits.memory is 128Mi, but below 512Mi the process would be killed while it starts: set at least that",
+    ),
+    (sets(generator__kind="openai"), "generator.openai.baseUrl or generator.openai.model is empty: set both"),
+    (
+        sets(interactions__redact={"question": "hash"}),
+        "no secret with the key of hashed fields is named: set interactions.redactKey.existingSecret",
+    ),
+    (
+        sets(model={"baked": True, "cache": {"persistent": True}}),
+        "model.baked says that the image holds the model, but model.cache asks for a claim",
+    ),
+]
+
+SCHEMA: list[tuple[dict[str, Any], str]] = [
+    (sets(replicas="one"), "'/replicas': got string, want integer"),
+    (sets(replicas=1.5), "'/replicas': got number, want integer"),
+    (sets(replica=1), "additional properties 'replica' not allowed"),
+    (sets(image__taag="x"), "'/image': additional properties 'taag' not allowed"),
+    (sets(image__tag="latest"), "'/image/tag': 'not' failed"),
+    (sets(image__digest="sha256:abc"), "'/image/digest': 'sha256:abc' does not match pattern"),
+    (sets(image__pullPolicy="Sometimes"), "'/image/pullPolicy': value must be one of"),
+    (sets(apiKeys__existingSecret=None, apiKeys__key=5), "'/apiKeys/key': got number, want string"),
+    (sets(apiKeys__value="in-plain-sight"), "additional properties 'value' not allowed"),
+    (sets(data__size="ten"), "'/data/size'"),
+    (sets(data__accessMode="ReadWriteMany"), "'/data/accessMode': value must be one of"),
+    (sets(ingress__host="https://a.example.org"), "'/ingress/host'"),
+    (sets(nodeSelector={"disk": True}), "'/nodeSelector/disk': got boolean, want string"),
+    (sets(extraEnv={"A": "b"}), "'/extraEnv': got object, want array"),
+    (sets(global__mirror="x"), "'/global': additional properties 'mirror' not allowed"),
+]
+
+
+@pytest.mark.parametrize(("values", "sentence"), GUARDS + SCHEMA, ids=lambda value: value[:60] if isinstance(value, str) else "")
+@pytest.mark.parametrize("below_umbrella", [False, True], ids=["alone", "below the umbrella"])
+def test_values_that_are_refused(helm: Helm, values: dict[str, Any], sentence: str, below_umbrella: bool) -> None:
+    chart, whole = "orchestrator", merged(MINIMAL, values)
+    if below_umbrella:
+        shared = {"global": whole.pop("global")} if "global" in whole else {}
+        chart, whole = UMBRELLA, {**shared, "orchestrator": whole}
+    with pytest.raises(helm_python.HelmError) as refused:
+        helm.render(chart, whole)
+    assert sentence in refusal(refused.value)
+
+
+@pytest.mark.parametrize(("values", "sentence"), GUARDS, ids=lambda value: value[:60] if isinstance(value, str) else "")
+def test_a_guard_speaks_one_sentence_and_names_its_chart(helm: Helm, values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(helm_python.HelmRenderError) as refused:
+        helm.render("orchestrator", merged(MINIMAL, values))
+    said = refusal(refused.value).strip()
+    assert said.startswith("orchestrator: ")
+    assert said.endswith(".")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("case", [case for case in profiles() if case.name.endswith("-small")], ids=lambda case: case.name)
+def test_the_small_profile_with_two_replicas_is_refused(helm: Helm, case: Any) -> None:
+    with pytest.raises(helm_python.HelmRenderError, match="replicas is 2"):
+        helm.render(case.chart, merged(case.values, sets(orchestrator__replicas=2)))
+
+
+def test_values_without_a_secret_are_refused_by_default(helm: Helm) -> None:
+    for chart in (UMBRELLA, "orchestrator"):
+        with pytest.raises(helm_python.HelmRenderError, match=r"existingSecret"):
+            helm.render(chart, {})
