@@ -94,7 +94,11 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.priorityClassName }}
+{{- end -}}
+
+{{/* What serving pods may displace; a test pod displaces nobody: root. */}}
+{{- define "common.priority" -}}
+{{- with .Values.priorityClassName -}}
 priorityClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
