@@ -28,24 +28,39 @@ def build_images(cache: Path, binaries: Path) -> list[Path]:
     Raises `ClusterError` when something is missing or a build fails.
     """
     programs = archives.infrastructure(binaries)
-    return _archives(cache, {archives.orchestrator(): _build_orchestrator, programs: partial(_build_programs, binaries=binaries)})
+    return _with_own_daemon(cache, {archives.orchestrator(): _build_orchestrator, programs: partial(_build_programs, binaries=binaries)})
+
+
+def build_own_orchestrator(cache: Path) -> list[Path]:
+    """The archive of ragstone's own images alone."""
+    return _with_own_daemon(cache, {archives.orchestrator(): _build_orchestrator})
 
 
 def build_orchestrator(cache: Path) -> list[Path]:
-    """The archive of ragstone's own images alone."""
-    return _archives(cache, {archives.orchestrator(): _build_orchestrator})
+    """The same archive, made by the machine's Docker, which pulls base images and reaches a package index: what kind loads."""
+    archive = archives.orchestrator()
+    file = _folder(cache) / archive.file
+    if not file.is_file():
+        _build_versions(Docker(), {})
+        _save(Docker(), archive, file)
+    return [file]
 
 
-def _archives(cache: Path, wanted: Mapping[archives.Archive, Callable[[Docker], None]]) -> list[Path]:
-    folder = cache / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    if missing := [archive for archive in wanted if not (folder / archive.file).is_file()]:
+def _with_own_daemon(cache: Path, wanted: Mapping[archives.Archive, Callable[[Docker], None]]) -> list[Path]:
+    files = {archive: _folder(cache) / archive.file for archive in wanted}
+    if missing := [archive for archive, file in files.items() if not file.is_file()]:
         with _phase("Docker daemon, start to stop"), running(cache / "docker") as docker:
             for archive in missing:
                 wanted[archive](docker)
-                _save(docker, archive, folder)
+                _save(docker, archive, files[archive])
             docker("image", "prune", "--force", "--filter", _KEPT_LAYERS, limit=_SAVE_LIMIT)
-    return [folder / archive.file for archive in wanted]
+    return list(files.values())
+
+
+def _folder(cache: Path) -> Path:
+    folder = cache / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _build_programs(docker: Docker, binaries: Path) -> None:
@@ -62,24 +77,28 @@ def _build_orchestrator(docker: Docker) -> None:
         base.ensure_base(docker, python)
         builder = base.ensure_builder(docker, python)
     options = ["--network=host", *(f"--build-arg={name}" for name in _PROXIES if name in os.environ)]
-    settings = {"BUILDER_IMAGE": builder, "IMAGE_OPTIONS": " ".join(options), "IMAGE_REGISTRY": "", "PYTHON_IMAGE": "", "PIP_INDEX_URL": ""}
+    _build_versions(docker, {**_BUILDER, "BUILDER_IMAGE": builder, "IMAGE_OPTIONS": " ".join(options)})
+
+
+def _build_versions(docker: Docker, settings: Mapping[str, str]) -> None:
+    """As `make images` does, without and with the model, and once more under the next version."""
+    plain = {**os.environ, "IMAGE_REGISTRY": "", "PYTHON_IMAGE": "", **docker.environment, **settings}
     for image, with_model in ((names.ORCHESTRATOR, ""), (names.ORCHESTRATOR_MODEL, "1")):
         with _phase(f"image {image}"):
-            environment = {**os.environ, **docker.environment, **_BUILDER, **settings, "WITH_MODEL": with_model}
-            run([names.REPOSITORY / "scripts" / "images.sh", "build"], environment=environment, limit=_BUILD_LIMIT)
+            run([names.REPOSITORY / "scripts" / "images.sh", "build"], environment=plain | {"WITH_MODEL": with_model}, limit=_BUILD_LIMIT)
     with _phase(f"image {names.ORCHESTRATOR_NEXT}"):
         newer = f"FROM {names.ORCHESTRATOR}\nLABEL org.opencontainers.image.version={names.NEXT_VERSION}\n"
-        docker("build", "--tag", names.ORCHESTRATOR_NEXT, "-", environment=_BUILDER, stdin=newer)
+        docker("build", "--tag", names.ORCHESTRATOR_NEXT, "-", stdin=newer, environment=settings)
 
 
-def _save(docker: Docker, archive: archives.Archive, folder: Path) -> None:
+def _save(docker: Docker, archive: archives.Archive, file: Path) -> None:
     """Writes the archive whole or not at all, and removes the one that it replaces."""
-    with _phase(f"archive {archive.file}"):
-        unfinished = folder / f"{archive.file}.partial"
+    with _phase(f"archive {file.name}"):
+        unfinished = file.with_suffix(".partial")
         docker("save", "--output", unfinished, *archive.images, limit=_SAVE_LIMIT)
-        for old in folder.glob(f"{archive.name}-*.tar"):
+        for old in file.parent.glob(f"{archive.name}-*.tar"):
             old.unlink()
-        unfinished.rename(folder / archive.file)
+        unfinished.rename(file)
 
 
 @contextmanager

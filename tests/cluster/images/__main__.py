@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.cluster.images import build_images, build_orchestrator
+from tests.cluster.images import build_images, build_own_orchestrator
 from tests.cluster.layout import Layout
 from tests.cluster.shell import ClusterError
 
@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
     """Exit status 0, or 2 with a sentence on standard error."""
     cache = Layout.default().cache
     try:
-        built = build_images(cache, Path(arguments[0])) if arguments else build_orchestrator(cache)
+        built = build_images(cache, Path(arguments[0])) if arguments else build_own_orchestrator(cache)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2

@@ -27,7 +27,7 @@ _LEFT_OUT = (
 )
 BUILDER = "ragstone-cluster/builder:local"
 # What of pip's settings says where packages come from; anything else is a matter of the machine's taste.
-_PIP_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "timeout", "default-timeout")
+_PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "timeout", "default-timeout")
 
 
 def ensure_base(docker: Docker, image: str) -> None:
@@ -45,8 +45,8 @@ def ensure_builder(docker: Docker, base: str) -> str:
     """Makes the image of the build stages: `base` with this machine's package index and certificate authorities. Returns its name."""
     with tempfile.TemporaryDirectory(prefix="ragstone-builder-") as folder:
         context = Path(folder)
-        (context / "ca-certificates.crt").write_bytes(_authorities().read_bytes())
-        (context / "pip.conf").write_text("[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n" + _pip_settings())
+        (context / "ca-certificates.crt").write_bytes(authorities().read_bytes())
+        (context / "pip.conf").write_text("[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n" + pip_settings())
         (context / "Dockerfile").write_text(f"FROM {base}\nCOPY ca-certificates.crt /etc/ssl/certs/\nCOPY pip.conf /etc/\n")
         docker("build", "--quiet", "--tag", BUILDER, context, limit=300.0, environment={"DOCKER_BUILDKIT": "0"})
     return BUILDER
@@ -69,19 +69,21 @@ def _mirror() -> list[str]:
     return [line.split()[1] for line in lines if line.split()[:1] == [SUITE]][:1]
 
 
-def _authorities() -> Path:
+def authorities() -> Path:
+    """This machine's bundle of certificate authorities. Raises `ClusterError` when there is none."""
     place = ssl.get_default_verify_paths()  # honours SSL_CERT_FILE
     if place.cafile is None or not Path(place.cafile).is_file():
         raise ClusterError("This machine has no bundle of certificate authorities: install ca-certificates, or set SSL_CERT_FILE.")
     return Path(place.cafile)
 
 
-def _pip_settings() -> str:
+def pip_settings() -> str:
+    """What of this machine's pip settings says where packages come from, as lines of a pip.conf."""
     asked = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
     found: dict[str, str] = {}
     for line in asked.stdout.splitlines():
         name, _, value = line.partition("=")
         option = name.rpartition(".")[2]
-        if option in _PIP_SETTINGS:
+        if option in _PIP_OPTIONS:
             found[option.removeprefix("default-")] = value.strip().strip("'\"")
     return "".join(f"{name} = {value}\n" for name, value in found.items())

@@ -25,9 +25,9 @@ _LONGEST_SOCKET = "containerd/containerd-debug.sock"  # below the run directory
 
 @dataclass(frozen=True, slots=True)
 class Docker:
-    """The client of one daemon."""
+    """The client of one daemon: that of `socket`, or, without one, that of the machine."""
 
-    socket: Path
+    socket: Path | None = None
 
     def __call__(
         self, *arguments: str | Path, limit: float = 60.0, stdin: str | None = None, environment: Mapping[str, str] | None = None
@@ -38,7 +38,7 @@ class Docker:
     @property
     def environment(self) -> Mapping[str, str]:
         """What makes any Docker client speak to this daemon."""
-        return {"DOCKER_HOST": f"unix://{self.socket}"}
+        return {"DOCKER_HOST": f"unix://{self.socket}"} if self.socket else {}
 
     def has(self, image: str) -> bool:
         """Whether the daemon holds `image`."""
