@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -79,6 +80,8 @@ def main() -> None:
     """Entry point."""
     # SIGTERM is Ctrl-C. Left alone it would end a command without a clean-up, and do nothing at all to a container's first process.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # NumPy's library would start a thread for each core of the machine, whatever the container's CPU limit; batches run beside one another instead.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that can't show a letter is no reason to stop

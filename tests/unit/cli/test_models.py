@@ -12,6 +12,7 @@ import pytest
 from ragstone.adapters.model_presets import WEIGHTS, ModelFile, Preset
 from ragstone.adapters.model_sources import OnProgress, PullProgress
 from ragstone.adapters.model_store import ModelStore
+from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.cli import models
 from ragstone.cli.output import Output
 from ragstone.cli.pull import ensure_model, pull
@@ -57,6 +58,11 @@ async def test_a_model_is_listed_pulled_and_verified(shell: Shell, source: Sourc
     assert "tiny   not here" in (await shell(models.list_)).out
     pulled = (await shell(models.pull, as_json=True)).json
     assert (pulled["source"], pulled["digest"]) == ("a test", hashlib.sha256(source.files[WEIGHTS]).hexdigest())
+    [graph] = (tmp_path / "models" / "graphs").iterdir()  # so that whoever serves needs to write nothing there
+    built = graph.stat().st_mtime_ns
+    OnnxEmbedder(Path(pulled["path"]), graphs=graph.parent).close()
+    assert (await shell(models.pull)).status == 0
+    assert graph.stat().st_mtime_ns == built
     [listed] = (await shell(models.list_, as_json=True)).json["models"]
     assert listed["installed"]
     assert (await shell(models.verify, "tiny")).status == 0
@@ -67,6 +73,14 @@ async def test_a_model_is_listed_pulled_and_verified(shell: Shell, source: Sourc
     unknown = await shell(models.pull, "huge")
     assert unknown.problem is not None
     assert unknown.problem["status"] == 404
+
+
+async def test_a_cache_that_keeps_no_graph_is_told_of(shell: Shell, source: Source, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "graphs").touch()
+    ran = await shell(models.pull)
+    assert ran.problem is not None
+    assert "RAGSTONE_MODELS" in ran.problem["detail"]
 
 
 async def test_a_missing_model_is_fetched_once_and_said(source: Source, capsys: pytest.CaptureFixture[str]) -> None:
