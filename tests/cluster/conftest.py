@@ -11,9 +11,11 @@ from tests.cluster.bed import CHOICE, Bed, choose
 from tests.cluster.kubectl import Helm, Kubectl
 from tests.cluster.layout import Layout
 from tests.cluster.model_index import serving
+from tests.cluster.scenario import charts, data, eventually, new_release, refusal, working_set
 from tests.cluster.shell import ClusterError
 from tests.cluster.waits import reasons
 
+__all__ = ["charts", "data", "eventually", "new_release", "refusal", "working_set"]  # fixtures, for pytest to find here
 collect_ignore_glob = [] if os.environ.get(CHOICE) else ["test_*.py"]
 _BED = pytest.StashKey[Bed]()
 _SHOWN = 200  # lines of what was found wrong
