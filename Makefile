@@ -9,12 +9,14 @@ RUN_LOCKS := requirements/embedded.txt requirements/build.txt
 DEV_LOCKS := requirements/dev.txt requirements/build.txt
 DEMO := .venv-demo
 DEV := .venv
+POLICY := .venv-policy
+POLICY_LOCKS := requirements/policy.txt requirements/build.txt
 UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock"
 # Runs $(2) as a step named $(1) and says how long it took.
 step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
-.PHONY: help demo up test test-cov test-fast test-crash lint ruff format-check typecheck imports dependencies format bench bench-core bench-history readme-figures lock kind-up kind-down env-demo env-dev clean
+.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash lint ruff format-check typecheck imports dependencies format bench bench-core bench-history readme-figures lock kind-up kind-down env-demo env-dev env-policy clean images sbom check-tag publish-charts test-cluster
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,17 +28,29 @@ up: env-demo ## run ragstone here (API, worker, docs page) on 127.0.0.1
 	@exec $(DEMO)/bin/ragstone up
 
 test: ## everything that has to hold: lint, types, contracts, tests with coverage
-	@started=$$SECONDS; $(MAKE) env-dev; ready=$$SECONDS; $(MAKE) --keep-going lint test-cov; \
+	@started=$$SECONDS; $(MAKE) env-dev env-policy; ready=$$SECONDS; $(MAKE) --keep-going lint test-cov; \
 	echo "make test took $$((SECONDS - ready)) s, after $$((ready - started)) s of set-up"
 
-test-cov: env-dev
+test-cov: env-dev env-policy
 	$(call step,pytest,$(DEV)/bin/pytest -n auto --dist loadgroup --cov --cov-report=term --durations=10)
 
 test-fast: env-dev ## the unit and contract tests alone, without coverage
 	$(call step,pytest (unit and contracts),$(DEV)/bin/pytest -q -n auto --dist loadgroup tests/unit tests/contracts)
 
+test-charts: env-dev env-policy ## the charts without a cluster: real Helm, golden renders, schemas, policies, edges
+	$(call step,chart tests,$(DEV)/bin/pytest -q -n auto --dist loadgroup tests/charts)
+
+charts-golden: env-dev ## write the charts' kept renders anew, after a change that is meant
+	@$(DEV)/bin/python -m tests.charts golden
+
+why: ## say what keeps a namespace from being ready, and what to do (NAMESPACE=ragstone)
+	@python3 scripts/why_not_ready.py $(or $(NAMESPACE),ragstone)
+
 test-crash: env-dev ## the whole crash matrix, 200 random kills (SEED=n repeats one script, KILLS=n) and late writers; about 12 minutes on 2 cores
 	$(call step,crash tests,PYTHONPATH=src OPENBLAS_NUM_THREADS=1 $(DEV)/bin/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)))
+
+test-cluster: env-dev ## real pods: kind where Docker pulls images, else a local cluster of real components (root, Debian, Go); RAGSTONE_CLUSTER=local|kind|context chooses
+	$(call step,cluster tests,$(DEV)/bin/python -m tests.cluster test)
 
 lint: ruff format-check typecheck imports dependencies ## ruff, format, mypy --strict, import contracts, dependencies
 
@@ -47,7 +61,7 @@ format-check: env-dev
 	$(call step,ruff format,$(DEV)/bin/ruff format --check .)
 
 typecheck: env-dev ## mypy --strict alone
-	$(call step,mypy,$(DEV)/bin/mypy $(wildcard src tests bench scripts))
+	$(call step,mypy,$(DEV)/bin/mypy $(wildcard src tests bench scripts images))
 
 imports: env-dev
 	$(call step,import-linter,$(DEV)/bin/lint-imports --no-logo)
@@ -73,6 +87,20 @@ lock: env-dev ## resolve the dependencies anew and write requirements/*.txt (UPG
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra dev --output-file requirements/dev.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --constraints requirements/dev.txt --output-file requirements/embedded.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in --output-file requirements/build.txt
+	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/sbom.in --output-file requirements/sbom.txt
+	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/policy.in --output-file requirements/policy.txt
+
+images: ## build ragstone/orchestrator (WITH_MODEL=1 bakes the model; IMAGE_REGISTRY, PYTHON_IMAGE, BUILDER_IMAGE: see docs/images.md)
+	@scripts/images.sh build
+
+sbom: ## the bill of materials of that image (CycloneDX) into dist
+	@scripts/images.sh sbom
+
+check-tag: ## refuse a release's TAG that says another version than package and charts
+	@scripts/release.sh check-tag "$(TAG)"
+
+publish-charts: ## package the charts and push them to CHART_REGISTRY (oci://...), with helm's credentials
+	@scripts/release.sh publish-charts "$(CHART_REGISTRY)"
 
 kind-up: ## a development cluster on kind with registry, gateway and CRDs (docs/development-cluster.md); then: tilt up
 	@scripts/kind.sh up
@@ -86,6 +114,9 @@ env-demo:
 env-dev:
 	@scripts/environment.sh $(DEV) $(DEV_LOCKS)
 
+env-policy:
+	@scripts/environment.sh $(POLICY) $(POLICY_LOCKS)
+
 clean: ## remove environments, caches and reports (no data directory)
-	@rm -rf $(DEMO) $(DEV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist
+	@rm -rf $(DEMO) $(DEV) $(POLICY) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist
 	@find src tests bench scripts -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,111 @@
+"""scripts/images.sh and scripts/release.sh, with a docker and a helm that only write down what they were asked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from ragstone import __version__
+
+ROOT = Path(__file__).parents[2]
+_FAKE = """#!/bin/sh
+printf '%s\\n' "$*" >>"$ASKED"
+[ "$1" != push ] || printf 'Pushed: registry.test/charts/%s\\nDigest: sha256:%064d\\n' "$(basename "$2" .tgz | sed 's/-\\([0-9]\\)/:\\1/')" 7 >&2
+[ "$1" != package ] || : >"$4/$(basename "$5")-0.1.0.tgz"
+"""
+
+
+class Recorded:
+    """Runs a script; keeps what the fakes were asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._asked = folder / "asked"
+        self._path = folder / "bin"
+        self._path.mkdir()
+        self.repository = folder / "repository"  # a copy: the scripts write below it
+        for name in ("charts", "scripts", "src/ragstone/__init__.py"):
+            source, target = ROOT / name, self.repository / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+        for name in ("docker", "helm"):
+            (self._path / name).write_text(_FAKE)
+            (self._path / name).chmod(0o755)
+
+    def run(
+        self, script: str, *arguments: str, settings: Mapping[str, str] | None = None, tools: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        path = f"{self._path}:/usr/bin:/bin" if tools else str(self._path.parent / "none")
+        environment = {"PATH": path, "ASKED": str(self._asked), "HOME": os.environ.get("HOME", "/"), **(settings or {})}
+        return subprocess.run(
+            ["/bin/sh", self.repository / "scripts" / script, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+
+    def asked(self, beginning: str) -> list[str]:
+        return [line for line in self._asked.read_text("utf-8").splitlines() if line.startswith(beginning)]
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Recorded:
+    return Recorded(tmp_path)
+
+
+def test_an_image_is_tagged_with_the_version(recorded: Recorded) -> None:
+    assert recorded.run("images.sh", "build").returncode == 0
+    (build,) = recorded.asked("build")
+    assert f"--tag ragstone/orchestrator:{__version__} " in build
+    assert f"--build-arg VERSION={__version__} " in build
+    assert "WITH_MODEL" not in build
+    assert "BUILDER_IMAGE" not in build
+
+
+def test_settings_reach_the_build(recorded: Recorded) -> None:
+    settings = {
+        "IMAGE_REGISTRY": "registry.test/team",
+        "WITH_MODEL": "1",
+        "PYTHON_IMAGE": "python:test",
+        "IMAGE_OPTIONS": "--push --platform=linux/arm64",
+    }
+    assert recorded.run("images.sh", "build", settings=settings).returncode == 0
+    (build,) = recorded.asked("build")
+    assert f"--tag registry.test/team/ragstone/orchestrator:{__version__}-model " in build
+    for part in ("--build-arg WITH_MODEL=1", "--build-arg PYTHON_IMAGE=python:test", "--push --platform=linux/arm64"):
+        assert part in build
+
+
+@pytest.mark.parametrize("script", ["images.sh", "release.sh"])
+def test_an_unknown_task_is_refused_with_the_usage(recorded: Recorded, script: str) -> None:
+    done = recorded.run(script, "destroy")
+    assert done.returncode == 2
+    assert "usage: scripts/" in done.stderr
+
+
+def test_without_docker_a_sentence_says_what_to_do(recorded: Recorded, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "dirname").symlink_to("/usr/bin/dirname")
+    done = recorded.run("images.sh", "build", tools=False)
+    assert done.returncode == 2
+    assert done.stderr == "docker is missing: install Docker, or a client that speaks to one (DOCKER_HOST).\n"
+
+
+def test_a_tag_of_another_version_is_refused(recorded: Recorded) -> None:
+    assert recorded.run("release.sh", "check-tag", f"v{__version__}").returncode == 0
+    done = recorded.run("release.sh", "check-tag", "v99.0.0")
+    assert done.returncode == 1
+    assert f"tag v{__version__}, or change the version first" in done.stderr
+
+
+def test_published_charts_are_listed_by_digest(recorded: Recorded) -> None:
+    assert recorded.run("release.sh", "publish-charts", "oci://registry.test/charts").returncode == 0
+    listed = (recorded.repository / "dist" / "charts" / "published").read_text("utf-8").splitlines()
+    assert listed == [f"registry.test/charts/{name}@sha256:{7:064d}" for name in ("orchestrator", "ragstone")]
+
+
+def test_charts_go_to_no_other_registry_than_oci(recorded: Recorded) -> None:
+    done = recorded.run("release.sh", "publish-charts", "https://charts.test")
+    assert done.returncode == 2
+    assert "CHART_REGISTRY=oci://REGISTRY/PATH" in done.stderr
