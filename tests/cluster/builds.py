@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,15 +31,20 @@ _DEFINITIONS = {
     "github.com/prometheus-operator/prometheus-operator": "example/prometheus-operator-crd/*.yaml",
     "sigs.k8s.io/gateway-api": "config/crd/standard/*.yaml",
 }
+_NO_DNS_PROVIDERS = ("github.com/go-acme/lego/v4", "providers/dns/zz_gen_dns_providers.go", "lego/zz_gen_dns_providers.go")
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """Packages that are built together in go/<name>. `variables`: what the linker sets."""
+    """Packages that are built together in go/<name>. `variables`: what the linker sets.
+
+    `patch`: a module and a file of it that is replaced by a file of go/<name>.
+    """
 
     name: str
     packages: tuple[str, ...]
     variables: tuple[str, ...] = ()
+    patch: tuple[str, str, str] | None = None
 
     @property
     def flags(self) -> list[str]:
@@ -67,8 +73,8 @@ COMPONENTS = (
         tuple(_kubernetes_version()),
     ),
     Component("helm", ("helm.sh/helm/v4/cmd/helm",)),
-    Component("coredns", ("github.com/coredns/coredns",)),
-    Component("traefik", ("github.com/traefik/traefik/v3/cmd/traefik",)),
+    Component("coredns", (".",)),
+    Component("traefik", ("github.com/traefik/traefik/v3/cmd/traefik",), patch=_NO_DNS_PROVIDERS),
 )
 
 
@@ -90,7 +96,7 @@ def definitions(layout: Layout) -> Path:
     if not folder.exists():
         fresh = _fresh(folder)
         for module, version in pinned_definitions().items():
-            for path in _module(f"{module}@{version}").glob(_DEFINITIONS[module]):
+            for path in _module(f"{module}@{version}", MODULES / "crds").glob(_DEFINITIONS[module]):
                 if "\nkind: CustomResourceDefinition\n" in path.read_text("utf-8"):
                     shutil.copyfile(path, fresh / path.name)
         _keep(fresh, folder)
@@ -107,9 +113,24 @@ def _build(component: Component, folder: Path) -> None:
     began = time.monotonic()
     print(f"  {component.name}: building (minutes, the first time)", flush=True)
     fresh = _fresh(folder)
-    _go(["build", *component.flags, "-o", f"{fresh}/", *component.packages], MODULES / component.name, _LIMIT)
+    with tempfile.TemporaryDirectory(prefix="ragstone-build-") as scratch:
+        patched = _patched(component, Path(scratch)) if component.patch else []
+        _go(["build", *patched, *component.flags, "-o", f"{fresh}/", *component.packages], MODULES / component.name, _LIMIT)
     _keep(fresh, folder)
     print(f"  {component.name}: built in {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _patched(component: Component, scratch: Path) -> list[str]:
+    """Copies the module, replaces the file, and returns the flag that makes Go build with the copy."""
+    assert component.patch is not None
+    module, path, replacement = component.patch
+    folder, copy = MODULES / component.name, scratch / "module"
+    run(["cp", "--recursive", "--no-preserve=mode", _module(module, folder), copy])
+    shutil.copyfile(folder / replacement, copy / path)
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(folder / name, scratch / name)
+    _go(["mod", "edit", f"-replace={module}={copy}", str(scratch / "go.mod")], folder, _DOWNLOAD)
+    return [f"-modfile={scratch / 'go.mod'}"]
 
 
 def _fresh(folder: Path) -> Path:
@@ -128,9 +149,9 @@ def _keep(fresh: Path, folder: Path) -> Path:
     return fresh.rename(folder)
 
 
-def _module(name: str) -> Path:
-    """The folder of a module, whose contents go.sum vouches for."""
-    return Path(json.loads(_go(["mod", "download", "-json", name], MODULES / "crds", _DOWNLOAD))["Dir"])
+def _module(name: str, folder: Path) -> Path:
+    """Where a module that go.mod in `folder` pins was downloaded to; go.sum vouches for its contents."""
+    return Path(json.loads(_go(["mod", "download", "-json", name], folder, _DOWNLOAD))["Dir"])
 
 
 def _go(words: list[str], folder: Path, limit: float) -> str:

@@ -111,7 +111,9 @@ def remove(layout: Layout) -> None:
         "the node's processes to end", lambda: not _processes(folders), _GONE, why=lambda: [f"process {pid}" for pid in _processes(folders)]
     )
     if record and _link_exists():
-        run(["ip", "link", "delete", HOST_LINK])  # by itself it goes when the kernel has forgotten the last connection, which may take minutes
+        run(
+            ["ip", "link", "delete", HOST_LINK]
+        )  # by itself it goes when the kernel has forgotten the last connection, which may take minutes
     wait_for("the node's cgroups to go", lambda: _removed(folders), _GONE, why=lambda: [str(each) for each in folders if each.exists()])
     if layout.run.exists():
         shutil.rmtree(layout.run)
@@ -179,8 +181,10 @@ def _removed(folders: Sequence[Path]) -> bool:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in clock ticks since boot (field 22 of its stat), so that a reused id is not taken for it."""
+    """When a process began, in clock ticks since boot (field 22 of its stat), so that a reused id is not taken for it; None: it is dead or dying."""
     try:
+        if not Path(f"/proc/{pid}/cmdline").read_bytes():
+            return None
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         return None
