@@ -16,7 +16,7 @@ UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11
 # Runs $(2) as a step named $(1) and says how long it took.
 step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
-.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash lint ruff format-check typecheck imports dependencies format bench bench-core bench-history readme-figures lock kind-up kind-down env-demo env-dev env-policy clean images sbom check-tag publish-charts test-cluster
+.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes readme-figures lock kind-up kind-down env-demo env-dev env-policy clean images sbom check-tag publish-charts test-cluster
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -72,13 +72,16 @@ dependencies: env-dev
 format: env-dev ## format the code and fix what ruff can fix
 	@$(DEV)/bin/ruff check --fix . ; $(DEV)/bin/ruff format .
 
-bench: bench-core bench-history ## every group of benchmarks (needs RAGSTONE_BENCH_DATA)
+bench: bench-core bench-history bench-kubernetes ## every group of benchmarks (needs RAGSTONE_BENCH_DATA)
 
 bench-core: env-dev ## the core's figures into bench/results/core.json; fails when one falls short
 	@$(DEV)/bin/python -m bench.core
 
 bench-history: env-dev ## crashes, damage, replay and erasure into bench/results/history.json; fails when one falls short
 	@$(DEV)/bin/python -m bench.history
+
+bench-kubernetes: env-dev env-policy ## charts, cluster tests warm and cold (an hour; root, Debian, Go) into bench/results/kubernetes.json; fails when one falls short
+	@$(DEV)/bin/python -m bench.kubernetes $(GROUPS)
 
 readme-figures: ## write the measured figures into the README's table
 	@$(DEV)/bin/python scripts/readme_figures.py
