@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cluster import components, node, platform
+from tests.cluster import components, essentials, node
 from tests.cluster.certificates import Authority
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.layout import Layout
@@ -76,12 +76,12 @@ def _start(layout: Layout, binaries: Path, definitions: Path, images: Sequence[P
             _API,
             why=lambda: _words(target, "etcd", "apiserver"),
         )
-        platform.install_basics(kubectl)
-        platform.install_definitions(kubectl, definitions)
-        platform.install_gateway(kubectl)
+        essentials.install_basics(kubectl)
+        essentials.install_definitions(kubectl, definitions)
+        essentials.install_gateway(kubectl)
         loaded.result()
     wait_for("the node to be Ready", lambda: _node_ready(kubectl), _NODE, why=lambda: _words(target, "containerd", "kubelet"))
-    platform.wait_until_served(kubectl, GATEWAY)
+    essentials.wait_until_served(kubectl, GATEWAY)
     return target
 
 

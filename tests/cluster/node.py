@@ -76,7 +76,7 @@ def launch(layout: Layout) -> Node:
                 (folder / name).write_text((folder.parent / name).read_text())
     namespaces = ["--pid", "--fork", "--kill-child", "--mount", "--net", "--ipc", "--uts", "--cgroup", "--mount-proc"]
     first = shlex.join(
-        ["unshare", *namespaces, "env", f"NODE_ADDRESS={NODE_ADDRESS}", sys.executable, str(HERE / "init.py"), str(layout.run), NAME]
+        ["unshare", *namespaces, "env", f"NODE_ADDRESS={NODE_ADDRESS}", sys.executable, "-I", str(HERE / "init.py"), str(layout.run), NAME]
     )
     log, launcher = shlex.quote(str(layout.logs / "node.log")), layout.run / "launcher"
     _detached(f"exec </dev/null >>{log} 2>&1; {_join_cgroups(folders)} echo $$ >{shlex.quote(str(launcher))}; exec {first}")
