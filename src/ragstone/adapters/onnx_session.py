@@ -9,6 +9,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
+# Since 1.29 it reports models and uses to its maker, and leaves a device id and a database in the home directory, unless told not to before it is
+# imported. What a knowledge base does is nobody else's business.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 

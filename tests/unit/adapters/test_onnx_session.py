@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +22,14 @@ from ragstone.domain.errors import InvalidInput
 from tests.support.tiny_encoder import CONFIG, make_encoder, random_weights
 
 TEXTS = ["red pump", "the oil flows , the engine stops"]
+
+
+def test_the_runtime_reports_to_nobody_and_leaves_nothing_at_home(tmp_path: Path) -> None:
+    told_otherwise = ("CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS")
+    environment = {name: value for name, value in os.environ.items() if name not in told_otherwise}
+    command = [sys.executable, "-c", "import ragstone.adapters.onnx_session"]
+    subprocess.run(command, env=environment | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}, check=True)
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.fixture
