@@ -90,6 +90,12 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _two_ports(self) -> Settings:
+        if self.management_port == self.port != 0:
+            raise ValueError(f"management_port: {self.port} is the port of the API already; choose another.")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -71,6 +71,21 @@ def test_check_config_names_sources_and_masks_secrets(run: Run, monkeypatch: pyt
     assert port == ["port", "9000", "ragstone.toml"]
 
 
+def test_check_config_refuses_a_file_of_keys_that_a_server_would_refuse(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAGSTONE_API_KEYS_FILE", str(tmp_path / "keys"))
+    (tmp_path / "keys").write_text("# none yet\n")
+    status, out, err = run("check-config")
+    assert (status, out) == (1, "")
+    assert err.startswith("ragstone: api_keys_file: it holds no key")
+    up = run("up", "--host", "0.0.0.0")
+    assert (up[0], "it holds no key" in up[2]) == (1, True)
+    key = json.loads(run("keys", "new", "ann", "--scope", "admin", "--json")[1])
+    (tmp_path / "keys").write_text(key["line"])
+    status, out, _ = run("check-config")
+    assert status == 0
+    assert str(tmp_path / "keys") in out
+
+
 def test_a_wrong_option_is_a_problem_document_with_json(run: Run) -> None:
     status, out, err = run("ask", "--json", "--nonsense")
     assert (status, err) == (2, "")

@@ -45,13 +45,30 @@ def test_each_value_tells_its_source_and_secrets_are_masked(monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("flags", "field"),
-    [({"host": "0.0.0.0"}, "settings"), ({"port": 70000}, "port"), ({"generator": {"kind": "openai"}}, "generator.openai.base_url")],
+    [
+        ({"host": "0.0.0.0"}, "settings"),
+        ({"port": 8000, "management_port": 8000}, "settings"),
+        ({"port": 70000}, "port"),
+        ({"generator": {"kind": "openai"}}, "generator.openai.base_url"),
+    ],
 )
 def test_a_bad_value_names_the_setting(flags: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidInput) as error:
         load_settings(**flags)
     assert error.value.field == field
     assert "Value error" not in error.value.message
+
+
+def test_listening_beyond_loopback_needs_a_file_of_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for host in ("0.0.0.0", "::", "10.1.2.3", "example.org"):
+        with pytest.raises(InvalidInput, match="ragstone keys new"):
+            load_settings(host=host)
+        assert load_settings(host=host, api_keys_file=tmp_path / "keys").host == host
+    monkeypatch.setenv("RAGSTONE_MANAGEMENT_PORT", "8643")
+    monkeypatch.setenv("RAGSTONE_API_KEYS_FILE", "/run/keys")
+    settings = load_settings()
+    found = {origin.name: (origin.value, origin.source) for origin in origins(settings)}
+    assert (found["management_port"], found["api_keys_file"]) == (("8643", "environment"), ("/run/keys", "environment"))
 
 
 def test_an_unknown_setting_or_a_broken_file_is_refused() -> None:
