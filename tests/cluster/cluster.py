@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +21,8 @@ from tests.cluster.waits import wait_for
 
 PACKAGES = ["containerd", "runc", "etcd-server", "containernetworking-plugins", "iptables", "iproute2", "conntrack", "util-linux"]
 GATEWAY = f"http://{node.NODE_ADDRESS}:30080"
-_API = 60.0  # seconds
-_NODE = 60.0
+_FIRST = ("etcd", "containerd", "apiserver")  # the others end when they don't find these
+_LIMIT = 60.0  # seconds for each thing that is waited for
 _IMPORT = 180.0
 
 
@@ -63,45 +63,47 @@ def load(target: Node, images: Sequence[Path]) -> None:
 def _start(layout: Layout, binaries: Path, definitions: Path, images: Sequence[Path]) -> Node:
     target = node.launch(layout)
     authority = Authority(layout.run / "certificates")
-    for name, command in components.control_plane(layout, binaries, authority).items():
-        target.start(name, command)
-    for name, command in components.workers(layout, binaries, authority).items():
-        target.start(name, command)
+    commands = components.control_plane(layout, binaries, authority) | components.workers(layout, binaries, authority)
+    for name in _FIRST:
+        target.start(name, commands[name])
+    kubectl = Kubectl(binaries / "kubectl", layout.kubeconfig)
     with ThreadPoolExecutor() as pool:
         loaded = pool.submit(_load_when_ready, target, images)
-        kubectl = Kubectl(binaries / "kubectl", layout.kubeconfig)
-        wait_for(
-            "the API server",
-            lambda: kubectl("get", "--raw=/readyz", limit=5) == "ok",
-            _API,
-            why=lambda: _words(target, "etcd", "apiserver"),
-        )
+        _wait(target, "the API server", lambda: kubectl("get", "--raw=/readyz", limit=5) == "ok", "etcd", "apiserver")
+        _wait(target, "containerd", lambda: _containerd_answers(target), "containerd")
+        for name in commands.keys() - set(_FIRST):
+            target.start(name, commands[name])
         essentials.install_basics(kubectl)
         essentials.install_definitions(kubectl, definitions)
         essentials.install_gateway(kubectl)
         loaded.result()
-    wait_for("the node to be Ready", lambda: _node_ready(kubectl), _NODE, why=lambda: _words(target, "containerd", "kubelet"))
+    _wait(target, "the node to be Ready", lambda: _node_ready(kubectl), "kubelet")
     essentials.wait_until_served(kubectl, GATEWAY)
     return target
 
 
+def _wait(target: Node, description: str, probe: Callable[[], bool], *named: str) -> None:
+    """Waits while all components live; when it was in vain, the last lines of those named are the reasons."""
+
+    def living() -> bool:
+        target.must_live()
+        return probe()
+
+    wait_for(description, living, _LIMIT, why=lambda: [f"{name}: {target.last_words(name)}" for name in named])
+
+
+def _containerd_answers(target: Node) -> bool:
+    return bool(target.call(["ctr", "--address", components.SOCKET, "version"], 5))
+
+
 def _load_when_ready(target: Node, images: Sequence[Path]) -> None:
-    wait_for(
-        "containerd",
-        lambda: target.call(["ctr", "--address", components.SOCKET, "version"], 5),
-        _NODE,
-        why=lambda: _words(target, "containerd"),
-    )
+    _wait(target, "containerd", lambda: _containerd_answers(target), "containerd")
     load(target, images)
 
 
 def _node_ready(kubectl: Kubectl) -> bool:
     conditions = kubectl.json("get", "node", node.NAME)["status"]["conditions"]
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
-
-def _words(target: Node, *names: str) -> list[str]:
-    return [*target.ended(), *[f"{name}: {target.last_words(name)}" for name in names]]
 
 
 def _keep_logs(layout: Layout) -> None:

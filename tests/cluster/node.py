@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from tests.cluster.layout import HERE, Layout
-from tests.cluster.shell import ClusterError, run, tail
+from tests.cluster.shell import ClusterError, Hopeless, run, tail
 from tests.cluster.waits import wait_for
 
 NAME = "ragstone-node"
@@ -24,6 +24,7 @@ HOST_LINK = "ragstone0"
 HOST_ADDRESS = "10.231.0.1"
 NODE_ADDRESS = "10.231.0.2"
 SERVICES = "10.96.0.0/16"
+_SHARES = 8 * 1024  # of CPU time: a group has as much as one process otherwise, and this one is a whole machine
 _FRESH = 20.0  # seconds for the namespaces
 _GONE = 30.0  # seconds for the kernel to end and remove what they held
 
@@ -58,6 +59,11 @@ class Node:
         found = sorted((self.layout.run / "ended").glob("*"))
         return [f"{each.name} ended with {each.read_text().strip() or '?'}: {self.last_words(each.name)}" for each in found]
 
+    def must_live(self) -> None:
+        """Raises `Hopeless` when a component has ended."""
+        if found := self.ended():
+            raise Hopeless("A component of the cluster has ended.\n  " + "\n  ".join(found))
+
     def last_words(self, name: str, lines: int = 6) -> str:
         """The last lines that a component wrote."""
         log = self.layout.logs / f"{name}.log"
@@ -74,6 +80,8 @@ def launch(layout: Layout) -> Node:
         if (folder / "cpuset.cpus").exists():  # a new cpuset takes no process before it has these
             for name in ("cpuset.cpus", "cpuset.mems"):
                 (folder / name).write_text((folder.parent / name).read_text())
+        if (folder / "cpu.shares").exists():
+            (folder / "cpu.shares").write_text(str(_SHARES))
     namespaces = ["--pid", "--fork", "--kill-child", "--mount", "--net", "--ipc", "--uts", "--cgroup", "--mount-proc"]
     first = shlex.join(
         ["unshare", *namespaces, "env", f"NODE_ADDRESS={NODE_ADDRESS}", sys.executable, "-I", str(HERE / "init.py"), str(layout.run), NAME]

@@ -11,6 +11,10 @@ class ClusterError(Exception):
     """The test bed could not do something; the message says what, why and what to do."""
 
 
+class Hopeless(ClusterError):
+    """Waiting longer can't help."""
+
+
 def run(
     command: Sequence[str | Path],
     *,

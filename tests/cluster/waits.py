@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from scripts.why_not_ready import why as troubles
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.shell import ClusterError, tail
+from tests.cluster.shell import ClusterError, Hopeless, tail
 
 _PAUSE = 0.2  # seconds between two looks
 
@@ -17,7 +17,7 @@ def wait_for(
 ) -> float:
     """Seconds until `probe` was true. A `ClusterError` of the probe counts as "not yet".
 
-    Raises `ClusterError` after `limit` seconds, with the reasons that `why` finds.
+    Raises `Hopeless` when the probe does, and `ClusterError` after `limit` seconds, with the reasons that `why` finds.
     """
     began = time.monotonic()
     last = ""
@@ -26,6 +26,8 @@ def wait_for(
             if probe():
                 return time.monotonic() - began
             last = ""
+        except Hopeless:
+            raise
         except ClusterError as error:
             last = str(error)
         if time.monotonic() - began > limit:
