@@ -46,6 +46,7 @@ class Release:
     overlay: Mapping[str, Any]
     newer: str  # the tag of an image to upgrade to
     key: str = field(default_factory=lambda: secrets.token_hex(24), repr=False)
+    _clients: list[Api] = field(default_factory=list, repr=False)
 
     def make_namespace(self) -> None:
         """The namespace with Pod Security "restricted", and the keys' secret, as README tells people to make it."""
@@ -86,6 +87,8 @@ class Release:
 
     def uninstall(self) -> None:
         """Removes the release and its namespace, whatever state they are in."""
+        for client in self._clients:
+            client.close()
         self.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait", "--timeout", "120s", limit=150.0)
 
     def pods(self) -> list[dict[str, Any]]:
@@ -94,8 +97,10 @@ class Release:
         mine = [pod for pod in found if pod["metadata"]["labels"].get("app.kubernetes.io/instance") == self.name]
         return [pod for pod in mine if "deletionTimestamp" not in pod["metadata"] and pod["metadata"].get("ownerReferences")]
 
-    def api(self) -> Api:
-        return Api(self.gateway_url, self.host, self.key)
+    def api(self, key: str | None = None) -> Api:
+        """A client of its own, with the admin's key or another; closed when the release is uninstalled."""
+        self._clients.append(Api(self.gateway_url, self.host, self.key if key is None else key))
+        return self._clients[-1]
 
     def until_ready(self, limit: float) -> None:
         """Until a request gets through. Raises TimeoutError."""
