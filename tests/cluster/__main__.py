@@ -72,8 +72,8 @@ def _status(bed: Bed, layout: Layout) -> int:
 def _test(bed: Bed, phases: Phases, options: list[str]) -> int:
     local = isinstance(bed, LocalBed)
     before = leftovers.snapshot() if local else None
+    bed.up(phases)
     try:
-        bed.up(phases)
         with phases.phase("tests"):
             command = [sys.executable, "-m", "pytest", "-n", "0", "tests/cluster", "--durations=15", *options]
             status = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, CHOICE: bed.name}, check=False).returncode

@@ -35,7 +35,7 @@ class Bed(Protocol):
     helm: Helm
 
     def up(self, phases: Phases) -> None:
-        """Builds what is not there yet; then the cluster runs, with ragstone's images and the gateway."""
+        """Builds what is not there yet; then the cluster runs, with ragstone's images and the gateway. Takes down what it began when it fails."""
 
     def running(self) -> bool:
         """Whether the cluster answers."""
@@ -61,6 +61,7 @@ class LocalBed:
         self.helm = Helm(programs / "helm", layout.kubeconfig, layout.run / "helm")
 
     def up(self, phases: Phases) -> None:
+        cluster.refuse_second(self._layout)
         with phases.phase("build"):
             definitions, programs = builds.definitions(self._layout), builds.binaries(self._layout)
         with phases.phase("images"):
@@ -101,8 +102,12 @@ class KindBed:
         with phases.phase("up"):
             if not self.running():
                 self._mine.touch()
-            run(["make", "-C", REPOSITORY, "kind-up"], limit=_KIND_UP)  # finishes what is not there yet
-            self.load(images)
+            try:
+                run(["make", "-C", REPOSITORY, "kind-up"], limit=_KIND_UP)  # finishes what is not there yet
+                self.load(images)
+            except BaseException:
+                self.down()
+                raise
 
     def running(self) -> bool:
         return _KIND_CLUSTER in run(["kind", "get", "clusters"]).split()

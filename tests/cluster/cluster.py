@@ -37,8 +37,7 @@ def up(layout: Layout, binaries: Path, definitions: Path, images: Sequence[Path]
         )
     ensure(PACKAGES)
     with _only_one(layout):
-        if node.running(layout) is not None:
-            raise ClusterError("A cluster runs already: `python -m tests.cluster down` first.")
+        refuse_second(layout)
         node.remove(layout)
         try:
             return _start(layout, binaries, definitions, images)
@@ -46,6 +45,12 @@ def up(layout: Layout, binaries: Path, definitions: Path, images: Sequence[Path]
             _keep_logs(layout)
             node.remove(layout)
             raise
+
+
+def refuse_second(layout: Layout) -> None:
+    """Raises `ClusterError` when a cluster runs."""
+    if node.running(layout) is not None:
+        raise ClusterError("A cluster runs already: `python -m tests.cluster down` first.")
 
 
 def down(layout: Layout) -> None:
