@@ -31,6 +31,7 @@ from ragstone.use_cases.platform import Platform
 
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not listened on, but answered for
 _GRACE = 10  # seconds that running requests get after the first signal
+_JOBS_GRACE = 8.0  # seconds that running jobs get, beside the requests: less, so that whoever waits for one is still answered
 
 
 async def run(session: Session, settings: Settings, model: Awaitable[EmbeddingModel]) -> None:
@@ -151,15 +152,18 @@ async def _serve(
             _say(session, loaded, time.monotonic() - began)
 
         server = Server(app, ready)
+        draining: list[asyncio.Task[None]] = []
 
         def end() -> None:
             app.state.readiness.stopping = True
             server.stop()
+            draining.append(asyncio.create_task(platform.drain(_JOBS_GRACE)))
 
         stop.stop_server = end
         settle()
         async with _managed(app, managing):
             await server.serve([bound])
+            await asyncio.gather(*draining)
 
 
 @asynccontextmanager

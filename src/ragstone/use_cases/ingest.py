@@ -138,25 +138,29 @@ class Ingest:
         return await self._catalog.jobs(name, before=before, limit=limit)
 
     async def wait(self, job_id: str, within: float) -> Job:
-        """The job when it is terminal, or as it is after `within` seconds."""
+        """The job when it is terminal, or as it is after `within` seconds, or once this process works off no more jobs."""
         deadline = time.monotonic() + within
         while True:
             change = self._progress.next_change(job_id)
             job = await self._catalog.job(job_id)
             left = deadline - time.monotonic()
-            if job.state in TERMINAL or left <= 0:
+            if job.state in TERMINAL or left <= 0 or self._progress.closed:
                 return job
             await happens(change, min(left, 1.0))
 
     async def watch(self, job_id: str) -> AsyncIterator[JobProgress]:
-        """Progress whenever it changes (at least every 5 s) until the job is terminal."""
+        """Progress whenever it changes (at least every 5 s) until the job is terminal, or this process works off no more jobs."""
         while True:
             change = self._progress.next_change(job_id)
             finished = (await self._catalog.job(job_id)).state in TERMINAL
             yield JobProgress(job_id, self._progress.get(job_id), finished)
-            if finished:
+            if finished or self._progress.closed:
                 return
             await happens(change, 5.0)
+
+    def end_waits(self) -> None:
+        """Whoever waits for a job gets it as it is. Call it when no job will be worked off any more."""
+        self._progress.close()
 
     async def _admit(self, request: IngestRequest) -> tuple[list[Upload], list[DocumentFailure]]:
         for delete in request.deletes:

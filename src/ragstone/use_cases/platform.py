@@ -95,12 +95,17 @@ class Platform:
         self.housekeeping.start()
         return jobs
 
-    async def close(self, grace: float = 10.0) -> None:
-        """Stops the worker (running jobs get `grace` seconds, then go back to the queue) and closes every adapter."""
-        adapters = self.adapters
+    async def drain(self, grace: float = 10.0) -> None:
+        """Stops the worker: running jobs get `grace` seconds, then go back to the queue. Whoever waits for one is told how far it is."""
         await self.sweeper.stop()
+        await self.adapters.queue.stop(grace)
+        self.ingest.end_waits()
+
+    async def close(self, grace: float = 10.0) -> None:
+        """Drains, then closes every adapter."""
+        adapters = self.adapters
+        await self.drain(grace)
         await self.housekeeping.stop()
-        await adapters.queue.stop(grace)
         await self.maintenance.stop()
         await adapters.parser.close()
         await adapters.index.aclose()

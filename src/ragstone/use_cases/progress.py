@@ -19,6 +19,7 @@ class ProgressBoard:
     def __init__(self) -> None:
         self._progress: dict[str, Progress] = {}
         self._began: dict[str, float] = {}
+        self.closed = False
         self._changes: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()  # alive while someone waits
 
     def get(self, job_id: str) -> Progress:
@@ -61,7 +62,15 @@ class ProgressBoard:
         event = self._changes.get(job_id)
         if event is None:
             event = self._changes[job_id] = asyncio.Event()
+            if self.closed:
+                event.set()
         return event
+
+    def close(self) -> None:
+        """No job will change any more: whoever waits for one goes on."""
+        self.closed = True
+        for event in list(self._changes.values()):
+            event.set()
 
     def _set(self, job_id: str, progress: Progress) -> None:
         self._progress.pop(job_id, None)  # so that the oldest come first

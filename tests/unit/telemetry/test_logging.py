@@ -6,6 +6,7 @@ import io
 import json
 import logging
 
+import pytest
 import structlog
 
 from ragstone.telemetry.logging import bind_request, configure_logging, unbind_request
@@ -43,6 +44,22 @@ def test_off_a_terminal_a_record_is_one_json_object() -> None:
     assert (second["event"], second["left"], second["request_id"]) == ("disk", 3, "r-1")
     assert "ValueError" in json.dumps(third)
     assert "request_id" not in fourth
+
+
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+def test_tracebacks_hold_no_variables(kind: type[io.StringIO]) -> None:
+    out = kind()
+    configure_logging("INFO", out)
+
+    def answer(authorization: str) -> None:
+        raise ValueError("broken")
+
+    try:
+        answer("Bearer s3cr" + "et")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+    assert "broken" in out.getvalue()
+    assert "s3cret" not in out.getvalue()
 
 
 def test_on_a_terminal_people_can_read_it_and_levels_hold() -> None:
