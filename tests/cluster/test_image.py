@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import struct
 import tarfile
 import uuid
 from collections.abc import Iterator
@@ -122,6 +122,19 @@ def test_nothing_of_the_build_machine_is_in_the_image(docker: Docker, tmp_path: 
     assert ours == of_base
 
 
+def test_byte_code_is_there_and_never_compared_with_its_source(docker: Docker, tmp_path: Path) -> None:
+    """A read-only image can't make up for byte code that Python finds out of date: every start would compile anew."""
+    found: dict[str, bytes] = {}
+    for name, content in files(docker, names.ORCHESTRATOR, tmp_path):
+        if name.endswith((".py", ".pyc")) and "/site-packages/ragstone/" in name:
+            found[name] = content[4:8]
+    sources = [Path(name) for name in found if name.endswith(".py")]
+    assert len(sources) > 100
+    for source in sources:
+        compiled = source.parent / "__pycache__" / f"{source.stem}.cpython-311.pyc"
+        assert found[str(compiled)] == struct.pack("<L", 0b01), f"{compiled} is not an unchecked, hash-based one (PEP 552)"
+
+
 def test_only_its_own_directories_are_writable_by_its_user(docker: Docker, tmp_path: Path) -> None:
     with exported(docker, names.ORCHESTRATOR, tmp_path) as archive:
         owned = {member.name for member in archive if member.uid == 65532}
@@ -140,10 +153,7 @@ def exported(docker: Docker, image: str, folder: Path) -> tarfile.TarFile:
     """The whole file system of `image`."""
     container = docker("create", image).strip()
     try:
-        with (folder / "image.tar").open("wb") as out:
-            subprocess.run(
-                ["docker", "export", container], env={"PATH": "/usr/local/bin:/usr/bin:/bin", **docker.environment}, stdout=out, check=True
-            )
+        docker("export", "--output", folder / "image.tar", container)
     finally:
         docker("rm", container)
     return tarfile.open(folder / "image.tar")
