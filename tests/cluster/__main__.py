@@ -54,7 +54,7 @@ def _do(command: str, options: list[str]) -> int:
     elif command == "status":
         return _status(bed, layout)
     else:
-        return _test(bed, phases, options)
+        return _test(bed, layout, phases, options)
     return 0
 
 
@@ -69,9 +69,9 @@ def _status(bed: Bed, layout: Layout) -> int:
     return 0
 
 
-def _test(bed: Bed, phases: Phases, options: list[str]) -> int:
+def _test(bed: Bed, layout: Layout, phases: Phases, options: list[str]) -> int:
     local = isinstance(bed, LocalBed)
-    before = leftovers.snapshot() if local else None
+    before = leftovers.snapshot(layout.cache) if local else None
     bed.up(phases)
     try:
         with phases.phase("tests"):
@@ -80,7 +80,7 @@ def _test(bed: Bed, phases: Phases, options: list[str]) -> int:
     finally:
         with phases.phase("down"):
             bed.down()
-    left = leftovers.leftovers(before) if before else []
+    left = leftovers.leftovers(before, layout.cache) if before else []
     for line in left:
         print(f"left behind: {line}", file=sys.stderr)
     for name, seconds in phases.taken.items():

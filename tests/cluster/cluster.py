@@ -60,9 +60,9 @@ def down(layout: Layout) -> None:
 
 
 def load(target: Node, images: Sequence[Path]) -> None:
-    """Imports image archives into the node's containerd. Raises `ClusterError`."""
+    """Imports image archives into the node's containerd and unpacks them, so that no pod's first start waits for it. Raises `ClusterError`."""
     for archive in images:
-        target.call(["ctr", "--address", components.SOCKET, "--namespace", "k8s.io", "images", "import", "--no-unpack", archive], _IMPORT)
+        target.call(["ctr", "--address", components.SOCKET, "--namespace", "k8s.io", "images", "import", archive], _IMPORT)
 
 
 def _start(layout: Layout, binaries: Path, definitions: Path, images: Sequence[Path]) -> Node:

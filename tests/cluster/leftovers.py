@@ -11,8 +11,6 @@ from pathlib import Path
 from tests.cluster.node import CGROUP
 from tests.cluster.shell import run
 
-# Programs that run in or for a cluster, whoever started them.
-_PROGRAMS = re.compile(r"^(etcd|kube-.*|kubelet|containerd.*|dockerd|docker-.*|runc|coredns|traefik|pause|provisioner|nsenter|unshare)$")
 _SYSCTLS = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward", "net/netfilter/nf_conntrack_max")
 
 
@@ -30,10 +28,10 @@ class Snapshot:
     settings: frozenset[str]
 
 
-def snapshot() -> Snapshot:
-    """The machine now. Needs root to see all processes."""
+def snapshot(cache: Path) -> Snapshot:
+    """The machine now. `cache`: the test bed's directory. Needs root to see all processes."""
     return Snapshot(
-        processes=frozenset(_processes()),
+        processes=frozenset(_processes(cache)),
         mounts=frozenset(
             line.partition(" - ")[2] + " on " + line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()
         ),
@@ -46,22 +44,23 @@ def snapshot() -> Snapshot:
     )
 
 
-def leftovers(before: Snapshot) -> list[str]:
+def leftovers(before: Snapshot, cache: Path) -> list[str]:
     """A line for each thing that is here now and was not before; empty when the cluster left nothing."""
-    now = snapshot()
+    now = snapshot(cache)
     return [
         f"{field.name}: {line}" for field in fields(Snapshot) for line in sorted(getattr(now, field.name) - getattr(before, field.name))
     ]
 
 
-def _processes() -> set[str]:
-    """Those in namespaces of their own, and those of a cluster's programs: other people's processes may come and go."""
+def _processes(cache: Path) -> set[str]:
+    """Those in pid namespaces or cgroups of the test bed's making, and those that run something of its cache; others may come and go."""
     own, found = _text(Path("/proc/self/ns/pid"), link=True), set()
     for folder in Path("/proc").glob("[0-9]*"):
-        name, space = _text(folder / "comm"), _text(folder / "ns" / "pid", link=True)
-        started = _text(folder / "stat").rpartition(")")[2].split()[19:20]
-        if (space and space != own) or _PROGRAMS.match(name):
-            found.add(f"{folder.name} {name} (started at {''.join(started)})")
+        space = _text(folder / "ns" / "pid", link=True)
+        ours = CGROUP in _text(folder / "cgroup") or str(cache) in _text(folder / "cmdline")
+        if (space and space != own) or (ours and int(folder.name) != os.getpid()):
+            started = _text(folder / "stat").rpartition(")")[2].split()[19:20]
+            found.add(f"{folder.name} {_text(folder / 'comm')} (started at {''.join(started)})")
     return found
 
 
