@@ -72,6 +72,8 @@ class Node:
 
 def launch(layout: Layout) -> Node:
     """Makes the node, with its network. Raises `ClusterError`."""
+    if _link_exists():
+        raise ClusterError(f"The interface {HOST_LINK} exists already: a cluster with another cache directory runs, take it down first.")
     folders = tuple(_cgroup_folders())
     layout.logs.mkdir(parents=True)
     _write_record(layout, folders, None)
@@ -128,8 +130,6 @@ def remove(layout: Layout) -> None:
 
 
 def _network(node: Node) -> None:
-    if _link_exists():
-        raise ClusterError(f"An interface named {HOST_LINK} exists already: another cluster runs, or one was not taken down. End it first.")
     run(["ip", "link", "add", HOST_LINK, "type", "veth", "peer", "name", "node0", "netns", str(node.first)])
     run(["ip", "address", "add", f"{HOST_ADDRESS}/30", "dev", HOST_LINK])
     run(["ip", "link", "set", HOST_LINK, "up"])
