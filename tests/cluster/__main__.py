@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def _do(command: str, options: list[str]) -> int:
     bed = choose(layout)
     if command == "up":
         bed.up(phases)
-        print(f"The {bed.name} cluster is up: {phases.summary()}. KUBECONFIG={bed.kubectl.kubeconfig}, gateway {bed.gateway_url}")
+        print(f"The {bed.name} cluster is up: {phases.summary()}. Gateway: {bed.gateway_url}; kubectl: {shlex.join(bed.kubectl.command())}")
     elif command == "down":
         bed.down()
     elif command == "status":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Protocol
 
 from tests.cluster import builds, cluster, node
@@ -40,9 +39,6 @@ class Bed(Protocol):
     def running(self) -> bool:
         """Whether the cluster answers."""
 
-    def load(self, images: Sequence[Path]) -> None:
-        """Makes more image archives known to the cluster's nodes."""
-
     def down(self) -> None:
         """What `up` made is gone. Fine when nothing is there."""
 
@@ -58,7 +54,7 @@ class LocalBed:
         self._layout = layout
         programs = layout.cache / "bin" / "all"
         self.kubectl = Kubectl(programs / "kubectl", layout.kubeconfig)
-        self.helm = Helm(programs / "helm", layout.kubeconfig, layout.run / "helm")
+        self.helm = Helm(programs / "helm", layout.run / "helm", layout.kubeconfig)
 
     def up(self, phases: Phases) -> None:
         cluster.refuse_second(self._layout)
@@ -71,12 +67,6 @@ class LocalBed:
 
     def running(self) -> bool:
         return node.running(self._layout) is not None
-
-    def load(self, images: Sequence[Path]) -> None:
-        target = node.running(self._layout)
-        if target is None:
-            raise ClusterError("No cluster runs: `python -m tests.cluster up` first.")
-        cluster.load(target, images)
 
     def down(self) -> None:
         cluster.down(self._layout)
@@ -92,9 +82,8 @@ class KindBed:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._mine = layout.cache / "kind-is-ours"
-        kubeconfig = _kubeconfig()
-        self.kubectl = Kubectl("kubectl", kubeconfig, f"kind-{_KIND_CLUSTER}")
-        self.helm = Helm("helm", kubeconfig, layout.cache / "helm", f"kind-{_KIND_CLUSTER}")
+        self.kubectl = Kubectl("kubectl", context=f"kind-{_KIND_CLUSTER}")
+        self.helm = Helm("helm", layout.cache / "helm", context=f"kind-{_KIND_CLUSTER}")
 
     def up(self, phases: Phases) -> None:
         with phases.phase("images"):
@@ -104,17 +93,14 @@ class KindBed:
                 self._mine.touch()
             try:
                 run(["make", "-C", REPOSITORY, "kind-up"], limit=_KIND_UP)  # finishes what is not there yet
-                self.load(images)
+                for archive in images:
+                    run(["kind", "load", "image-archive", archive, "--name", _KIND_CLUSTER], limit=_KIND_LOAD)
             except BaseException:
                 self.down()
                 raise
 
     def running(self) -> bool:
         return _KIND_CLUSTER in run(["kind", "get", "clusters"]).split()
-
-    def load(self, images: Sequence[Path]) -> None:
-        for archive in images:
-            run(["kind", "load", "image-archive", archive, "--name", _KIND_CLUSTER], limit=_KIND_LOAD)
 
     def down(self) -> None:
         if self._mine.exists():
@@ -130,9 +116,8 @@ class ContextBed:
 
     def __init__(self, layout: Layout) -> None:
         self.gateway_url = os.environ.get(GATEWAY, _KIND_GATEWAY).rstrip("/")
-        kubeconfig = _kubeconfig()
-        self.kubectl = Kubectl("kubectl", kubeconfig)
-        self.helm = Helm("helm", kubeconfig, layout.cache / "helm")
+        self.kubectl = Kubectl("kubectl")
+        self.helm = Helm("helm", layout.cache / "helm")
 
     def up(self, phases: Phases) -> None:
         with phases.phase("up"):
@@ -150,11 +135,6 @@ class ContextBed:
             return self.kubectl("get", "--raw=/readyz") == "ok"
         except ClusterError:
             return False
-
-    def load(self, images: Sequence[Path]) -> None:
-        raise ClusterError(
-            f"Push {', '.join(path.name for path in images)} to a registry that the cluster of the current context pulls from."
-        )
 
     def down(self) -> None:
         """Nothing was made."""
@@ -181,7 +161,3 @@ def _kind_works() -> bool:
         print(f"kind is here but Docker can't pull images, so the local cluster is used: {str(error).splitlines()[-1][:200]}", flush=True)
         return False
     return True
-
-
-def _kubeconfig() -> Path:
-    return Path(os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or Path.home() / ".kube" / "config")

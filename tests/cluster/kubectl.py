@@ -18,7 +18,7 @@ class Kubectl:
     """`kubectl("get", "pods", "-n", "x")` gives text, `kubectl.json(...)` the parsed answer. Both raise `ClusterError`."""
 
     binary: str | Path
-    kubeconfig: Path
+    kubeconfig: Path | None = None  # None: as the user has it
     context: str | None = None
 
     def __call__(self, *words: str | Path, limit: float = 30.0, stdin: str | None = None) -> str:
@@ -26,8 +26,7 @@ class Kubectl:
 
     def command(self) -> list[str]:
         """The command line that a kubectl command begins with."""
-        chosen = [f"--context={self.context}"] if self.context else []
-        return [str(self.binary), f"--kubeconfig={self.kubeconfig}", *chosen]
+        return [str(self.binary), *_chosen("--context", self.context, self.kubeconfig)]
 
     def json(self, *words: str | Path, limit: float = 30.0) -> Json:
         answer: Json = json.loads(self(*words, "-o", "json", limit=limit))
@@ -39,12 +38,15 @@ class Helm:
     """`helm("install", ...)` gives text. Raises `ClusterError`. `state`: where Helm keeps its own files."""
 
     binary: str | Path
-    kubeconfig: Path
     state: Path
+    kubeconfig: Path | None = None
     context: str | None = None
 
     def __call__(self, *words: str | Path, limit: float = 120.0, stdin: str | None = None) -> str:
-        chosen = [f"--kube-context={self.context}"] if self.context else []
         own = {f"HELM_{name}_HOME": str(self.state / name.lower()) for name in ("CACHE", "CONFIG", "DATA")}
-        command = [self.binary, f"--kubeconfig={self.kubeconfig}", *chosen, *words]
+        command = [self.binary, *_chosen("--kube-context", self.context, self.kubeconfig), *words]
         return run(command, limit=limit, stdin=stdin, environment={**os.environ, **own})
+
+
+def _chosen(flag: str, context: str | None, kubeconfig: Path | None) -> list[str]:
+    return [*([f"--kubeconfig={kubeconfig}"] if kubeconfig else []), *([f"{flag}={context}"] if context else [])]
