@@ -48,6 +48,7 @@ def docker() -> Iterator[Docker]:
         if not daemon.has(names.ORCHESTRATOR_MODEL):
             daemon("load", "--input", archive, limit=300.0)
         yield daemon
+    assert not traces(cache / "docker")
 
 
 @pytest.fixture
@@ -143,6 +144,14 @@ def test_only_its_own_directories_are_writable_by_its_user(docker: Docker, tmp_p
         }
     assert owned == {"var/lib/ragstone", "var/cache/ragstone"}
     assert not open_to_all
+
+
+def traces(directory: Path) -> list[str]:
+    """What is left of a daemon that ran in `directory`, but for its files."""
+    commands = [path.read_bytes().replace(b"\0", b" ").decode() for path in Path("/proc").glob("[0-9]*/cmdline") if path.is_file()]
+    mounts = Path("/proc/self/mounts").read_text("utf-8").splitlines()
+    cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob("**/ragstone-images")]
+    return [line for line in (*commands, *mounts) if str(directory) in line] + cgroups
 
 
 def digest_of_bundle(docker: Docker, image: str) -> str:

@@ -63,7 +63,11 @@ def running(directory: Path) -> Iterator[Docker]:
         raise ClusterError(f"The path {files} is too long for the sockets of dockerd: set RAGSTONE_CLUSTER_CACHE to a shorter one.")
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("  images: another build runs; waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield from _daemon(directory, files)
 
 
