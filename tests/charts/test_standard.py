@@ -116,6 +116,16 @@ def test_pods_go_on_serving_until_gateways_know_and_then_have_time_to_stop(helm:
 
 
 @EACH_CASE
+def test_a_deployment_with_a_claim_has_one_pod_at_a_time(helm: Helm, case: Case) -> None:
+    """A second one would wait for the volume, or find the data directory owned by the first."""
+    for deployment in helm.case(case).of_kind("Deployment"):
+        (pod,) = pods([deployment])
+        if list(pod.volumes("persistentVolumeClaim")):
+            assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+            assert pod.replicas == 1
+
+
+@EACH_CASE
 def test_a_checksum_stands_for_each_config_map_that_a_pod_reads(helm: Helm, case: Case) -> None:
     made = {each["metadata"]["name"] for each in helm.case(case).of_kind("ConfigMap")}
     for pod in filter(lambda pod: pod.is_served, pods(helm.case(case).objects)):
