@@ -16,7 +16,7 @@ import pytest
 from ragstone import __version__
 from tests.cluster.bed import CHOICE
 from tests.cluster.images import base, build_orchestrator, build_own_orchestrator, names
-from tests.cluster.images.dockerd import Docker, running
+from tests.cluster.images.dockerd import CGROUP, Docker, running
 from tests.cluster.layout import Layout
 
 EXAMPLES = names.REPOSITORY / "examples"
@@ -150,7 +150,7 @@ def traces(directory: Path) -> list[str]:
     """What is left of a daemon that ran in `directory`, but for its files."""
     commands = [path.read_bytes().replace(b"\0", b" ").decode() for path in Path("/proc").glob("[0-9]*/cmdline") if path.is_file()]
     mounts = Path("/proc/self/mounts").read_text("utf-8").splitlines()
-    cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob("**/ragstone-images")]
+    cgroups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{CGROUP}")]
     return [line for line in (*commands, *mounts) if str(directory) in line] + cgroups
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.cluster.packages import ensure
 from tests.cluster.shell import ClusterError, run, tail
 
-_CGROUP = "ragstone-images"  # below every controller
+CGROUP = f"ragstone-images-{os.getpid()}"  # below every controller
 _START_LIMIT = 60.0  # seconds
 _STOP_LIMIT = 30.0
 _SOCKET_LIMIT = 107  # bytes in the path of a Unix socket
@@ -97,7 +97,7 @@ def _command(directory: Path, files: Path) -> Sequence[str]:
         f"--pidfile={files / 'dockerd.pid'}",
         f"--host=unix://{files / 'docker.sock'}",
         f"--config-file={files / 'daemon.json'}",
-        f"--cgroup-parent=/{_CGROUP}",
+        f"--cgroup-parent=/{CGROUP}",
         *("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"),
         "--log-level=warn",
     ]
@@ -132,5 +132,5 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
 def _remove_cgroups() -> None:
     """From every hierarchy (with cgroup v1, one a controller). No process is in them any more."""
     for hierarchy in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/")):
-        for folder, _, _ in os.walk(hierarchy / _CGROUP, topdown=False):
+        for folder, _, _ in os.walk(hierarchy / CGROUP, topdown=False):
             os.rmdir(folder)
