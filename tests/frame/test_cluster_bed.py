@@ -11,6 +11,7 @@ from cryptography import x509
 
 from ragstone.adapters.model_presets import ALL_MINILM
 from tests.cluster.bed import CHOICE, choose
+from tests.cluster.builds import definitions
 from tests.cluster.certificates import Authority
 from tests.cluster.layout import Layout
 from tests.cluster.model_index import serving
@@ -59,6 +60,12 @@ def test_a_cache_that_the_node_could_not_see_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setenv("RAGSTONE_CLUSTER_CACHE", "/var/lib/ragstone-cluster")
     with pytest.raises(ClusterError, match="RAGSTONE_CLUSTER_CACHE"):
         Layout.default()
+
+
+def test_without_go_the_build_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="Go is missing.*install Go 1.26"):
+        definitions(Layout(tmp_path))
 
 
 def test_the_model_index_serves_the_wheel_that_pip_asks_for(tmp_path: Path) -> None:
