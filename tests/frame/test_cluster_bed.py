@@ -64,7 +64,7 @@ def test_a_cache_that_the_node_could_not_see_is_refused(monkeypatch: pytest.Monk
 
 def test_without_go_the_build_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ClusterError, match="Go is missing.*install Go 1.26"):
+    with pytest.raises(ClusterError, match=r"Go is missing.*install Go 1\.26"):
         definitions(Layout(tmp_path))
 
 
