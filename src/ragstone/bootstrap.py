@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from ragstone.adapters.container import usable_memory
 from ragstone.adapters.data_directory import open_data_directory, owner
 from ragstone.adapters.disk_space import DiskSpace
 from ragstone.adapters.embedded_backup import EmbeddedBackup
@@ -23,7 +24,7 @@ from ragstone.adapters.key_file import KeyFile
 from ragstone.adapters.model_store import ModelEntry, ModelStore
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.adapters.onnx_session import prepare
-from ragstone.adapters.parsing.sandbox import SubprocessParser
+from ragstone.adapters.parsing.sandbox import ParserLimits, SubprocessParser
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.redacting_log import RedactingInteractionLog
 from ragstone.adapters.spooled_log import SpooledInteractionLog
@@ -136,7 +137,7 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
             index=index,
             staging=FileStaging(data.staging),
             queue=InProcessJobQueue(),
-            parser=SubprocessParser(),
+            parser=SubprocessParser(ParserLimits.within(usable_memory())),
             embedder=model,
             interactions=interaction_log(settings.interactions, SqliteInteractionLog(data.database), data.spool),
             storage=DiskSpace(settings.data_dir),

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ragstone.adapters.cpus import usable_cpus
+from ragstone.adapters.container import usable_cpus
 from ragstone.adapters.model_files import EncoderFiles, read_encoder
 from ragstone.adapters.onnx_session import OnnxSession
 from ragstone.adapters.onnx_tokenizer import ModelTokenizer

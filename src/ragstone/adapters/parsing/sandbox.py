@@ -34,6 +34,11 @@ class ParserLimits:
     memory: int = 1024 * _MEGABYTE
     characters: int = 20_000_000
 
+    @classmethod
+    def within(cls, memory: int) -> ParserLimits:
+        """The usual ones where all of ragstone may use `memory` bytes: a document gets half of it at most, or it could get the server killed."""
+        return cls(memory=min(cls().memory, memory // 2))
+
 
 class SubprocessParser:
     """`workers` processes at most, started when needed and kept. Cancelling `parse` kills the process that works on it."""

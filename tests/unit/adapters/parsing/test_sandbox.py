@@ -249,3 +249,8 @@ def test_a_worker_that_dies_says_by_which_signal() -> None:
     with pytest.raises(WorkerDied) as caught:
         worker.exchange({"parser": "plain"}, b"", 1000)
     assert caught.value.signal == signal.SIGSEGV
+
+
+def test_a_document_gets_half_of_a_small_containers_memory() -> None:
+    assert ParserLimits.within(2**36) == ParserLimits()
+    assert ParserLimits.within(2**30).memory == 2**29

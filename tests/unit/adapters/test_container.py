@@ -1,4 +1,4 @@
-"""Cores by affinity and by the CPU limit of a container."""
+"""Cores and memory by the machine and by the limits of a container."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ragstone.adapters.cpus import usable_cpus
+from ragstone.adapters.container import usable_cpus, usable_memory
 
 
 @pytest.fixture(autouse=True)
 def _a_node_of_64_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**24}.__getitem__)
 
 
 def write(root: Path, files: dict[str, str]) -> Path:
@@ -69,3 +70,22 @@ def test_without_limit_it_is_what_the_process_may_run_on(tmp_path: Path, monkeyp
     assert usable_cpus(tmp_path) == 64
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 7})
     assert usable_cpus(write(tmp_path, v1("1000000"))) == 2
+
+
+@pytest.mark.parametrize(("limit", "memory"), [("max", 2**36), ("1073741824", 2**30), ("", 2**36), ("x", 2**36), (str(2**40), 2**36)])
+def test_memory_is_the_machines_or_the_containers(tmp_path: Path, limit: str, memory: int) -> None:
+    version_2 = {"proc/self/cgroup": "0::/", "sys/fs/cgroup/memory.max": limit}
+    assert usable_memory(write(tmp_path / "v2", version_2)) == memory
+    version_1 = {"proc/self/cgroup": "9:memory:/kubepods/c1\n0::/", "sys/fs/cgroup/memory/memory.limit_in_bytes": limit}
+    assert usable_memory(write(tmp_path / "v1", version_1)) == memory
+    assert usable_memory(tmp_path / "nothing known") == 2**36
+
+
+def test_the_smallest_memory_limit_on_the_way_up_counts(tmp_path: Path) -> None:
+    files = {
+        "proc/self/cgroup": "9:memory:/kubepods/c1",
+        "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+        "sys/fs/cgroup/memory/kubepods/memory.limit_in_bytes": "536870912",
+        "sys/fs/cgroup/memory/kubepods/c1/memory.limit_in_bytes": "1073741824",
+    }
+    assert usable_memory(write(tmp_path, files)) == 2**29
