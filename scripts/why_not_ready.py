@@ -21,10 +21,11 @@ SUFFIXES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M":
 PULL_REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError", "RegistryUnavailable"}
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 UNSCHEDULABLE = {
-    r"untolerated taint\(?s?\)? ?\{[^}]*\}": "add it to tolerations in the values, or take the taint off the node",
+    r"untolerated taint(\(s\)|s)?( \{[^}]*\})?": "add it to tolerations in the values, or take it off the node (`kubectl describe nodes` shows taints)",
     r"didn't match Pod's node affinity/selector": "correct nodeSelector and affinity in the values, or label a node",
     r"were unschedulable": "let the node take pods again (`kubectl uncordon NODE`)",
-    r"volume node affinity conflict": "its volume is where the pod may not run: allow it there, or restore a backup into a new claim",
+    r"(PersistentVolume's|volume) node affinity( conflict)?|no available volume zone": "its volume is where the pod may not run: allow it there",
+    r"didn't find available persistent volumes|enough free storage": "make a volume that is large enough, or lower the size in the values",
     r"Too many pods": "add a node, or raise the kubelet's maxPods",
     r"topology spread constraints": "add nodes, or loosen topologySpreadConstraints in the values",
     r'persistentvolumeclaim "[^"]+" not found': "create that claim, or correct existingClaim in the values",
@@ -213,9 +214,7 @@ def _pod(pod: Item, snapshot: Snapshot) -> list[str]:
         stuck = f"Pod {name} should have been gone {late:.0f} s ago: its node may be down, or a finalizer holds it (`kubectl get pod {name} -o yaml`)."
         return [stuck] if late > LIMIT_S else []
     if "reason" in status:
-        return [
-            f"Pod {name} was ended by its node: {status['reason']} ({_cut(status.get('message', ''))}): free that on the node, then delete the pod."
-        ]
+        return [f"Pod {name} was ended: {status['reason']} ({_cut(status.get('message', ''))}): mend that, then delete the pod."]
     if conditions.get("PodScheduled", {}).get("status") != "True":
         return list(_unschedulable(pod, conditions.get("PodScheduled", {}).get("message", ""), snapshot))
     no_secret = snapshot.messages(pod, "FailedToRetrieveImagePullSecret")[:1]
