@@ -44,7 +44,7 @@ class Node:
 
     def call(self, words: Sequence[str | Path], limit: float = 30.0) -> str:
         """Runs a command inside to its end. Raises `ClusterError`."""
-        return run(self.command(words), limit=limit)
+        return run(["sh", "-ec", f"{_join_cgroups(self.cgroups)} exec {shlex.join(self.command(words))}"], limit=limit)
 
     def start(self, name: str, words: Sequence[str | Path]) -> None:
         """Starts a component that runs on; its output goes to logs/<name>.log, and its exit status to ended/<name> should it end."""
@@ -113,7 +113,8 @@ def remove(layout: Layout) -> None:
     folders = [Path(each) for each in record["cgroups"]] if record else []
     node = running(layout)
     if node is not None:
-        os.kill(node.first, signal.SIGKILL)  # the kernel ends all other processes of the pid namespace
+        os.kill(node.first, signal.SIGKILL)  # the kernel ends all other processes of the pid namespace, and then this one
+        wait_for("the node to end", lambda: not Path(f"/proc/{node.first}").exists(), _GONE)
     for pid in _processes(folders):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
