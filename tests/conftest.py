@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import it before ragstone.adapters.onnx_session does this
 
 
 @pytest.fixture(autouse=True)
