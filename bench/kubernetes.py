@@ -10,7 +10,7 @@ import sys
 
 from bench.runner import run
 
-GROUPS = ("manifests", "cluster", "cold")
+GROUPS = ("manifests", "cold", "cluster")
 
 if __name__ == "__main__":
     sys.exit(run("kubernetes", GROUPS, sys.argv[1:]))

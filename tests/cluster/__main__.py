@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 
-from tests.cluster import builds, leftovers, node
+from tests.cluster import builds, cluster, leftovers, node
 from tests.cluster.bed import CHOICE, Bed, LocalBed, choose
 from tests.cluster.figures import record
-from tests.cluster.images import build_images
+from tests.cluster.images import build_images, dockerd
 from tests.cluster.layout import REPOSITORY, Layout
+from tests.cluster.packages import ensure
 from tests.cluster.phases import Phases
 from tests.cluster.shell import ClusterError
 
@@ -72,6 +73,9 @@ def _status(bed: Bed, layout: Layout) -> int:
 
 def _test(bed: Bed, layout: Layout, phases: Phases, options: list[str]) -> int:
     local = isinstance(bed, LocalBed)
+    if local:
+        with phases.phase("packages"):
+            ensure([*cluster.PACKAGES, *dockerd.PACKAGES])  # before the snapshot: what they install stays
     before = leftovers.snapshot(layout.cache) if local else None
     bed.up(phases)
     try:

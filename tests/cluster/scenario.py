@@ -52,14 +52,8 @@ def new_release(bed: Bed, charts: Path, model_index: dict[str, str]) -> Callable
             "extraEnv": [{"name": variable, "value": value} for variable, value in model_index.items()],
             "networkPolicy": {"extraEgress": egress},
         }
-        kubectl = bed.kubectl
-        command = [
-            str(kubectl.binary),
-            f"--kubeconfig={kubectl.kubeconfig}",
-            *([f"--context={kubectl.context}"] if kubectl.context else []),
-        ]
         overlay = {"orchestrator": orchestrator}
-        return Release(name, namespace, host, bed.gateway_url, charts, kubectl, bed.helm, command, overlay, NEXT_VERSION)
+        return Release(name, namespace, host, bed.gateway_url, charts, bed.kubectl, bed.helm, bed.kubectl.command(), overlay, NEXT_VERSION)
 
     return made
 

@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 from tests.cluster.images.dockerd import Docker
-from tests.cluster.packages import ensure
 from tests.cluster.shell import ClusterError, run
 
 SUITE = "bookworm"
@@ -53,7 +52,6 @@ def ensure_builder(docker: Docker, base: str) -> str:
 
 
 def _make(docker: Docker, image: str) -> None:
-    ensure(["debootstrap"])
     with tempfile.TemporaryDirectory(prefix="ragstone-base-") as folder:
         root = Path(folder) / "root"
         command = ["debootstrap", "--variant=minbase", f"--include={','.join(INCLUDED)}", SUITE, str(root), *_mirror()]

@@ -17,6 +17,7 @@ from tests.cluster.packages import ensure
 from tests.cluster.shell import ClusterError, run, tail
 
 CGROUP = f"ragstone-images-{os.getpid()}"  # below every controller
+PACKAGES = ["docker.io", "runc", "debootstrap"]
 _START_LIMIT = 60.0  # seconds
 _STOP_LIMIT = 30.0
 _SOCKET_LIMIT = 107  # bytes in the path of a Unix socket
@@ -55,7 +56,7 @@ def running(directory: Path) -> Iterator[Docker]:
 
     Raises `ClusterError` without root or Debian's packages, and with the daemon's last words when it does not come up.
     """
-    ensure(["docker.io", "runc"])
+    ensure(PACKAGES)
     if os.geteuid() != 0:
         raise ClusterError("Building images here needs root, for dockerd mounts file systems: run this as root.")
     files = directory / "run"
