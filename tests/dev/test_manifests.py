@@ -9,6 +9,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from ragstone import __version__
 from tests.charts.helm import ROOT
 from tests.charts.pods import pods
 from tests.charts.restricted import violations
@@ -58,6 +59,12 @@ def test_the_gateways_pod_meets_pod_security_restricted() -> None:
     (pod,) = pods(documents(K8S / "gateway" / "traefik.yaml"))
     assert violations(pod.spec, pod.annotations) == []
     assert pod.containers[0]["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_the_pod_that_restores_a_backup_meets_pod_security_restricted_and_is_of_this_version() -> None:
+    (pod,) = pods(documents(K8S / "restore" / "restore.yaml"))
+    assert violations(pod.spec, pod.annotations) == []
+    assert pod.containers[0]["image"] == f"ragstone/orchestrator:{__version__}"
 
 
 def test_the_gateway_listens_where_its_listeners_and_its_service_say() -> None:
