@@ -55,6 +55,7 @@ def without(rows: list[Row], gate: str) -> set[Edge]:
         (sets(networkPolicy__monitoringNamespace=""), lambda rows: without(rows, "monitoringNamespace")),
         (sets(networkPolicy__modelEgress=False), lambda rows: without(rows, "modelEgress")),
         (sets(model={"baked": True, "cache": {"persistent": False}}), lambda rows: without(rows, "model.baked")),
+        (sets(model__name="/models/own"), lambda rows: without(rows, "model.name")),
         (sets(tests__enabled=False), lambda rows: {edge for edge in edges_of(rows) if "orchestrator-test" not in edge}),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import operator
+import re
+from functools import reduce
 from typing import Any
 
 import helm_python
 import pytest
 
-from tests.charts.helm import UMBRELLA, Helm, merged, profiles, refusal, sets
+from tests.charts.helm import CHARTS, UMBRELLA, Helm, ci_cases, merged, profiles, refusal, sets
+from tests.charts.pods import pods
 
 pytestmark = pytest.mark.xdist_group("charts")
 MINIMAL = sets(apiKeys__existingSecret="ragstone-api-keys")
@@ -41,6 +45,56 @@ GUARDS: list[tuple[dict[str, Any], str]] = [
         sets(model={"baked": True, "cache": {"persistent": True}}),
         "model.baked says that the image holds the model, but model.cache asks for a claim",
     ),
+    (
+        sets(resources={"requests": {"memory": "1025Mi"}, "limits": {"memory": "1Gi"}}),
+        "resources.requests.memory is 1025Mi, but resources.limits.memory is 1Gi, and Kubernetes refuses a request above its limit",
+    ),
+    (sets(resources__requests={"ephemeral-storage": "3Gi"}), "resources.requests.ephemeral-storage is 3Gi"),
+    (sets(resources={"requests": {"cpu": 2.5}, "limits": {"cpu": "2400m"}}), "resources.requests.cpu is 2.5"),
+    (sets(tests__resources__requests__memory="1G"), "tests.resources.requests.memory is 1G, but tests.resources.limits.memory is 192Mi"),
+    (
+        sets(tmp__size="1281Mi", model__cache__size="768Mi"),
+        "model.cache.size and tmp.size may take 2049Mi of the node's disk, but resources.limits.ephemeral-storage is 2Gi",
+    ),
+    (sets(tmp__size="3Gi", model__cache__persistent=True), "tmp.size may take 3072Mi of the node's disk"),
+    *(
+        (
+            sets(extraEnv=[{"name": "A", "value": "1"}, {"name": name, "value": "x"}]),
+            f"extraEnv names {name}, which the chart sets itself: {advice}",
+        )
+        for name, advice in {
+            "RAGSTONE_LIMITS__TOP_K": "set limits.topK instead",
+            "RAGSTONE_HOST": "set listenAddress instead",
+            "RAGSTONE_API_KEYS_FILE": "set apiKeys instead",
+            "RAGSTONE_DATA_DIR": "leave it out",
+        }.items()
+    ),
+    *(
+        (sets(extraVolumes=[{"name": name, "emptyDir": {}}]), f"extraVolumes names {name}, which is a volume of the chart's own")
+        for name in ("data", "models", "secrets", "tmp")
+    ),
+    *(
+        (
+            sets(extraVolumeMounts=[{"name": "x", "mountPath": path}]),
+            f"extraVolumeMounts names {path}, where the chart mounts a volume of its own",
+        )
+        for path in ("/var/lib/ragstone", "/var/cache/ragstone/", "/etc/ragstone/secrets", "/tmp/.")
+    ),
+]
+
+EDGE = {"from": [{"ipBlock": {"cidr": "10.1.2.3/32"}}], "ports": [{"port": 8642}]}
+TAKEN: list[dict[str, Any]] = [
+    sets(ingress={"enabled": True, "host": "a.example.org"}, networkPolicy={"gatewayNamespace": "", "extraIngress": [EDGE]}),
+    sets(metrics__serviceMonitor__enabled=True, networkPolicy={"monitoringNamespace": "", "extraIngress": [EDGE]}),
+    sets(resources={"requests": {"memory": "1Gi", "cpu": "1500m"}, "limits": {"memory": 1073741824, "cpu": 1.5}}),
+    sets(
+        resources__requests={"cpu": None, "memory": "2Gi"}, resources__limits={"memory": None, "ephemeral-storage": None}, tmp__size="9Gi"
+    ),
+    sets(tmp__size="1536Mi", model__cache__size="512Mi"),
+    sets(tmp__size="2Gi", model__cache={"persistent": True, "size": "9Gi"}),
+    sets(extraEnv=[{"name": "RAGSTONE_GENERATOR__API_KEY_FILE", "value": "/csi/key"}]),
+    sets(extraVolumes=[{"name": "x", "emptyDir": {}}], extraVolumeMounts=[{"name": "x", "mountPath": "/tmp/x"}]),
+    sets(listenAddress="::"),
 ]
 
 SCHEMA: list[tuple[dict[str, Any], str]] = [
@@ -58,6 +112,7 @@ SCHEMA: list[tuple[dict[str, Any], str]] = [
     (sets(ingress__host="https://a.example.org"), "'/ingress/host'"),
     (sets(nodeSelector={"disk": True}), "'/nodeSelector/disk': got boolean, want string"),
     (sets(extraEnv={"A": "b"}), "'/extraEnv': got object, want array"),
+    (sets(listenAddress="10.0.0.1"), "'/listenAddress': value must be one of"),
     (sets(global__mirror="x"), "'/global': additional properties 'mirror' not allowed"),
 ]
 
@@ -82,6 +137,27 @@ def test_a_guard_speaks_one_sentence_and_names_its_chart(helm: Helm, values: dic
     assert said.startswith("orchestrator: ")
     assert said.endswith(".")
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("values", TAKEN, ids=str)
+def test_what_could_work_is_not_refused(helm: Helm, values: dict[str, Any]) -> None:
+    assert helm.render("orchestrator", merged(MINIMAL, values)).objects
+
+
+def test_each_variable_that_the_chart_sets_is_refused_among_the_extra_ones_with_the_value_that_stands_for_it(helm: Helm) -> None:
+    known = helm_python.values_from_yaml((CHARTS / "orchestrator" / "values.yaml").read_text(encoding="utf-8"))
+    for case in ci_cases("orchestrator"):
+        objects = helm.case(case).objects
+        (container,) = (container for pod in pods(objects) if pod.is_served for container in pod.containers)
+        (settings,) = (each["data"] for each in objects if each["kind"] == "ConfigMap")
+        theirs = {each["name"] for each in case.values.get("extraEnv", [])}
+        for name in {*settings, *(each["name"] for each in container["env"])} - theirs:
+            with pytest.raises(helm_python.HelmRenderError) as refused:
+                helm.render("orchestrator", merged(case.values, sets(extraEnv=[{"name": name, "value": "x"}])))
+            said = refusal(refused.value)
+            assert f"extraEnv names {name}, which the chart sets itself: " in said
+            advised = re.search(r"set (\S+) instead", said)
+            assert advised is None or reduce(operator.getitem, advised[1].split("."), known) is not None
 
 
 @pytest.mark.parametrize("case", [case for case in profiles() if case.name.endswith("-small")], ids=lambda case: case.name)

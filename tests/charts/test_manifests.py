@@ -63,6 +63,14 @@ def assert_well_formed(rendered: Rendered) -> None:
     assert not re.search(r"<no value>|%!|<nil>|map\[", rendered.text + rendered.notes), "a value was printed that is none"
 
 
+def test_a_route_joins_what_its_parents_say_and_a_gateway_by_default(helm: Helm) -> None:
+    (case,) = (case for case in cases() if case.name == "orchestrator-ci-everything")
+    (route,) = helm.case(case).of_kind("HTTPRoute")
+    default = {"group": "gateway.networking.k8s.io", "kind": "Gateway"}
+    assert route["spec"]["parentRefs"] == [{**default, **each} for each in case.values["httpRoute"]["parentRefs"]]
+    assert "" in [each["group"] for each in route["spec"]["parentRefs"]]
+
+
 @EACH_CASE
 def test_names_labels_and_namespaces_are_well_formed(helm: Helm, case: Case) -> None:
     assert_well_formed(helm.case(case))

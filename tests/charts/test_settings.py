@@ -9,9 +9,10 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from ragstone import __version__
 from ragstone.cli.main import build
 from ragstone.settings.model import ExtractiveGenerator, OpenAIGenerator, Settings
-from tests.charts.helm import Case, Helm, Rendered, cases
+from tests.charts.helm import Case, Helm, Rendered, cases, merged
 from tests.charts.pods import PodTemplate, pods
 
 pytestmark = pytest.mark.xdist_group("charts")
@@ -70,17 +71,19 @@ def test_the_application_takes_every_setting(helm: Helm, case: Case, monkeypatch
                 environment.setenv(name, value)
             settings = Settings()
         if container["name"] != "model":
-            assert settings.host == "0.0.0.0"
             assert settings.data_dir == Path("/var/lib/ragstone/data")
+            assert is_mounted(settings.data_dir, container)
+        if container in pod.containers:
+            assert settings.host == case.values.get("listenAddress", "0.0.0.0")
             files = [
-                settings.data_dir,
                 settings.api_keys_file,
                 settings.interactions.redact_key_file,
                 getattr(settings.generator, "api_key_file", None),
             ]
             assert all(is_mounted(path, container) for path in files)
             assert settings.api_keys_file is not None
-        assert is_mounted(settings.models, container) or settings.models == Path("/opt/ragstone-models")
+        if container["name"] != "migrate":
+            assert is_mounted(settings.models, container) or settings.models == Path("/opt/ragstone-models")
         if ports := {port["name"]: port["containerPort"] for port in container.get("ports", [])}:
             assert ports == {"http": settings.port, "management": settings.management_port}
 
@@ -103,6 +106,40 @@ def test_secrets_are_files_where_the_settings_look_for_them(helm: Helm, case: Ca
     }
     assert paths == named
     assert {volume["projected"]["defaultMode"] for volume in pod.spec["volumes"] if volume["name"] == "secrets"} == {0o440}
+
+
+@EACH_CASE
+def test_containers_that_prepare_the_start_are_given_no_secrets(helm: Helm, case: Case) -> None:
+    rendered = helm.case(case)
+    pod = orchestrator(rendered)
+    assert pod.spec["initContainers"][-1]["name"] == "migrate"
+    for container in pod.spec["initContainers"]:
+        assert "secrets" not in [mount["name"] for mount in container["volumeMounts"]], container["name"]
+        assert [name for name, value in variables(container, rendered).items() if value.startswith("/etc/ragstone/secrets")] == []
+
+
+@pytest.mark.parametrize("values", [{"baked": True}, {"name": "/models/own"}, {"name": "./own.onnx"}], ids=str)
+def test_no_model_is_pulled_that_is_there_already(helm: Helm, values: dict[str, Any]) -> None:
+    small = next(case for case in CASES if case.name == "orchestrator-ci-minimal")
+    rendered = helm.render(small.chart, merged(small.values, {"model": values}))
+    assert [container["name"] for container in orchestrator(rendered).spec["initContainers"]] == ["migrate"]
+    assert "fetches the embedding model" in helm.case(small).notes
+    assert "fetches the embedding model" not in rendered.notes
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ({}, f":{__version__}-model"),
+        ({"digest": f"sha256:{'ab' * 32}"}, f":{__version__}-model@sha256:{'ab' * 32}"),
+        ({"tag": "mine"}, ":mine"),
+    ],
+)
+def test_the_image_that_holds_the_model_has_a_tag_of_its_own(helm: Helm, image: dict[str, str], expected: str) -> None:
+    small = next(case for case in CASES if case.name == "orchestrator-ci-minimal")
+    rendered = helm.render(small.chart, merged(small.values, {"model": {"baked": True}, "image": image}))
+    for pod in pods(rendered.objects):
+        assert {container["image"] for container in pod.all_containers} == {f"ragstone/orchestrator{expected}"}
 
 
 @EACH_CASE

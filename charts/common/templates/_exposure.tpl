@@ -14,7 +14,9 @@ metadata:
 spec:
   parentRefs:
     {{- range .parentRefs }}
-    - {{ toYaml (merge (dict "group" "gateway.networking.k8s.io" "kind" "Gateway") .) | nindent 6 | trim }}
+    {{- $parent := dict "group" "gateway.networking.k8s.io" "kind" "Gateway" }}
+    {{- range $key, $value := . }}{{ $_ := set $parent $key $value }}{{ end }}
+    - {{ toYaml $parent | nindent 6 | trim }}
     {{- end }}
   hostnames:
     {{- range .hostnames }}

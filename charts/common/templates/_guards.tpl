@@ -5,12 +5,63 @@
 {{- fail (printf "\n\n%s: %s\n" .root.Chart.Name .message) -}}
 {{- end -}}
 
-{{/* Bytes of a Kubernetes quantity ("1Gi", "512M", 1073741824). */}}
-{{- define "common.bytes" -}}
+{{/* A Kubernetes quantity ("1Gi", "512M", "250m", 1073741824) as a number with three decimals. */}}
+{{- define "common.number" -}}
 {{- $factors := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
-{{- $text := ternary . (printf "%.0f" (float64 .)) (kindIs "string" .) -}}
+{{- $text := ternary . (printf "%.3f" (float64 .)) (kindIs "string" .) -}}
 {{- $number := regexFind "^[0-9.]+" $text -}}
-{{- mulf (float64 $number) (float64 (get $factors (trimPrefix $number $text))) | int64 -}}
+{{- mulf (float64 $number) (float64 (get $factors (trimPrefix $number $text))) | printf "%.3f" -}}
+{{- end -}}
+
+{{/* Bytes of a Kubernetes quantity. */}}
+{{- define "common.bytes" -}}
+{{- include "common.number" . | float64 | int64 -}}
+{{- end -}}
+
+{{/* Nothing is requested that its limit forbids: root, resources (a section of the values), path (of that in values). */}}
+{{- define "common.guardResources" -}}
+{{- $limits := default dict .resources.limits -}}
+{{- range $name, $request := .resources.requests -}}
+{{- $limit := get $limits $name -}}
+{{- if and $request $limit (gt (include "common.number" $request | float64) (include "common.number" $limit | float64)) -}}
+{{- include "common.refuse" (dict "root" $.root "message" (printf "%s.requests.%s is %v, but %s.limits.%s is %v, and Kubernetes refuses a request above its limit: lower the one or raise the other." $.path $name $request $.path $name $limit)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Temporary volumes fit what the pod may keep on its node's disk: root, sizes (a map from the path in values to a quantity). */}}
+{{- define "common.guardTemporaryVolumes" -}}
+{{- with dig "limits" "ephemeral-storage" "" (default dict .root.Values.resources) -}}
+{{- $sum := 0 -}}
+{{- range $.sizes }}{{ $sum = add $sum (include "common.bytes" . | int64) }}{{ end -}}
+{{- if gt $sum (include "common.bytes" . | int64) -}}
+{{- include "common.refuse" (dict "root" $.root "message" (printf "%s may take %dMi of the node's disk, but resources.limits.ephemeral-storage is %v, at which the pod would be evicted: lower the one or raise the other." (keys $.sizes | sortAlpha | join " and ") (div (add $sum 1048575) 1048576) .)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Extra variables, volumes and mounts do not take the place of the chart's own: root, env (a map from a variable that the chart sets to the value
+that stands for it, which may be empty), volumes (names), paths (where the chart mounts them).
+*/}}
+{{- define "common.guardExtras" -}}
+{{- range .root.Values.extraEnv -}}
+{{- if hasKey $.env .name -}}
+{{- $advice := "leave it out" -}}
+{{- with get $.env .name }}{{ $advice = printf "set %s instead" . }}{{ end -}}
+{{- include "common.refuse" (dict "root" $.root "message" (printf "extraEnv names %s, which the chart sets itself: %s." .name $advice)) -}}
+{{- end -}}
+{{- end -}}
+{{- range .root.Values.extraVolumes -}}
+{{- if has .name $.volumes -}}
+{{- include "common.refuse" (dict "root" $.root "message" (printf "extraVolumes names %s, which is a volume of the chart's own: choose another name." .name)) -}}
+{{- end -}}
+{{- end -}}
+{{- range .root.Values.extraVolumeMounts -}}
+{{- if has (clean .mountPath) $.paths -}}
+{{- include "common.refuse" (dict "root" $.root "message" (printf "extraVolumeMounts names %s, where the chart mounts a volume of its own: choose another path, such as one below it." .mountPath)) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The container may not be given less than it needs to start: root, atLeast (a quantity). */}}
@@ -63,7 +114,7 @@ secret may be left out).
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.hostnames) -}}
 {{- include "common.refuse" (dict "root" . "message" "httpRoute.enabled is set, but httpRoute.hostnames is empty: set it to the names under which clients reach ragstone, such as [ragstone.example.org].") -}}
 {{- end -}}
-{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.gatewayNamespace) (or .Values.ingress.enabled .Values.httpRoute.enabled) -}}
-{{- include "common.refuse" (dict "root" . "message" "ragstone is exposed, but networkPolicy.gatewayNamespace is empty, so nothing could reach it: set it to the namespace in which the gateway or ingress controller runs.") -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.gatewayNamespace) (not .Values.networkPolicy.extraIngress) (or .Values.ingress.enabled .Values.httpRoute.enabled) -}}
+{{- include "common.refuse" (dict "root" . "message" "ragstone is exposed, but networkPolicy.gatewayNamespace is empty, so nothing could reach it: set it to the namespace in which the gateway's or ingress controller's pods run, or name what they connect from in networkPolicy.extraIngress.") -}}
 {{- end -}}
 {{- end -}}

@@ -1,11 +1,15 @@
 {{/* Whole objects, each made by one line of a subchart's template. */}}
 
-{{/* ServiceAccount without rights and without token: root. */}}
+{{/* ServiceAccount without rights and without token: root, if wanted test (true: that of the test pods, without the values' annotations). */}}
 {{- define "common.serviceAccount" -}}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  {{- include "common.metadata" (dict "root" . "annotations" .Values.serviceAccount.annotations) | nindent 2 }}
+  {{- if .test }}
+  {{- include "common.metadata" (dict "root" .root "suffix" "test" "test" true) | nindent 2 }}
+  {{- else }}
+  {{- include "common.metadata" (dict "root" .root "annotations" .root.Values.serviceAccount.annotations) | nindent 2 }}
+  {{- end }}
 automountServiceAccountToken: false
 {{- end -}}
 

@@ -1,11 +1,14 @@
 {{/* The parts of a pod that are alike everywhere. */}}
 
-{{/* [registry/]repository:tag[@digest]: root, image (the values' image section). The tag is the chart's appVersion unless set. */}}
+{{/*
+[registry/]repository:tag[@digest]: root, image (the values' image section), if wanted variant (of the image).
+The tag is the chart's appVersion unless set, with the variant behind it ("0.1.0-model").
+*/}}
 {{- define "common.image" -}}
 {{- $global := default dict .root.Values.global -}}
 {{- $registry := default .image.registry $global.imageRegistry -}}
 {{- with $registry }}{{ trimSuffix "/" . }}/{{ end -}}
-{{- .image.repository }}:{{ default .root.Chart.AppVersion .image.tag -}}
+{{- .image.repository }}:{{ with .image.tag }}{{ . }}{{ else }}{{ .root.Chart.AppVersion }}{{ with .variant }}-{{ . }}{{ end }}{{ end -}}
 {{- with .image.digest }}@{{ . }}{{ end -}}
 {{- end -}}
 
@@ -42,12 +45,12 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* How every container begins: root. Its image, how it is pulled, its security context. */}}
+{{/* How every container begins: root, if wanted variant (of the image). Its image, how it is pulled, its security context. */}}
 {{- define "common.container" -}}
-image: {{ include "common.image" (dict "root" . "image" .Values.image) | quote }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+image: {{ include "common.image" (dict "root" .root "image" .root.Values.image "variant" .variant) | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 securityContext:
-  {{- include "common.containerSecurityContext" . | nindent 2 }}
+  {{- include "common.containerSecurityContext" .root | nindent 2 }}
 {{- end -}}
 
 {{/* Requests and limits without those that were taken back with null: the values' resources section. */}}
@@ -67,17 +70,17 @@ resources:
 {{- end -}}
 
 {{/*
-How every pod begins: root. No service links: the variables that Kubernetes makes for a Service named "ragstone" (RAGSTONE_PORT=tcp://...) would be
+How every pod begins: root, if wanted suffix (of the account's name). No service links: the variables that Kubernetes makes for a Service named "ragstone" (RAGSTONE_PORT=tcp://...) would be
 taken for settings.
 */}}
 {{- define "common.podBase" -}}
-serviceAccountName: {{ include "common.fullname" . }}
+serviceAccountName: {{ include "common.name" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-{{- include "common.imagePullSecrets" . }}
+{{- include "common.imagePullSecrets" .root }}
 securityContext:
-  {{- include "common.podSecurityContext" . | nindent 2 }}
-{{- include "common.scheduling" . }}
+  {{- include "common.podSecurityContext" .root | nindent 2 }}
+{{- include "common.scheduling" .root }}
 {{- end -}}
 
 {{/* Where pods may run: root. */}}

@@ -20,7 +20,7 @@ ragstone {{ .Chart.AppVersion }} is being started as {{ $name }} in namespace {{
 {{ else }}
 1. The API keys are fetched from your secrets manager into Secret {{ include "common.secretName" (dict "root" . "secret" .Values.apiKeys "suffix" "api-keys") }}.
 {{ end }}
-2. Wait until it is ready{{ if not .Values.model.baked }} (the first start fetches the embedding model){{ end }}:
+2. Wait until it is ready{{ if include "orchestrator.pullsModel" . }} (the first start fetches the embedding model){{ end }}:
 
      kubectl --namespace {{ .Release.Namespace }} rollout status deployment/{{ $name }}
 
@@ -51,7 +51,7 @@ The data is on PersistentVolumeClaim {{ include "common.claimName" (dict "root" 
 {{- if and (eq .Values.generator.kind "openai") .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) }}
 
 Answers are written by {{ .Values.generator.openai.baseUrl }}. The NetworkPolicy admits
-{{- if and .Values.networkPolicy.modelEgress (not .Values.model.baked) }} only HTTPS to public addresses{{ else }} no way out but DNS{{ end }}: if the endpoint is elsewhere, add it to
+{{- if and .Values.networkPolicy.modelEgress (include "orchestrator.pullsModel" .) }} only HTTPS to public addresses{{ else }} no way out but DNS{{ end }}: if the endpoint is elsewhere, add it to
 networkPolicy.extraEgress, or questions run into a time-out.
 {{- end }}
 {{- end -}}

@@ -1,15 +1,25 @@
 {{/* The orchestrator's containers and volumes. */}}
 
+{{/* How its containers begin, the test's too. The image that holds the model has a tag of its own (scripts/images.sh). */}}
+{{- define "orchestrator.image" -}}
+{{- include "common.container" (dict "root" . "variant" (ternary "model" "" .Values.model.baked)) -}}
+{{- end -}}
+
+{{/* Whether the model is pulled: a preset that the image does not hold; a path (presets have no "/") is on a volume of the user's. Empty: no. */}}
+{{- define "orchestrator.pullsModel" -}}
+{{- if not (or .Values.model.baked (contains "/" .Values.model.name)) }}true{{ end -}}
+{{- end -}}
+
 {{/* The image, the settings and the resources of each of its containers. */}}
 {{- define "orchestrator.container" -}}
-{{ include "common.container" . }}
+{{ include "orchestrator.image" . }}
 envFrom:
   - configMapRef:
       name: {{ include "common.name" (dict "root" . "suffix" "settings") }}
 {{ include "common.resources" .Values.resources }}
 {{- end -}}
 
-{{/* Mounts of the containers that own the data directory. */}}
+{{/* Mounts of the serving container. */}}
 {{- define "orchestrator.volumeMounts" -}}
 - name: data
   mountPath: /var/lib/ragstone

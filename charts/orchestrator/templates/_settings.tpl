@@ -51,10 +51,10 @@ redact-key:
     {{- toYaml .Values.interactions.redactKey | nindent 4 }}
 {{- end -}}
 
-{{/* Variables of the containers that own the data directory: where they listen, and the files of their secrets. */}}
+{{/* Variables of the serving container: where it listens, and the files of its secrets. */}}
 {{- define "orchestrator.env" -}}
 - name: RAGSTONE_HOST
-  value: 0.0.0.0
+  value: {{ .Values.listenAddress | quote }}
 - name: RAGSTONE_PORT
   value: "8642"
 - name: RAGSTONE_MANAGEMENT_PORT
@@ -65,7 +65,34 @@ redact-key:
   value: /etc/ragstone/secrets/{{ $suffix }}
 {{- end }}
 {{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
-{{- end }}
+{{- end -}}
+
+{{/* Which value stands for a setting that the above may set; empty for what the chart alone decides. */}}
+{{- define "orchestrator.valueOf" -}}
+RAGSTONE_DATA_DIR: ""
+RAGSTONE_MODELS: ""
+RAGSTONE_HOST: listenAddress
+RAGSTONE_PORT: ""
+RAGSTONE_MANAGEMENT_PORT: ""
+RAGSTONE_API_KEYS_FILE: apiKeys
+RAGSTONE_MODEL: model.name
+RAGSTONE_THREADS: model.threads
+RAGSTONE_GENERATOR__KIND: generator.kind
+RAGSTONE_GENERATOR__MAX_SENTENCES: generator.maxSentences
+RAGSTONE_GENERATOR__BASE_URL: generator.openai.baseUrl
+RAGSTONE_GENERATOR__MODEL: generator.openai.model
+RAGSTONE_GENERATOR__CONTEXT_WINDOW: generator.openai.contextWindow
+RAGSTONE_GENERATOR__TIMEOUT: generator.openai.timeout
+RAGSTONE_GENERATOR__API_KEY_FILE: generator.openai.apiKey
+RAGSTONE_LIMITS__DOCUMENT_BYTES: limits.documentBytes
+RAGSTONE_LIMITS__REQUEST_BYTES: limits.requestBytes
+RAGSTONE_LIMITS__DOCUMENTS: limits.documents
+RAGSTONE_LIMITS__QUESTION_CHARACTERS: limits.questionCharacters
+RAGSTONE_LIMITS__TOP_K: limits.topK
+RAGSTONE_LIMITS__PENDING_JOBS: limits.pendingJobs
+RAGSTONE_LIMITS__CONCURRENT_QUERIES: limits.concurrentQueries
+RAGSTONE_INTERACTIONS__KEEP_DAYS: interactions.keepDays
+RAGSTONE_INTERACTIONS__REDACT: interactions.redact
+RAGSTONE_INTERACTIONS__REDACT_KEY_FILE: interactions.redactKey
+RAGSTONE_INTERACTIONS__SPOOL_BYTES: interactions.spoolBytes
 {{- end -}}
