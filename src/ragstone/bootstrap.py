@@ -172,14 +172,16 @@ async def migrate(settings: Settings) -> list[str]:
     try:
         await SqliteCatalog(data.database).close()
         index = QdrantEdgeIndex(data.index)
-        damaged: list[str] = []
-        for name in await index.names():
-            try:
-                await index.flush(name)
-            except RagstoneError:
-                damaged.append(name)
-        await index.aclose()
-        return damaged
+        try:
+            damaged: list[str] = []
+            for name in await index.names():
+                try:
+                    await index.flush(name)
+                except RagstoneError:
+                    damaged.append(name)
+            return damaged
+        finally:
+            await index.aclose()
     finally:
         data.close()
 

@@ -129,6 +129,17 @@ async def test_a_stop_in_the_middle_loses_no_answer_and_no_document(tmp_path: Pa
         assert [one["principal"] for one in logged] == ["tester"]
 
 
+async def test_a_signal_ends_a_command_that_a_shell_put_into_the_background() -> None:
+    """Shells start those with SIGINT ignored."""
+    code = (
+        "import os, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from ragstone.cli import main; "
+        "main.build = lambda: lambda: os.kill(os.getpid(), signal.SIGTERM); main.main()"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+    assert process.returncode == -signal.SIGINT, said
+
+
 async def test_a_signal_before_there_is_anything_to_stop_ends_the_command() -> None:
     """As the first process of a container it would otherwise not even be killed by SIGTERM."""
     code = (

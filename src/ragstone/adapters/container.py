@@ -37,6 +37,8 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
         controllers, _, path = rest.partition(":")
         if controllers == "" or controller in controllers.split(","):  # none are named by version 2
             mount = root / "sys/fs/cgroup" / controllers
+            if not mount.is_dir():  # the kernel may name a pair of controllers in one order and the mount in the other
+                mount = root / "sys/fs/cgroup" / controller
             folder = mount / path.strip("/")
             while folder != mount:
                 yield folder

@@ -25,7 +25,7 @@ _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PREFIX = "ragstone_"  # by which scanners for leaked secrets know it
 _OF_NOTHING = hashlib.sha256(b"").digest()  # what a shell makes of a variable that was not set
 
-Version = tuple[int, int, int, int]
+Version = tuple[int, int, int, int, int]
 
 
 class KeyFile:
@@ -40,12 +40,17 @@ class KeyFile:
         self._clock = clock
         self._version = _version(path)
         self._keys = _read(path)
+        self._told: tuple[Version | None] | None = None  # the broken version that the log tells of
         self._looked = clock()
+        self._look_running = False
 
     async def principal(self, key: str) -> Principal | None:
-        if self._clock() - self._looked >= _LOOK_EVERY:
-            self._looked = self._clock()  # before the look: whoever comes meanwhile goes by what is known
-            await asyncio.to_thread(self._look)
+        if self._clock() - self._looked >= _LOOK_EVERY and not self._look_running:  # a look that lasts must not overtake the next one
+            self._look_running = True  # whoever comes meanwhile goes by what is known
+            try:
+                await asyncio.to_thread(self._look)
+            finally:
+                self._looked, self._look_running = self._clock(), False
         # Looked up by its hash: how long that takes tells of hashes at most, and no key can be made to fit one.
         return self._keys.get(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest())
 
@@ -53,12 +58,16 @@ class KeyFile:
         version = _version(self._path)
         if version == self._version:
             return
-        self._version = version
         try:
             self._keys = _read(self._path)
-        except InvalidInput as error:
-            _log.error("%s The keys of before stay in force.", error.message)
+        except (
+            InvalidInput
+        ) as error:  # tried again at the next look, for rights and full tables of files change without the file; told once
+            if self._told != (version,):
+                _log.error("%s The keys of before stay in force.", error.message)
+            self._told = (version,)
         else:
+            self._version = version
             _log.warning("api_keys_file: read anew, it holds %d keys.", len(self._keys))
 
 
@@ -73,9 +82,9 @@ def new_key(name: str, scope: str) -> tuple[str, str]:
 def _version(path: Path) -> Version | None:
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _read(path: Path) -> dict[bytes, Principal]:
@@ -111,17 +120,20 @@ def _entry(entry: str, number: int) -> tuple[bytes, Principal]:
 def _text(path: Path) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe in its place would be waited for
-        with open(descriptor, "rb") as file:
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise _wrong("it is not a file; name the file of keys.")
-            content = file.read(_MOST_BYTES + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(_MOST_BYTES + 1)
+        finally:
+            os.close(descriptor)
         if len(content) > _MOST_BYTES:
             raise _wrong(f"it has more than {_MOST_BYTES:,} bytes; it should hold keys and comments only.")
         return content.decode()
-    except OSError:
-        raise _wrong("it can't be read; check its path and rights.") from None
     except UnicodeDecodeError:
         raise _wrong("it is not text in UTF-8; write one key a line.") from None
+    except (OSError, ValueError):
+        raise _wrong("it can't be read; check its path and rights.") from None
 
 
 def _wrong(what: str) -> InvalidInput:

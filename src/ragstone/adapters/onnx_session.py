@@ -31,7 +31,7 @@ class OnnxSession:
 
     def __init__(self, files: EncoderFiles, *, graphs: Path) -> None:
         self.digest = weights_digest(files)
-        self._session = _open(files.weights if files.kind == "onnx" else built_graph(files, self.digest, graphs), files.weights.name)
+        self._session = _open(files.weights, files.weights.name) if files.kind == "onnx" else _open_built(files, self.digest, graphs)
         self._inputs = [each.name for each in self._session.get_inputs()]
         if unknown := set(self._inputs) - _INPUTS:
             raise InvalidInput(
@@ -92,10 +92,29 @@ def weights_digest(files: EncoderFiles) -> str:
 def prepare(model: Path, graphs: Path) -> None:
     """Builds the graph of a model that comes as safetensors, so that later starts only read. Raises `InvalidInput`, `DataDirectoryError`."""
     files = read_encoder(model)
-    if files.kind != "onnx" and isinstance(built_graph(files, weights_digest(files), graphs), bytes):
+    if files.kind == "onnx":
+        return
+    digest = weights_digest(files)
+    _open_built(files, digest, graphs)
+    if isinstance(built_graph(files, digest, graphs), bytes):
         raise DataDirectoryError(
             "The model's graph cannot be kept: the model cache cannot be written; set RAGSTONE_MODELS to another directory."
         )
+
+
+def _open_built(files: EncoderFiles, digest: str, graphs: Path) -> onnxruntime.InferenceSession:
+    """The graph from the cache; one that was damaged there is built again."""
+    graph = built_graph(files, digest, graphs)
+    try:
+        return _open(graph, files.weights.name)
+    except InvalidInput:
+        if isinstance(graph, bytes):
+            raise
+        try:
+            graph.unlink()
+        except OSError:
+            raise InvalidInput(f"The model's graph {graph.name} in the model cache is damaged; remove it.", field="model") from None
+    return _open(built_graph(files, digest, graphs), files.weights.name)
 
 
 def built_graph(files: EncoderFiles, digest: str, graphs: Path) -> Path | bytes:
@@ -119,7 +138,10 @@ def built_graph(files: EncoderFiles, digest: str, graphs: Path) -> Path | bytes:
         with tempfile.NamedTemporaryFile(dir=graphs, suffix=".partial", delete=False) as file:
             try:
                 file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # what is found under the name is whole, also after a power failure
                 file.close()
+                os.chmod(file.name, 0o644)  # the cache may be filled by one user and read by another
                 os.replace(file.name, path)
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)

@@ -79,6 +79,9 @@ def build() -> typer.Typer:
 def main() -> None:
     """Entry point."""
     # SIGTERM is Ctrl-C. Left alone it would end a command without a clean-up, and do nothing at all to a container's first process.
+    # A shell starts what it puts into the background with SIGINT ignored; then that would be lost.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     # NumPy's library would start a thread for each core of the machine, whatever the container's CPU limit; batches run beside one another instead.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

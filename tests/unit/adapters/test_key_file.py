@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import hashlib
 import logging
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -137,6 +140,67 @@ async def test_a_broken_version_is_logged_once_and_the_one_before_stays(
     assert await keys.principal("mended")
     assert "s3cret" not in caplog.text
     assert hashlib.sha256(b"mended").hexdigest() not in caplog.text
+
+
+async def test_a_version_that_could_not_be_read_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rights change, and tables of open files empty, without the file having another version."""
+    clock = Clock()
+    keys = KeyFile(path, clock)
+    put(path, line("two"))
+
+    def no_descriptor(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", no_descriptor)
+        clock.now = 1.0
+        assert await keys.principal("one")
+    clock.now = 2.0
+    assert await keys.principal("two")
+    assert await keys.principal("one") is None
+
+
+async def test_a_rewritten_file_of_the_same_size_and_time_is_read(path: Path) -> None:
+    clock = Clock()
+    keys = KeyFile(path, clock)
+    before = os.stat(path)
+    with open(path, "w") as file:  # noqa: ASYNC230 - nothing else runs on this loop
+        file.write(line("two"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    clock.now = 1.0
+    assert await keys.principal("two")
+    assert await keys.principal("one") is None
+
+
+async def test_one_look_runs_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow one that began before a key was withdrawn must not end after the look that saw it."""
+    clock, looks, begun, go_on = Clock(), 0, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    keys = KeyFile(path, clock)
+
+    def slow(_: Path) -> None:
+        nonlocal looks
+        looks += 1
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(10)
+
+    monkeypatch.setattr("ragstone.adapters.key_file._version", slow)
+    clock.now = 1.0
+    first = asyncio.create_task(keys.principal("one"))
+    await begun.wait()
+    clock.now = 9.0
+    assert await keys.principal("one")
+    assert looks == 1
+    go_on.set()
+    await first
+
+
+def test_no_descriptor_is_left_open_for_what_is_no_file(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        with pytest.raises(InvalidInput):
+            KeyFile(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_new_key_is_long_random_and_fits_its_line(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ragstone.adapters.model_files import read_encoder
 from ragstone.adapters.onnx_bert_graph import build_graph
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
-from ragstone.adapters.onnx_session import OnnxSession, weights_digest
+from ragstone.adapters.onnx_session import OnnxSession, prepare, weights_digest
 from ragstone.adapters.onnx_weights import load_weights
 from ragstone.domain.errors import InvalidInput
 from tests.support.tiny_encoder import CONFIG, make_encoder, random_weights
@@ -152,6 +152,18 @@ def test_a_built_graph_is_kept_and_used_again(folder: Path, tmp_path: Path, monk
     monkeypatch.setattr("ragstone.adapters.onnx_bert_graph.build_graph", None)  # a second build would fail
     OnnxSession(read_encoder(folder), graphs=graphs)
     assert list(graphs.iterdir()) == [kept]
+
+
+def test_a_graph_that_was_cut_short_is_built_again_and_may_be_read_by_others(folder: Path, tmp_path: Path) -> None:
+    graphs = tmp_path / "graphs"
+    prepare(folder, graphs)
+    [kept] = graphs.iterdir()
+    whole = kept.read_bytes()
+    assert kept.stat().st_mode & 0o777 == 0o644
+    for use in (lambda: prepare(folder, graphs), lambda: OnnxSession(read_encoder(folder), graphs=graphs)):
+        kept.write_bytes(whole[:1000])
+        use()
+        assert kept.read_bytes() == whole
 
 
 def test_other_weights_and_other_settings_have_graphs_of_their_own(folder: Path, tmp_path: Path) -> None:

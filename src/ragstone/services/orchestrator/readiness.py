@@ -39,3 +39,5 @@ class Readiness:
             raise Unavailable(f"Not ready: {part} did not answer within {_WITHIN:g} s.", field=part, retry_after=_WITHIN) from None
         except RagstoneError as error:
             raise Unavailable(f"Not ready: {part} failed ({error.message})", field=part, retry_after=_WITHIN) from error
+        except OSError as error:
+            raise Unavailable(f"Not ready: {part} failed ({error.strerror}).", field=part, retry_after=_WITHIN) from error
