@@ -1,5 +1,6 @@
 #!/bin/sh
 # What a release needs beside the images. It reaches a registry with the credentials that helm has (helm registry login).
+# From the environment: IMAGE_REGISTRY (publish-charts writes it into the charts, so that they find the images without a value).
 # usage: scripts/release.sh check-tag vX.Y.Z | publish-charts oci://REGISTRY/PATH
 set -eu
 cd "$(dirname "$0")/.."
@@ -28,11 +29,22 @@ publish_charts() {
     oci://*) ;;
     *) say "Charts are published to an OCI registry: CHART_REGISTRY=oci://REGISTRY/PATH, not '$1'."; exit 2 ;;
     esac
+    case ${IMAGE_REGISTRY:-} in
+    *[!A-Za-z0-9._:/-]*) say "IMAGE_REGISTRY is what stands before the image's name, such as registry.example/team, not '$IMAGE_REGISTRY'."; exit 2 ;;
+    esac
     command -v helm >/dev/null || { say "helm is missing: install Helm 3.17 or newer."; exit 2; }
     rm -rf dist/charts
     mkdir -p dist/charts
     : >dist/charts/published
-    for chart in $(grep -l '^type: application' charts/*/Chart.yaml); do
+    # helm package can't set values, so they are set in a copy.
+    cp -R charts dist/charts/sources
+    if [ -n "${IMAGE_REGISTRY:-}" ]; then
+        sed -i.before "s|^  registry: \"\"\$|  registry: \"$IMAGE_REGISTRY\"|" dist/charts/sources/*/values.yaml
+        rm dist/charts/sources/*/values.yaml.before
+        grep -qF "  registry: \"$IMAGE_REGISTRY\"" dist/charts/sources/orchestrator/values.yaml ||
+            { say "IMAGE_REGISTRY did not get into the charts' values: image.registry is no longer empty there."; exit 1; }
+    fi
+    for chart in $(grep -l '^type: application' dist/charts/sources/*/Chart.yaml); do
         helm package --dependency-update --destination dist/charts "$(dirname "$chart")"
     done
     for package in dist/charts/*.tgz; do

@@ -27,6 +27,7 @@ OUTSIDE = {
     "metadata service": "169.254.169.254",
     "private network (IPv6)": "fd00::7",
     "link-local (IPv6)": "fe80::7",
+    "private network (NAT64)": "64:ff9b::a09:807",
 }
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 

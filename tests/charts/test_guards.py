@@ -46,6 +46,10 @@ GUARDS: list[tuple[dict[str, Any], str]] = [
         "model.baked says that the image holds the model, but model.cache asks for a claim",
     ),
     (
+        sets(tests__apiKey__key="api-keys"),
+        "apiKeys.key and tests.apiKey.key are both api-keys in one Secret, but the first holds hashes and the second a key itself",
+    ),
+    (
         sets(resources={"requests": {"memory": "1025Mi"}, "limits": {"memory": "1Gi"}}),
         "resources.requests.memory is 1025Mi, but resources.limits.memory is 1Gi, and Kubernetes refuses a request above its limit",
     ),
@@ -95,6 +99,8 @@ TAKEN: list[dict[str, Any]] = [
     sets(extraEnv=[{"name": "RAGSTONE_GENERATOR__API_KEY_FILE", "value": "/csi/key"}]),
     sets(extraVolumes=[{"name": "x", "emptyDir": {}}], extraVolumeMounts=[{"name": "x", "mountPath": "/tmp/x"}]),
     sets(listenAddress="::"),
+    sets(tests__apiKey={"existingSecret": "other", "key": "api-keys"}),
+    sets(tests={"enabled": False, "apiKey": {"key": "api-keys"}}),
 ]
 
 SCHEMA: list[tuple[dict[str, Any], str]] = [
@@ -110,6 +116,8 @@ SCHEMA: list[tuple[dict[str, Any], str]] = [
     (sets(data__size="ten"), "'/data/size'"),
     (sets(data__accessMode="ReadWriteMany"), "'/data/accessMode': value must be one of"),
     (sets(ingress__host="https://a.example.org"), "'/ingress/host'"),
+    (sets(ingress__host="10.1.2.3"), "'/ingress/host'"),
+    (sets(httpRoute__hostnames=["10.1.2.3"]), "'/httpRoute/hostnames/0': 'not' failed"),
     (sets(nodeSelector={"disk": True}), "'/nodeSelector/disk': got boolean, want string"),
     (sets(extraEnv={"A": "b"}), "'/extraEnv': got object, want array"),
     (sets(listenAddress="10.0.0.1"), "'/listenAddress': value must be one of"),

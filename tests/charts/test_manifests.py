@@ -71,6 +71,31 @@ def test_a_route_joins_what_its_parents_say_and_a_gateway_by_default(helm: Helm)
     assert "" in [each["group"] for each in route["spec"]["parentRefs"]]
 
 
+@pytest.mark.parametrize(
+    ("timeouts", "expected"),
+    [
+        ({}, {"request": "0s", "backendRequest": "0s"}),
+        ({"request": None}, {"backendRequest": "0s"}),
+        ({"request": None, "backendRequest": None}, None),
+        (None, None),
+    ],
+)
+def test_a_routes_time_outs_can_be_taken_back(helm: Helm, timeouts: dict[str, Any] | None, expected: dict[str, str] | None) -> None:
+    route = {"enabled": True, "parentRefs": [{"name": "g"}], "hostnames": ["a.example.org"], "timeouts": timeouts}
+    values = {"apiKeys": {"existingSecret": "keys"}, "httpRoute": route}
+    for rendered in (helm.render("orchestrator", values), helm.render("ragstone", {"orchestrator": values})):
+        (made,) = rendered.of_kind("HTTPRoute")
+        assert made["spec"]["rules"][0].get("timeouts") == expected
+
+
+def test_a_monitors_labels_override_none_of_the_charts(helm: Helm) -> None:
+    monitor = {"enabled": True, "labels": {"app.kubernetes.io/name": "stolen", "helm.sh/chart": "stolen", "release": "prometheus"}}
+    rendered = helm.render("orchestrator", {"apiKeys": {"existingSecret": "keys"}, "metrics": {"serviceMonitor": monitor}})
+    (made,) = rendered.of_kind("ServiceMonitor")
+    (service,) = rendered.of_kind("Service")
+    assert made["metadata"]["labels"] == {**service["metadata"]["labels"], "release": "prometheus"}
+
+
 @EACH_CASE
 def test_names_labels_and_namespaces_are_well_formed(helm: Helm, case: Case) -> None:
     assert_well_formed(helm.case(case))

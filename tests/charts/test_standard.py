@@ -56,6 +56,8 @@ def test_pods_have_an_account_of_their_own_and_no_token_without_rights(helm: Hel
         if account["metadata"]["name"] not in entitled:
             assert pod.spec.get("automountServiceAccountToken") is False, pod.name
             assert account.get("automountServiceAccountToken") is False
+    accounts_of = {pod.is_test: pod.spec["serviceAccountName"] for pod in pods(rendered.objects)}
+    assert len(set(accounts_of.values())) == len(accounts_of), "a test pod has the account of what it tests"
     rules = [rule for role in rendered.of_kind("Role", "ClusterRole") for rule in role["rules"]]
     assert not any("*" in rule.get(part, []) for rule in rules for part in ("verbs", "resources", "apiGroups")), "a wildcard in RBAC"
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 _FAKE = """#!/bin/sh
 printf '%s\\n' "$*" >>"$ASKED"
 [ "$1" != push ] || printf 'Pushed: registry.test/charts/%s\\nDigest: sha256:%064d\\n' "$(basename "$2" .tgz | sed 's/-\\([0-9]\\)/:\\1/')" 7 >&2
-[ "$1" != package ] || : >"$4/$(basename "$5")-0.1.0.tgz"
+[ "$1" != package ] || cat "$5"/../*/values.yaml >"$4/$(basename "$5")-0.1.0.tgz"
 """
 
 
@@ -103,6 +103,23 @@ def test_published_charts_are_listed_by_digest(recorded: Recorded) -> None:
     assert recorded.run("release.sh", "publish-charts", "oci://registry.test/charts").returncode == 0
     listed = (recorded.repository / "dist" / "charts" / "published").read_text("utf-8").splitlines()
     assert listed == [f"registry.test/charts/{name}@sha256:{7:064d}" for name in ("orchestrator", "ragstone")]
+
+
+@pytest.mark.parametrize("registry", ["", "registry.test:5000/team"])
+def test_published_charts_know_where_the_images_are(recorded: Recorded, registry: str) -> None:
+    before = (recorded.repository / "charts" / "orchestrator" / "values.yaml").read_text("utf-8")
+    done = recorded.run("release.sh", "publish-charts", "oci://registry.test/charts", settings={"IMAGE_REGISTRY": registry})
+    assert done.returncode == 0
+    for name in ("orchestrator", "ragstone"):
+        packaged = (recorded.repository / "dist" / "charts" / f"{name}-0.1.0.tgz").read_text("utf-8")
+        assert f'  registry: "{registry}"\n' in packaged
+    assert (recorded.repository / "charts" / "orchestrator" / "values.yaml").read_text("utf-8") == before
+
+
+def test_an_image_registry_that_is_none_is_refused(recorded: Recorded) -> None:
+    done = recorded.run("release.sh", "publish-charts", "oci://registry.test/charts", settings={"IMAGE_REGISTRY": "a|b"})
+    assert done.returncode == 2
+    assert "IMAGE_REGISTRY is what stands before the image's name" in done.stderr
 
 
 def test_charts_go_to_no_other_registry_than_oci(recorded: Recorded) -> None:

@@ -2,7 +2,7 @@
 
 {{/*
 HTTPRoute: root, port (of the Service). Defaults of the API stand written out in lists, because Argo CD sees a difference otherwise.
-A time-out of 0s means none: answers are streamed, and an upload takes as long as it takes.
+A time-out of 0s means none, one that is taken back (null) leaves it to the gateway: answers are streamed, and an upload takes as long as it takes.
 */}}
 {{- define "common.httpRoute" -}}
 {{- with .root.Values.httpRoute -}}
@@ -27,9 +27,16 @@ spec:
         - path:
             type: PathPrefix
             value: /
+      {{- $timeouts := default dict .timeouts }}
+      {{- if or $timeouts.request $timeouts.backendRequest }}
       timeouts:
-        request: {{ .timeouts.request }}
-        backendRequest: {{ .timeouts.backendRequest }}
+        {{- with $timeouts.request }}
+        request: {{ . }}
+        {{- end }}
+        {{- with $timeouts.backendRequest }}
+        backendRequest: {{ . }}
+        {{- end }}
+      {{- end }}
       backendRefs:
         - group: ""
           kind: Service

@@ -22,19 +22,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/*
 metadata of an object: root, and if wanted suffix (of the name), test (true: a part of `helm test`), annotations and labels (maps).
+The chart's own labels win over those given.
 */}}
 {{- define "common.metadata" -}}
+{{- $selector := include (ternary "common.testSelectorLabels" "common.selectorLabels" (default false .test)) .root -}}
+{{- $own := printf "%s\n%s" $selector (include "common.versionLabels" .root) -}}
 name: {{ include "common.name" . }}
 namespace: {{ .root.Release.Namespace | quote }}
 labels:
-  {{- if .test }}
-  {{- include "common.testSelectorLabels" .root | nindent 2 }}
-  {{- else }}
-  {{- include "common.selectorLabels" .root | nindent 2 }}
+  {{- $own | nindent 2 }}
+  {{- range $key, $value := .labels }}
+  {{- if not (hasKey (fromYaml $own) $key) }}
+  {{- toYaml (dict $key $value) | nindent 2 }}
   {{- end }}
-  {{- include "common.versionLabels" .root | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- with .annotations }}
 annotations:

@@ -69,7 +69,8 @@ spec:
             except: [10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16]
         - ipBlock:
             cidr: ::/0
-            except: ["::1/128", "fc00::/7", "fe80::/10"]
+            # 64:ff9b::/96 is how IPv6 writes IPv4 addresses (NAT64), private ones too.
+            except: ["::1/128", "64:ff9b::/96", "fc00::/7", "fe80::/10"]
       ports:
         - protocol: TCP
           port: 443

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,13 @@ DOCUMENT = Path("/tmp/pump.md")
 
 def ragstone(*arguments: str) -> dict:
     """What the command prints with --json. Ends the test when it fails."""
-    done = subprocess.run([RAGSTONE, "--json", *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([RAGSTONE, "--json", *arguments], capture_output=True, text=True, timeout=60)
     if done.returncode != 0:
         sys.exit(f"ragstone {arguments[0]} failed ({done.returncode}): {done.stdout}{done.stderr}")
     return json.loads(done.stdout)
 
 
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("The test was stopped."))  # or process 1 would overlook it, and nobody clean up
 DOCUMENT.write_text("# Pump\n\nThe pump in hall four is painted blue.\n")
 ragstone("collections", "create", COLLECTION)
 try:

@@ -3,20 +3,23 @@
 {{- $name := include "common.fullname" . -}}
 {{- $url := "http://127.0.0.1:8642" -}}
 {{- if .Values.httpRoute.enabled -}}
-{{- $url = printf "http://%s" (first .Values.httpRoute.hostnames) -}}
+{{- $url = printf "http://%s" (first .Values.httpRoute.hostnames | replace "*" "any") -}}
 {{- else if .Values.ingress.enabled -}}
-{{- $url = printf "%s://%s" (ternary "https" "http" (ne (include "common.tlsSecretName" .) "")) .Values.ingress.host -}}
+{{- $url = printf "%s://%s" (ternary "https" "http" (ne (include "common.tlsSecretName" .) "")) (.Values.ingress.host | replace "*" "any") -}}
 {{- end -}}
+{{- $testsHere := and .Values.tests.enabled (not .Values.tests.apiKey.externalSecret) (has .Values.tests.apiKey.existingSecret (list "" .Values.apiKeys.existingSecret)) -}}
 ragstone {{ .Chart.AppVersion }} is being started as {{ $name }} in namespace {{ .Release.Namespace }}.
 {{ with .Values.apiKeys.existingSecret }}
 1. The API keys are read from Secret {{ . }}. If you have not made it yet, the pod waits for it:
 
      KEY=$(openssl rand -hex 24)
      kubectl --namespace {{ $.Release.Namespace }} create secret generic {{ . }} \
-       --from-literal={{ $.Values.apiKeys.key }}="admin:admin:$(printf %s "$KEY" | sha256sum | cut -d' ' -f1)" \
+       --from-literal={{ $.Values.apiKeys.key }}="admin:admin:$(printf %s "$KEY" | sha256sum | cut -d' ' -f1)"{{ if $testsHere }} \
        --from-literal={{ $.Values.tests.apiKey.key }}="$KEY"
 
-   The second entry is the key itself, for `helm test`; leave it out if you do not use that. A changed Secret is read within a minute or two.
+   The second entry is the key itself, for `helm test`; leave it out if you do not use that.{{ else }}
+{{ end }}
+   A changed Secret is read within a minute or two.
 {{ else }}
 1. The API keys are fetched from your secrets manager into Secret {{ include "common.secretName" (dict "root" . "secret" .Values.apiKeys "suffix" "api-keys") }}.
 {{ end }}
@@ -35,6 +38,11 @@ ragstone {{ .Chart.AppVersion }} is being started as {{ $name }} in namespace {{
 {{- if .Values.httpRoute.enabled }}
 
    ({{ $url }} stands for the Gateway's listener: use https and its port where it has others than 80.)
+{{- end }}
+{{- if and .Values.networkPolicy.enabled .Values.networkPolicy.gatewayNamespace (or .Values.httpRoute.enabled .Values.ingress.enabled) }}
+
+   The NetworkPolicy admits pods of namespace {{ .Values.networkPolicy.gatewayNamespace }}. If the proxy's pods run elsewhere, requests run into a time-out: set
+   networkPolicy.gatewayNamespace to theirs.
 {{- end }}
 {{- if .Values.tests.enabled }}
 
