@@ -10,13 +10,15 @@ DEV_LOCKS := requirements/dev.txt requirements/build.txt
 DEMO := .venv-demo
 DEV := .venv
 POLICY := .venv-policy
+MLFLOW := .venv-mlflow
+MLFLOW_LOCKS := requirements/mlflow.txt requirements/build.txt
 POLICY_LOCKS := requirements/policy.txt requirements/build.txt
 UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock"
 # Runs $(2) as a step named $(1) and says how long it took.
 step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
-.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes readme-figures lock kind-up kind-down env-demo env-dev env-policy clean images sbom check-tag publish-charts test-cluster
+.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes readme-figures lock kind-up kind-down env-demo env-dev env-policy env-mlflow clean images sbom check-tag publish-charts test-cluster
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -87,11 +89,13 @@ readme-figures: ## write the measured figures into the README's table
 	@$(DEV)/bin/python scripts/readme_figures.py
 
 lock: env-dev ## resolve the dependencies anew and write requirements/*.txt (UPGRADE=1 takes newer versions)
-	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra dev --output-file requirements/dev.txt
+	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cluster --extra dev --output-file requirements/dev.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --constraints requirements/dev.txt --output-file requirements/embedded.txt
+	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cluster --constraints requirements/dev.txt --output-file requirements/cluster.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in --output-file requirements/build.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/sbom.in --output-file requirements/sbom.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/policy.in --output-file requirements/policy.txt
+	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/mlflow.in --output-file requirements/mlflow.txt
 
 images: ## build ragstone/orchestrator (WITH_MODEL=1 bakes the model; IMAGE_REGISTRY, PYTHON_IMAGE, BUILDER_IMAGE: see docs/images.md)
 	@scripts/images.sh build
@@ -117,9 +121,12 @@ env-demo:
 env-dev:
 	@scripts/environment.sh $(DEV) $(DEV_LOCKS)
 
+env-mlflow: ## the MLflow server, in an environment of its own (850 MB)
+	@scripts/environment.sh $(MLFLOW) $(MLFLOW_LOCKS)
+
 env-policy:
 	@scripts/environment.sh $(POLICY) $(POLICY_LOCKS)
 
 clean: ## remove environments, caches and reports (no data directory)
-	@rm -rf $(DEMO) $(DEV) $(POLICY) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist
+	@rm -rf $(DEMO) $(DEV) $(POLICY) $(MLFLOW) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist
 	@find src tests bench scripts -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

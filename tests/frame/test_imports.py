@@ -12,6 +12,18 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "ragstone"
 
 HOMES = {
+    "bson": ("adapters/mongo*.py",),
+    "gridfs": ("adapters/mongo*.py",),
+    "grpc": ("adapters/qdrant_server*.py",),
+    "jwt": ("adapters/oidc*.py",),
+    "lakefs_sdk": ("adapters/lakefs*.py",),
+    "mlflow": ("adapters/mlflow*.py",),
+    "nats": ("adapters/nats*.py",),
+    "obstore": ("adapters/object_store*.py",),
+    "pymongo": ("adapters/mongo*.py",),
+    "qdrant_client": ("adapters/qdrant_server*.py",),
+    "stamina": ("adapters/dependency*.py",),
+    "urllib3": ("adapters/lakefs*.py",),
     "docutils": ("adapters/parsing/*",),
     "dulwich": ("adapters/git*.py",),
     "httpx": ("adapters/openai*.py", "adapters/model_*.py", "cli/*"),

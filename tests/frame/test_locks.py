@@ -37,8 +37,9 @@ def test_every_requirement_is_pinned_and_hashed(lock: Path) -> None:
 
 def test_run_time_and_development_locks_agree() -> None:
     by_name = {lock.stem: pins(lock) for lock in LOCKS}
-    assert set(by_name) == {"build", "dev", "embedded", "policy", "sbom"}  # policy and sbom: tools with environments of their own
-    assert by_name["embedded"].items() <= by_name["dev"].items()
+    # mlflow, policy and sbom: a server and tools with environments of their own
+    assert set(by_name) == {"build", "cluster", "dev", "embedded", "mlflow", "policy", "sbom"}
+    assert by_name["embedded"].items() <= by_name["cluster"].items() <= by_name["dev"].items()
 
 
 def test_locks_satisfy_what_the_project_declares() -> None:
@@ -46,6 +47,7 @@ def test_locks_satisfy_what_the_project_declares() -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     declared = {
         "embedded": project["project"]["dependencies"],
+        "cluster": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["cluster"],
         "dev": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"],
         "build": project["build-system"]["requires"],
     }
