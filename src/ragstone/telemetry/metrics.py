@@ -7,12 +7,27 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
+# Of the servers that this process calls. Adapters count here; `Metrics` shows them.
+DEPENDENCY_CALLS = Histogram(
+    "ragstone_dependency_call_duration_seconds",
+    "Time of one attempt to call a server, waiting for a free place included, by outcome: answered, failed, refused (not sent).",
+    ("dependency", "outcome"),
+    buckets=_SECONDS,
+    registry=None,
+)
+DEPENDENCY_RETRIES = Counter("ragstone_dependency_retries_total", "Calls done again after a failure.", ("dependency",), registry=None)
+DEPENDENCY_BREAKER = Gauge(
+    "ragstone_dependency_breaker_open", "1 while a server is not asked, as it did not answer.", ("dependency",), registry=None
+)
+
 
 class Metrics:
     """The metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        for shared in (DEPENDENCY_CALLS, DEPENDENCY_RETRIES, DEPENDENCY_BREAKER):
+            self.registry.register(shared)
         self.requests = Histogram(
             "ragstone_http_request_duration_seconds",
             "Time from a request's headers to the end of its response, by route template.",
