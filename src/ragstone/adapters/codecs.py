@@ -10,6 +10,7 @@ from ragstone.domain.commits import CommitStats
 from ragstone.domain.errors import InvalidInput
 from ragstone.domain.interactions import Feedback, Interaction
 from ragstone.domain.jobs import ChangeRequest, JobResult
+from ragstone.domain.releases import Release
 from ragstone.domain.retention import Purge
 from ragstone.domain.spaces import EmbeddingSpace
 
@@ -43,3 +44,4 @@ GAPS: Codec[frozenset[int]] = Codec(TypeAdapter(frozenset[int]))
 INTERACTION: Codec[Interaction] = Codec(TypeAdapter(Interaction))
 FEEDBACK: Codec[Feedback] = Codec(TypeAdapter(Feedback))
 PURGE: Codec[Purge] = Codec(TypeAdapter(Purge))
+RELEASE: Codec[Release] = Codec(TypeAdapter(Release))

@@ -136,4 +136,31 @@ _SECOND = (
     "CREATE INDEX interaction_passages_by_citation ON interaction_passages (chunk, number) WHERE cited",
 )
 
-MIGRATIONS = (_FIRST, _SECOND)
+_THIRD = (
+    """CREATE TABLE runs (
+        experiment TEXT NOT NULL,
+        key TEXT NOT NULL,
+        began_at REAL NOT NULL,
+        body TEXT NOT NULL,            -- JSON
+        PRIMARY KEY (experiment, key)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX runs_by_time ON runs (experiment, began_at, key)",
+    """CREATE TABLE releases (
+        collection TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        principal TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        body TEXT NOT NULL,            -- JSON
+        PRIMARY KEY (collection, number),
+        UNIQUE (collection, id)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE aliases (
+        collection TEXT NOT NULL,
+        name TEXT NOT NULL,
+        release_id TEXT NOT NULL,
+        PRIMARY KEY (collection, name)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD)

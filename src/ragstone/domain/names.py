@@ -11,6 +11,8 @@ MAX_PATH_BYTES = 1024
 _COLLECTION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,99}")
+_VERSION = re.compile(r"v[0-9]+")
 
 
 def check_collection_name(name: str, field: str = "collection") -> str:
@@ -50,6 +52,16 @@ def check_tag_name(name: str, field: str = "tag") -> str:
         raise InvalidInput(
             f"{field}: {name[:80]!r} is not a tag name; use letters, digits, '.', '_' and '-', beginning with a letter or digit, "
             "and not only hexadecimal digits (that would read as a commit id).",
+            field=field,
+        )
+    return name
+
+
+def check_alias_name(name: str, field: str = "alias") -> str:
+    """Returns `name`: 1 to 100 characters of a-z, 0-9, '.', '_' and '-', not `latest`, nor `v` and a number (registries mean something of their own by these)."""
+    if not _ALIAS.fullmatch(name) or name == "latest" or _VERSION.fullmatch(name):
+        raise InvalidInput(
+            f"{field}: {name[:80]!r} is not an alias; use a-z, 0-9, '.', '_' and '-', beginning with a letter, neither 'latest' nor like 'v1'.",
             field=field,
         )
     return name

@@ -33,3 +33,23 @@ class Release:
 def _release_id(release: Release) -> str:
     canonical = json.dumps(asdict(release), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredRelease:
+    """A release as the registry keeps it. `number` counts a collection's releases from 1. `created_at`: Unix seconds."""
+
+    release: Release
+    number: int
+    principal: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A movable name for a release (`champion`, `staging`)."""
+
+    collection: str
+    name: str
+    release_id: str
+    number: int
