@@ -1,0 +1,16 @@
+"""Many processes: `python -m bench.servers [GROUP ...]`, results in bench/results/servers.json.
+
+Real servers are used where they are reachable (`RAGSTONE_TEST_<NAME>_URL`) or on PATH (`qdrant`, `lakefs`, `mongod`, `weed`); a row whose server is missing
+is printed as skipped, with why.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from bench.runner import run
+
+GROUPS = ("servers_overload",)
+
+if __name__ == "__main__":
+    sys.exit(run("servers", GROUPS, sys.argv[1:]))
