@@ -76,9 +76,13 @@ class Bm25Encoder:
         weights = [max(round(value * step), 1) / step for value in encoded.values]
         return SparseVector(encoded.indices, weights), SparseVector(encoded.indices, [1.0] * len(weights))
 
+    def terms(self, text: str) -> list[int]:
+        """What a question is about: the terms whose frequencies `question` asks for, each once, in order."""
+        return sorted(self._bm25.embed_query(text).indices)
+
     def question(self, text: str, frequencies: DocumentFrequencies) -> SparseVector | None:
         """The question weighted by ln(1 + (N - n + .5) / (n + .5)) of its snapshot, or None when no point holds any of its terms."""
-        terms = sorted(self._bm25.embed_query(text).indices)
+        terms = self.terms(text)
         if not terms:
             return None
         total, counts = frequencies(terms)

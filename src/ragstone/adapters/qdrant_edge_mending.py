@@ -36,7 +36,7 @@ def mend(shard: Shard, points: Sequence[Point], deleted: Collection[str], head: 
     gone: list[int | uuid.UUID | str] = [_engine_id(id_) for id_ in sorted(set(deleted) - kept)]
     with shard.writing("mending points"):
         records = shard.engine.retrieve([uuid.UUID(id_) for id_ in sorted(kept)], ["seq_to"], False)
-        ends = {str(record.id): _integer(record.payload or {}, "seq_to") for record in records}
+        ends = {str(record.id): integer(record.payload or {}, "seq_to") for record in records}
         late = {id_: end for id_, end in ends.items() if end is not None and head < end < OPEN}
         shard.insert([_closed(point, late.get(point.chunk.id)) for point in points], UpdateMode.Upsert)
         shard.delete(gone)
@@ -50,16 +50,16 @@ def _closed(point: Point, seq_to: int | None) -> Point:
 
 def _stored(shard: Shard, record: Record) -> StoredPoint:
     id_, payload = str(record.id), record.payload or {}
-    chunk = _chunk(id_, payload)
-    return StoredPoint(id_, chunk, _vectors_ok(shard, record.vector, chunk), _integer(payload, "seq_from"), _integer(payload, "seq_to"))
+    chunk = readable_chunk(id_, payload)
+    return StoredPoint(id_, chunk, _vectors_ok(shard, record.vector, chunk), integer(payload, "seq_from"), integer(payload, "seq_to"))
 
 
-def _chunk(id_: str, payload: dict[str, Any]) -> IndexedChunk | None:
+def readable_chunk(id_: str, payload: dict[str, Any]) -> IndexedChunk | None:
     """The chunk, if storing it would give this very payload: then what is filtered by agrees with what is shown."""
     texts = ("path", "text", "content_hash", "media_type", "checksum", "commit_id")
     if not all(isinstance(payload.get(name), str) for name in texts):
         return None
-    if any(_integer(payload, name) is None for name in ("start", "end", "occurrence", "seq_from", "seq_to")):
+    if any(integer(payload, name) is None for name in ("start", "end", "occurrence", "seq_from", "seq_to")):
         return None
     try:
         chunk = from_payload(id_, payload)
@@ -77,10 +77,10 @@ def _vectors_ok(shard: Shard, vectors: object, chunk: IndexedChunk | None) -> bo
     if chunk is None:
         return True
     expected = shard.encoder.document(chunk.embedded_text)
-    return all(_same(vectors[name], sparse) for name, sparse in zip((BM25, TERMS), expected, strict=True))
+    return all(same_terms(vectors[name], sparse) for name, sparse in zip((BM25, TERMS), expected, strict=True))
 
 
-def _same(stored: Any, expected: Any) -> bool:
+def same_terms(stored: Any, expected: Any) -> bool:
     """The same weights, in whatever order; mostly it is the same one."""
     indices, values = (stored.indices, expected.indices), (stored.values, expected.values)
     if indices[0] == indices[1]:
@@ -88,7 +88,8 @@ def _same(stored: Any, expected: Any) -> bool:
     return sorted(zip(indices[0], values[0], strict=True)) == sorted(zip(indices[1], values[1], strict=True))
 
 
-def _integer(payload: dict[str, Any], name: str) -> int | None:
+def integer(payload: dict[str, Any], name: str) -> int | None:
+    """A field of a payload, if it holds an integer."""
     value = payload.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
