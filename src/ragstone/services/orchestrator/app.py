@@ -26,11 +26,13 @@ from ragstone.services.orchestrator import (
     query,
     retention,
 )
-from ragstone.services.orchestrator.context import Context, Gate
+from ragstone.services.orchestrator.context import Context
+from ragstone.services.orchestrator.gate import Gate
 from ragstone.services.orchestrator.middleware import RequestContext, request_id
 from ragstone.services.orchestrator.problems import MethodNotAllowed, NoSuchRoute, error_response, invalid
 from ragstone.services.orchestrator.readiness import Readiness
 from ragstone.services.orchestrator.security import KeyGuard, LoopbackGuard
+from ragstone.services.orchestrator.shedding import Shedding
 from ragstone.settings.model import Settings
 from ragstone.telemetry.metrics import Metrics
 from ragstone.use_cases.platform import Platform
@@ -95,6 +97,7 @@ def create_app(platform: Platform, settings: Settings, authenticator: Authentica
     else:
         app.add_middleware(KeyGuard, authenticator=authenticator, unguarded=unguarded)
     app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(Shedding, gate=context.queries, metrics=metrics)
     return app
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, TypeVar
 
 from fastapi.routing import APIRoute
@@ -14,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ragstone.domain.commits import Snapshot
-from ragstone.domain.errors import Busy, RagstoneError
+from ragstone.domain.errors import RagstoneError
 from ragstone.domain.jobs import TERMINAL, Job
+from ragstone.services.orchestrator.gate import Gate
 from ragstone.services.orchestrator.problems import JobFailed
 from ragstone.services.orchestrator.readiness import Readiness
 from ragstone.services.orchestrator.views import job_json, snapshot_json
@@ -25,38 +25,6 @@ from ragstone.use_cases.platform import Platform
 
 T = TypeVar("T")
 _UNWATCHED = 1.0  # seconds that a request may run before its connection is watched: most are done by then
-
-
-class Gate:
-    """Lets `limit` in at a time. `queue` more may wait, `patience` seconds each; others get `Busy` at once."""
-
-    def __init__(self, limit: int, queue: int, patience: float = 2.0) -> None:
-        self._places = asyncio.Semaphore(limit)
-        self._queue = queue
-        self._patience = patience
-        self.waiting = 0
-
-    async def __aenter__(self) -> None:
-        if not self._places.locked():
-            await self._places.acquire()
-            return
-        if self.waiting >= self._queue:
-            raise self._busy()
-        self.waiting += 1
-        try:
-            async with asyncio.timeout(self._patience):
-                await self._places.acquire()
-        except TimeoutError:
-            raise self._busy() from None
-        finally:
-            self.waiting -= 1
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._places.release()
-
-    @staticmethod
-    def _busy() -> Busy:
-        return Busy("The server is busy with other requests; try again shortly.", retry_after=1.0)
 
 
 @dataclass(frozen=True, slots=True)

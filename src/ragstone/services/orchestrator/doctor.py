@@ -14,8 +14,9 @@ from ragstone.domain.access import Scope
 from ragstone.domain.findings import CheckProgress, CheckReport
 from ragstone.services.orchestrator.access import needs
 from ragstone.services.orchestrator.bodies import read_json
-from ragstone.services.orchestrator.context import Context, Gate, json_response, while_connected
+from ragstone.services.orchestrator.context import Context, json_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors, event_stream
+from ragstone.services.orchestrator.gate import Gate
 from ragstone.services.orchestrator.middleware import request_id
 from ragstone.services.orchestrator.problems import problem
 from ragstone.services.orchestrator.schemas import doctor as schemas

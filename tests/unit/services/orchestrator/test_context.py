@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from ragstone.domain.errors import Busy
-from ragstone.services.orchestrator.context import Gate
+from ragstone.services.orchestrator.gate import Gate
 
 
 async def test_a_place_that_comes_free_goes_to_who_waits() -> None:
