@@ -17,6 +17,7 @@ from typing import TypeVar
 from dulwich.errors import FileFormatException, NotGitRepository
 
 from ragstone.adapters import git_copying, git_tree
+from ragstone.adapters.document_codec import decode_text
 from ragstone.adapters.durable_files import sync_directory
 from ragstone.adapters.git_collecting import collect, collectable
 from ragstone.adapters.git_forgetting import forget
@@ -125,7 +126,7 @@ class GitVersionStore:
             with repository.reading(commit):
                 line = _line(repository, commit, path)
                 content, text = git_tree.content_and_text(line)
-                return StoredDocument(git_tree.info(line), repository.blob(content), git_tree.decode_text(repository.blob(text)))
+                return StoredDocument(git_tree.info(line), repository.blob(content), decode_text(repository.blob(text)))
 
         return await self._run(work)
 
@@ -134,7 +135,7 @@ class GitVersionStore:
             repository = self._repository(repo)
             with repository.reading(commit):
                 text = git_tree.content_and_text(_line(repository, commit, path))[1]
-                return git_tree.decode_text(repository.blob(text))
+                return decode_text(repository.blob(text))
 
         return await self._run(work)
 

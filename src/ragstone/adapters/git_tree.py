@@ -11,16 +11,15 @@ of garbage. The shape depends on nothing but the documents: equal documents, equ
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
 from dulwich.objects import Blob, ObjectID, ShaFile, Tree
 
+from ragstone.adapters.document_codec import decode_info, encode_info, encode_text
 from ragstone.domain.commits import DocumentChange
-from ragstone.domain.documents import Block, BlockKind, DocumentInfo, ExtractedText, Metadata, StoredDocument
+from ragstone.domain.documents import DocumentInfo, StoredDocument
 
 Shard = dict[str, bytes]  # path -> its line
 ReadObject = Callable[[bytes], bytes]
@@ -105,29 +104,13 @@ def diff(read: ReadObject, before: bytes, after: bytes) -> list[DocumentChange]:
 def info(line: bytes) -> DocumentInfo:
     """The information on a manifest's line."""
     path, _, _, encoded = line.split(b"\t", 3)
-    fields = json.loads(encoded)
-    metadata = {key: tuple(value) if isinstance(value, list) else value for key, value in fields["metadata"].items()}
-    return DocumentInfo(path.decode(), fields["media_type"], fields["size"], fields["sha256"], metadata, fields["title"])
+    return decode_info(path.decode(), encoded)
 
 
 def content_and_text(line: bytes) -> tuple[bytes, bytes]:
     """The ids of the blobs that hold the bytes and the extracted text."""
     _, content, text, _ = line.split(b"\t", 3)
     return content, text
-
-
-def encode_text(extracted: ExtractedText) -> bytes:
-    """JSON; lone surrogates, which some PDFs yield, survive."""
-    blocks = [[block.kind, block.start, block.end, block.level, block.page] for block in extracted.blocks]
-    fields = {"parser": extracted.parser, "title": extracted.title, "blocks": blocks, "text": extracted.text}
-    return _dump(fields).encode("utf-8", "surrogatepass")
-
-
-def decode_text(encoded: bytes) -> ExtractedText:
-    """The reverse of `encode_text`."""
-    fields = json.loads(encoded.decode("utf-8", "surrogatepass"))
-    blocks = tuple(Block(cast("BlockKind", kind), start, end, level, page) for kind, start, end, level, page in fields["blocks"])
-    return ExtractedText(fields["text"], blocks, fields["parser"], fields["title"])
 
 
 def _changed(old: Shard, changes: Mapping[str, StoredDocument | None]) -> tuple[Shard, list[ShaFile]]:
@@ -138,29 +121,10 @@ def _changed(old: Shard, changes: Mapping[str, StoredDocument | None]) -> tuple[
             new.pop(path, None)
             continue
         content, text = Blob.from_string(document.content), Blob.from_string(encode_text(document.extracted))
-        new[path] = b"\t".join((path.encode(), content.id, text.id, _encode_info(document.info)))
+        new[path] = b"\t".join((path.encode(), content.id, text.id, encode_info(document.info)))
         if new[path] != old.get(path):
             blobs += [content, text]
     return new, blobs
-
-
-def _encode_info(about: DocumentInfo) -> bytes:
-    fields: dict[str, Any] = {
-        "media_type": about.media_type,
-        "size": about.size,
-        "sha256": about.checksum,
-        "metadata": _sorted(about.metadata),
-        "title": about.title,
-    }
-    return json.dumps(fields, separators=(",", ":")).encode()  # ASCII: no tab, no line feed, no surrogate
-
-
-def _sorted(metadata: Metadata) -> dict[str, Any]:
-    return dict(sorted(metadata.items()))
-
-
-def _dump(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _place(path: str) -> tuple[bytes, bytes]:
