@@ -1,4 +1,4 @@
-"""The contract of `VectorIndex`, over Qdrant Edge and the fake."""
+"""The contract of `VectorIndex`, over Qdrant Edge, a Qdrant server (with one shard and with two) and the fake."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from ragstone.domain.filters import Condition, Equals, Exists, Filter, Not, OneO
 from ragstone.domain.retrieval import IndexedChunk, Point, StoredPoint
 from ragstone.ports.vector_index import VectorIndex
 from tests.fakes.vector_index import InMemoryVectorIndex
+from tests.servers import qdrant
+from tests.servers.qdrant import qdrant_url  # noqa: F401 - a fixture
 from tests.support.points import DIMENSION, point, space, unit
 
 NAME = "kb-1-space"
@@ -31,11 +33,19 @@ ADAPTERS: dict[str, Callable[[Path], VectorIndex]] = {
 }
 
 
-@pytest.fixture(params=ADAPTERS)
+@pytest.fixture(
+    params=[*ADAPTERS, pytest.param("qdrant", marks=pytest.mark.servers), pytest.param("qdrant shards", marks=pytest.mark.servers)]
+)
 async def empty(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorIndex]:
-    index = ADAPTERS[request.param](tmp_path)
-    yield index
-    await index.aclose()
+    if request.param in ADAPTERS:
+        index = ADAPTERS[request.param](tmp_path)
+        yield index
+        await index.aclose()
+    else:
+        shards = 2 if request.param == "qdrant shards" else 1
+        remote = qdrant.index(qdrant.server(request.getfixturevalue("qdrant_url"), shard_number=shards))
+        yield remote
+        await qdrant.dropped(remote)
 
 
 @pytest.fixture
