@@ -7,9 +7,10 @@ from typing import Generic, TypeVar
 from pydantic import TypeAdapter
 
 from ragstone.domain.commits import CommitStats
+from ragstone.domain.dead_letters import DeadLetter
 from ragstone.domain.errors import InvalidInput
 from ragstone.domain.interactions import Feedback, Interaction
-from ragstone.domain.jobs import ChangeRequest, JobResult
+from ragstone.domain.jobs import ChangeRequest, JobResult, Progress
 from ragstone.domain.releases import Release
 from ragstone.domain.retention import Purge
 from ragstone.domain.spaces import EmbeddingSpace
@@ -45,3 +46,5 @@ INTERACTION: Codec[Interaction] = Codec(TypeAdapter(Interaction))
 FEEDBACK: Codec[Feedback] = Codec(TypeAdapter(Feedback))
 PURGE: Codec[Purge] = Codec(TypeAdapter(Purge))
 RELEASE: Codec[Release] = Codec(TypeAdapter(Release))
+DEAD_LETTER: Codec[DeadLetter] = Codec(TypeAdapter(DeadLetter))
+PROGRESS: Codec[Progress] = Codec(TypeAdapter(Progress))

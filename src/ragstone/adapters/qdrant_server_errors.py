@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from grpc import StatusCode  # type: ignore[import-untyped]
 from grpc.aio import AioRpcError  # type: ignore[import-untyped]
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from ragstone.domain.errors import InternalError, NotFound, RagstoneError, StorageFull, Unavailable
+from ragstone.domain.errors import DataDirectoryError, InternalError, NotFound, RagstoneError, StorageFull, Unavailable
 
 _log = logging.getLogger(__name__)
 _PASSING = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.ABORTED, StatusCode.CANCELLED}
@@ -65,6 +66,10 @@ def _translated(code: StatusCode, words: str) -> RagstoneError:
         return Unavailable("index: the Qdrant server refuses the key; check index.api_key or index.api_key_file.")
     if code in _PASSING:
         return Unavailable("index: the Qdrant server does not answer; check index.url, and that it runs.")
+    if missing := re.search(r'Index required but not found for "([^"]{1,200})"', words):
+        return DataDirectoryError(
+            f"A Qdrant collection lacks the payload index of {missing[1]}; run `ragstone doctor --repair`.", field="index"
+        )
     if "replica" in words or "consistency" in words:
         return Unavailable("index: too few replicas of the Qdrant collection are alive; start the servers that are down.")
     return InternalError("The Qdrant server refused or failed; the log has its own words.")

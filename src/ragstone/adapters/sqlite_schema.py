@@ -161,6 +161,11 @@ _THIRD = (
         release_id TEXT NOT NULL,
         PRIMARY KEY (collection, name)
     ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE dead_letters (
+        job_id TEXT PRIMARY KEY,
+        collection TEXT NOT NULL,
+        body TEXT NOT NULL             -- JSON
+    ) STRICT, WITHOUT ROWID""",
 )
 
 MIGRATIONS = (_FIRST, _SECOND, _THIRD)
