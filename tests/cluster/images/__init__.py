@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.cluster.images import archives, base, names
+from tests.cluster.images import archives, base, names, stores
 from tests.cluster.images.dockerd import Docker, running
 from tests.cluster.shell import run
 
@@ -27,8 +27,15 @@ def build_images(cache: Path, binaries: Path) -> list[Path]:
 
     Raises `ClusterError` when something is missing or a build fails.
     """
-    programs = archives.infrastructure(binaries)
-    return _with_own_daemon(cache, {archives.orchestrator(): _build_orchestrator, programs: partial(_build_programs, binaries=binaries)})
+    wanted: dict[archives.Archive, Callable[[Docker], None]] = {
+        archives.orchestrator(): _build_orchestrator,
+        archives.infrastructure(binaries): partial(_build_programs, binaries=binaries),
+    }
+    if stores.programs():
+        wanted[stores.archive()] = _build_stores
+    if lacking := stores.missing():
+        print(f"  images: no dev profile without {', '.join(lacking)}, which are not on PATH", flush=True)
+    return _with_own_daemon(cache, wanted)
 
 
 def build_own_orchestrator(cache: Path) -> list[Path]:
@@ -69,6 +76,11 @@ def _build_programs(docker: Docker, binaries: Path) -> None:
             shutil.copy(binaries / program, folder)
             (Path(folder) / "Dockerfile").write_text(archives.scratch(program))
             docker("build", "--tag", image, folder, environment=_BUILDER, limit=_BUILD_LIMIT)
+
+
+def _build_stores(docker: Docker) -> None:
+    with _phase("images of the stores"), tempfile.TemporaryDirectory(prefix="ragstone-image-") as folder:
+        stores.build(docker, Path(folder))
 
 
 def _build_orchestrator(docker: Docker) -> None:
