@@ -13,7 +13,7 @@ from ragstone.adapters.qdrant_server_compaction import compact, size
 from ragstone.adapters.qdrant_server_connection import Connection, QdrantServer
 from ragstone.adapters.qdrant_server_filters import conditions, equals, every, in_range, in_snapshot, of_path, ranged_paths
 from ragstone.adapters.qdrant_server_mending import mend, scan
-from ragstone.adapters.qdrant_server_points import Encoded, Points, check_vector
+from ragstone.adapters.qdrant_server_points import Points, check_vector, encoded, number_fields
 from ragstone.adapters.qdrant_server_schema import Opened
 from ragstone.adapters.qdrant_server_search import Search, Searcher
 from ragstone.adapters.qdrant_server_snapshots import Snapshots
@@ -52,9 +52,9 @@ class QdrantServerIndex:
 
     async def insert(self, index: str, points: Sequence[Point]) -> None:
         opened = await self._collections.open(index)
-        encoded = Encoded(points, opened, self._encoder(opened))
-        await self._collections.index_numbers(index, opened, encoded.numbers)
-        await self._points.upsert(self._alias(index), encoded.points, models.UpdateMode.INSERT_ONLY)
+        ready = await encoded(points, opened, self._encoder(opened))
+        await self._collections.index_numbers(index, opened, number_fields(points))
+        await self._points.upsert(self._alias(index), ready, models.UpdateMode.INSERT_ONLY)
         if points:
             self._searcher.statistics.forget_from(index, min(point.chunk.seq_from for point in points))
 
@@ -148,9 +148,9 @@ class QdrantServerIndex:
 
     async def mend(self, index: str, points: Sequence[Point], deleted: Collection[str], *, head: int) -> None:
         opened = await self._collections.open(index)
-        encoder = self._encoder(opened)
-        await self._collections.index_numbers(index, opened, Encoded(points, opened, encoder).numbers)
-        await mend(self._points, self._alias(index), opened, encoder, points, deleted, head)
+        ready = await encoded(points, opened, self._encoder(opened))
+        await self._collections.index_numbers(index, opened, number_fields(points))
+        await mend(self._points, self._alias(index), ready, deleted, head)
         self._searcher.statistics.forget_from(index, 0)
 
     async def flush(self, index: str) -> None:

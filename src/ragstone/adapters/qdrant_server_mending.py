@@ -5,18 +5,17 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 import numpy as np
-from qdrant_client import models
+from qdrant_client import grpc, models
 
 from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder
 from ragstone.adapters.qdrant_edge_mending import integer, readable_chunk, same_terms
 from ragstone.adapters.qdrant_server_filters import equals, every, not_closed_after
-from ragstone.adapters.qdrant_server_points import Encoded, Points, batches
+from ragstone.adapters.qdrant_server_points import Points, batches
 from ragstone.adapters.qdrant_server_schema import BM25, DENSE, TERMS, Opened
 from ragstone.domain.commits import OPEN
-from ragstone.domain.retrieval import IndexedChunk, Point, StoredPoint
+from ragstone.domain.retrieval import IndexedChunk, StoredPoint
 
 _PAGE = 1000  # points in one call
 _UNIT = 1e-3  # float32 rounding of a length of 1, with room
@@ -30,31 +29,33 @@ async def scan(points: Points, alias: str, opened: Opened, encoder: Bm25Encoder,
     return [_stored(opened, encoder, record) for record in records if str(record.id) != after][:wanted]
 
 
-async def mend(
-    points: Points, alias: str, opened: Opened, encoder: Bm25Encoder, wanted: Sequence[Point], deleted: Collection[str], head: int
-) -> None:
+async def mend(points: Points, alias: str, wanted: Sequence[grpc.PointStruct], deleted: Collection[str], head: int) -> None:
     """Points over whatever is there, then deletions. What an attempt later than `head` has closed, also meanwhile, stays closed."""
-    fixed = [point for point in wanted if point.chunk.seq_to != OPEN]
-    opens = [point for point in wanted if point.chunk.seq_to == OPEN]
-    await points.upsert(alias, Encoded(fixed, opened, encoder).points, models.UpdateMode.UPSERT)
-    await points.upsert(alias, Encoded(opens, opened, encoder).points, models.UpdateMode.UPSERT, only=not_closed_after(head))
+    opens = [point for point in wanted if _end(point) == OPEN]
+    await points.upsert(alias, [point for point in wanted if _end(point) != OPEN], models.UpdateMode.UPSERT)
+    await points.upsert(alias, opens, models.UpdateMode.UPSERT, only=not_closed_after(head))
     for end, closed in (await _closed_late(points, alias, opens, head)).items():
-        await points.upsert(alias, Encoded(closed, opened, encoder).points, models.UpdateMode.UPSERT, only=every(equals("seq_to", end)))
-    kept = {point.chunk.id for point in wanted}
+        await points.upsert(alias, closed, models.UpdateMode.UPSERT, only=every(equals("seq_to", end)))
+    kept = {point.id.uuid for point in wanted}
     await points.delete(alias, [_server_id(id_) for id_ in sorted(set(deleted) - kept)])
 
 
-async def _closed_late(points: Points, alias: str, opens: Sequence[Point], head: int) -> dict[int, list[Point]]:
+async def _closed_late(points: Points, alias: str, opens: Sequence[grpc.PointStruct], head: int) -> dict[int, list[grpc.PointStruct]]:
     """Those that an attempt later than `head` has closed, by that attempt, as they are to be then."""
-    found: dict[int, list[Point]] = defaultdict(list)
-    by_id = {point.chunk.id: point for point in reversed(opens)}
+    found: dict[int, list[grpc.PointStruct]] = defaultdict(list)
+    by_id = {point.id.uuid: point for point in opens}
     for batch in batches(sorted(by_id), _PAGE):
         for record in await points.retrieve(alias, batch, payload=["seq_to"]):
             end = integer(record.payload or {}, "seq_to")
             if end is not None and head < end < OPEN:
                 point = by_id[str(record.id)]
-                found[end].append(replace(point, chunk=replace(point.chunk, seq_to=end)))
+                point.payload["seq_to"].integer_value = end
+                found[end].append(point)
     return found
+
+
+def _end(point: grpc.PointStruct) -> int:
+    return int(point.payload["seq_to"].integer_value)
 
 
 def _stored(opened: Opened, encoder: Bm25Encoder, record: models.Record) -> StoredPoint:
