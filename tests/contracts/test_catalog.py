@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ragstone.adapters.mongo_catalog import MongoCatalog
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.domain.collections import Lease
 from ragstone.domain.commits import Commit, CommitStats
@@ -18,6 +20,7 @@ from ragstone.domain.retention import Keep, Purge
 from ragstone.domain.spaces import Bm25Settings, ChunkerSettings, EmbeddingSpace, ModelIdentity
 from ragstone.ports.catalog import Catalog
 from tests.fakes.catalog import InMemoryCatalog
+from tests.servers import mongo
 
 SPACE = EmbeddingSpace(ModelIdentity("model", "r1", "d" * 64, 3, "mean", 256), ("text/1",), ChunkerSettings(), Bm25Settings())
 OTHER_SPACE = replace(SPACE, model=replace(SPACE.model, revision="r2"))
@@ -40,12 +43,21 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "memory", pytest.param("mongo", marks=pytest.mark.servers)])
 async def catalog(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Catalog]:
-    adapter: Catalog = SqliteCatalog(tmp_path / "ragstone.db", clock) if request.param == "sqlite" else InMemoryCatalog(clock)
-    await adapter.create_collection("docs", "english", "about", SPACE)
-    yield adapter
-    await adapter.close()
+    async with AsyncExitStack() as stack:
+        adapter: Catalog
+        match request.param:
+            case "sqlite":
+                adapter = SqliteCatalog(tmp_path / "ragstone.db", clock)
+            case "memory":
+                adapter = InMemoryCatalog(clock)
+            case _:
+                database = await stack.enter_async_context(mongo.database(request.getfixturevalue("mongo_url")))
+                adapter = MongoCatalog(database, mongo.dependency(), clock)
+        await adapter.create_collection("docs", "english", "about", SPACE)
+        yield adapter
+        await adapter.close()
 
 
 def job(number: int, collection: str = "docs", principal: str = "ada") -> Job:

@@ -1,0 +1,119 @@
+"""What ragstone keeps in MongoDB, written out as of one moment, and read back into an empty database (docs/backup.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+
+import bson
+from bson.raw_bson import RawBSONDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from ragstone.adapters import codecs
+from ragstone.adapters.mongo import MongoAdapter
+from ragstone.adapters.mongo_schema import INDEXES, MIGRATIONS, Database
+from ragstone.domain.errors import Conflict, DataDirectoryError
+from ragstone.domain.jobs import JobResult
+
+VERSION = len(MIGRATIONS)  # of the schema, which a restore needs to be no newer than its own
+_LEFT_OUT = frozenset({"staging.files", "staging.chunks", "locks", "job_progress"})  # of this moment, or of jobs that are not in the backup
+_BATCH = 1000  # documents
+_PIECE = 2**20  # bytes
+_LONGEST = 32 * 2**20  # bytes of one document; MongoDB's own limit is 16 MiB
+_NOT_IN_BACKUP = JobResult(
+    "failed",
+    None,
+    None,
+    None,
+    error_code="not-in-backup",
+    error="The job was not done when the backup was made; send it again.",
+    status=503,
+)
+
+
+class MongoDump(MongoAdapter):
+    """The database as files: BSON documents one after another, as `mongodump` writes them, in one snapshot of all collections."""
+
+    async def attempts(self) -> dict[str, int]:
+        """By a collection's uid, how many attempts there have been."""
+        rows = await self._call(lambda db: db["collections"].find({"name": {"$exists": True}}, {"attempt_count": 1}).to_list())
+        return {row["_id"]: int(row["attempt_count"]) for row in rows}
+
+    async def files(self) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
+        """Name and content of each file; read them in order. One snapshot, so what was committed meanwhile is in none of them."""
+        database = await self._mongo.ready()
+        async with self._mongo.session(snapshot=True) as session:
+            for name in sorted(INDEXES.keys() - _LEFT_OUT):
+                yield name, _documents(database, name, session)
+
+    async def ensure_empty(self) -> None:
+        """Raises `Conflict` when the database holds a collection of documents."""
+        names = await self._call(lambda db: db["collections"].distinct("name"))
+        if names:
+            raise Conflict(f"The database holds collections ({', '.join(map(str, names[:3]))}); restore into an empty one.", field="catalog")
+
+    async def load(self, name: str, content: AsyncIterable[bytes]) -> None:
+        """Reads one file back. Raises `DataDirectoryError` for one that is none of ours."""
+        if name not in INDEXES or name in _LEFT_OUT:
+            raise DataDirectoryError(f"The backup holds a file {name[:80]!r} that this release does not know; upgrade ragstone.")
+        batch: list[RawBSONDocument] = []
+        async for document in _split(content):
+            batch.append(document)
+            if len(batch) == _BATCH:
+                await self._insert(name, batch)
+                batch = []
+        if batch:
+            await self._insert(name, batch)
+
+    async def finish(self) -> None:
+        """Jobs that were not done have failed: their bytes are not in the backup. Nobody holds a lease. Their Idempotency-Keys are free."""
+        result = codecs.RESULT.dump(_NOT_IN_BACKUP)
+
+        async def work(db: Database) -> None:
+            await db["collections"].update_many({}, {"$set": {"active": None, "active_job": None, "holder": None, "expires_at": 0.0}})
+            await db["attempts"].update_many({"state": "active"}, {"$set": {"state": "aborted", "lost_at": None}})
+            await db["jobs"].update_many(
+                {"open": True},
+                [{"$set": {"open": {"$literal": False}, "state": "failed", "result": {"$literal": result}, "finished_at": "$created_at"}}, {"$unset": "key"}],
+            )
+
+        await self._call(work)
+
+    async def _insert(self, name: str, batch: list[RawBSONDocument]) -> None:
+        await self._call(lambda db: db[name].insert_many(batch, ordered=False))
+
+
+async def _documents(database: Database, name: str, session: AsyncClientSession) -> AsyncIterator[bytes]:
+    piece = bytearray()
+    async for batch in database[name].find_raw_batches({}, batch_size=_BATCH, session=session):
+        piece += batch
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)
+
+
+async def _split(content: AsyncIterable[bytes]) -> AsyncIterator[RawBSONDocument]:
+    """Each document of a file. A document begins with its own length."""
+    waiting = bytearray()
+    async for piece in content:
+        waiting += piece
+        while len(waiting) >= 4:
+            size = int.from_bytes(waiting[:4], "little")
+            if not 5 <= size <= _LONGEST:
+                raise _damaged()
+            if len(waiting) < size:
+                break
+            try:
+                document = RawBSONDocument(bytes(waiting[:size]))
+            except bson.errors.BSONError as error:
+                raise _damaged() from error
+            del waiting[:size]
+            yield document
+    if waiting:
+        raise _damaged()
+
+
+def _damaged() -> DataDirectoryError:
+    return DataDirectoryError("A file of the backup is damaged; take another backup.")
+
