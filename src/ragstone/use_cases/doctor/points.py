@@ -97,12 +97,26 @@ class Points:
             await mending.apply(facts, name, found.truth, found.repairs, tell)
             await quiet(self._catalog, collection.name)  # who has read what was not mended yet ends; the next check sees what it wrote
             return
+        if await self._completed(facts, space, found.truth):
+            return
         spare, everything = name + SPARE, Examination(facts, found.truth)
         await asyncio.to_thread(everything.finish)
         await self._index.drop(spare)
         await self._index.create(spare, space)
         await mending.apply(facts, spare, found.truth, everything.repairs, tell)
         await self._index.replace(name, spare)
+
+    async def _completed(self, facts: Facts, space: EmbeddingSpace, truth: Truth) -> bool:
+        """Whether an index that is there can be read once what `create` adds to it is there too, such as field indexes; the next check sees the rest."""
+        name = facts.collection.index_name(space.id)
+        try:
+            if not await self._index.exists(name):
+                return False
+            await self._index.create(name, space)
+            await self._scan(facts, name, Examination(facts, truth))
+        except (DataDirectoryError, InternalError, NotFound):
+            return False
+        return True
 
     async def _truth(self, facts: Facts, space: EmbeddingSpace, commits: list[Commit]) -> Truth:
         """Kept for the next check: commits don't change."""
