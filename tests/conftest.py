@@ -12,6 +12,9 @@ import structlog
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import it before ragstone.adapters.onnx_session does this
 
 
+pytest_plugins = ["tests.servers.mongo", "tests.servers.nats", "tests.servers.lakefs"]
+
+
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
     """Commands that run in the test's process configure logging for all of it."""
