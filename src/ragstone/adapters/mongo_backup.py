@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator
+from typing import cast
 
 import bson
 from bson.raw_bson import RawBSONDocument
@@ -16,6 +17,7 @@ from ragstone.domain.jobs import JobResult
 
 VERSION = len(MIGRATIONS)  # of the schema, which a restore needs to be no newer than its own
 _LEFT_OUT = frozenset({"staging.files", "staging.chunks", "locks", "job_progress"})  # of this moment, or of jobs that are not in the backup
+_LOGS = ("interactions", "audit")  # which only grow: they need not be of the same moment, and a long log would outlive the snapshot
 _BATCH = 1000  # documents
 _PIECE = 2**20  # bytes
 _LONGEST = 32 * 2**20  # bytes of one document; MongoDB's own limit is 16 MiB
@@ -31,7 +33,7 @@ _NOT_IN_BACKUP = JobResult(
 
 
 class MongoDump(MongoAdapter):
-    """The database as files: BSON documents one after another, as `mongodump` writes them, in one snapshot of all collections."""
+    """The database as files: BSON documents one after another, as `mongodump` writes them. The catalog is of one moment."""
 
     async def attempts(self) -> dict[str, int]:
         """By a collection's uid, how many attempts there have been."""
@@ -39,17 +41,22 @@ class MongoDump(MongoAdapter):
         return {row["_id"]: int(row["attempt_count"]) for row in rows}
 
     async def files(self) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
-        """Name and content of each file; read them in order. One snapshot, so what was committed meanwhile is in none of them."""
+        """Name and content of each file, to be read in order."""
         database = await self._mongo.ready()
         async with self._mongo.session(snapshot=True) as session:
-            for name in sorted(INDEXES.keys() - _LEFT_OUT):
+            for name in sorted(INDEXES.keys() - _LEFT_OUT - {*_LOGS}):
                 yield name, _documents(database, name, session)
+        for name in _LOGS:
+            if name in INDEXES:
+                yield name, _documents(database, name, None)
 
     async def ensure_empty(self) -> None:
         """Raises `Conflict` when the database holds a collection of documents."""
         names = await self._call(lambda db: db["collections"].distinct("name"))
         if names:
-            raise Conflict(f"The database holds collections ({', '.join(map(str, names[:3]))}); restore into an empty one.", field="catalog")
+            raise Conflict(
+                f"The database holds collections ({', '.join(map(str, names[:3]))}); restore into an empty one.", field="catalog"
+            )
 
     async def load(self, name: str, content: AsyncIterable[bytes]) -> None:
         """Reads one file back. Raises `DataDirectoryError` for one that is none of ours."""
@@ -73,7 +80,17 @@ class MongoDump(MongoAdapter):
             await db["attempts"].update_many({"state": "active"}, {"$set": {"state": "aborted", "lost_at": None}})
             await db["jobs"].update_many(
                 {"open": True},
-                [{"$set": {"open": {"$literal": False}, "state": "failed", "result": {"$literal": result}, "finished_at": "$created_at"}}, {"$unset": "key"}],
+                [
+                    {
+                        "$set": {
+                            "open": {"$literal": False},
+                            "state": "failed",
+                            "result": {"$literal": result},
+                            "finished_at": "$created_at",
+                        }
+                    },
+                    {"$unset": "key"},
+                ],
             )
 
         await self._call(work)
@@ -82,10 +99,10 @@ class MongoDump(MongoAdapter):
         await self._call(lambda db: db[name].insert_many(batch, ordered=False))
 
 
-async def _documents(database: Database, name: str, session: AsyncClientSession) -> AsyncIterator[bytes]:
+async def _documents(database: Database, name: str, session: AsyncClientSession | None) -> AsyncIterator[bytes]:
     piece = bytearray()
     async for batch in database[name].find_raw_batches({}, batch_size=_BATCH, session=session):
-        piece += batch
+        piece += cast(bytes, batch)  # the driver says documents, and gives their bytes
         if len(piece) >= _PIECE:
             yield bytes(piece)
             piece.clear()
@@ -116,4 +133,3 @@ async def _split(content: AsyncIterable[bytes]) -> AsyncIterator[RawBSONDocument
 
 def _damaged() -> DataDirectoryError:
     return DataDirectoryError("A file of the backup is damaged; take another backup.")
-
