@@ -21,9 +21,13 @@ ABOUT = {"author": "Ada <ada@example.org>", "message": "a message", "metadata": 
 REPO = "c0ffee"
 
 
-@pytest.fixture(params=["git", "memory"])
+@pytest.fixture(params=["git", "memory", pytest.param("lakefs", marks=pytest.mark.servers)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VersionStore]:
-    adapter: VersionStore = GitVersionStore(tmp_path) if request.param == "git" else InMemoryVersionStore()
+    adapter: VersionStore
+    if request.param == "lakefs":
+        adapter = request.getfixturevalue("lakefs_server").store()
+    else:
+        adapter = GitVersionStore(tmp_path) if request.param == "git" else InMemoryVersionStore()
     await adapter.create(REPO)
     yield adapter
     await adapter.close()
