@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ragstone.adapters.mongo_interactions import MongoInteractionLog
 from ragstone.adapters.redacting_log import RedactingInteractionLog
 from ragstone.adapters.spooled_log import SpooledInteractionLog
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
@@ -18,6 +20,7 @@ from ragstone.domain.interactions import PURGED, CitedChunk, Feedback, Interacti
 from ragstone.domain.redaction import Redaction
 from ragstone.ports.interaction_log import InteractionLog
 from tests.fakes.interaction_log import InMemoryInteractionLog
+from tests.servers import mongo
 
 
 def adapters(kind: str, directory: Path) -> InteractionLog:
@@ -32,11 +35,17 @@ def adapters(kind: str, directory: Path) -> InteractionLog:
             return InMemoryInteractionLog()
 
 
-@pytest.fixture(params=["sqlite", "spooled", "redacting", "memory"])
+@pytest.fixture(params=["sqlite", "spooled", "redacting", "memory", pytest.param("mongo", marks=pytest.mark.servers)])
 async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[InteractionLog]:
-    adapter = adapters(request.param, tmp_path)
-    yield adapter
-    await adapter.close()
+    async with AsyncExitStack() as stack:
+        adapter: InteractionLog
+        if request.param == "mongo":
+            database = await stack.enter_async_context(mongo.database(request.getfixturevalue("mongo_url")))
+            adapter = MongoInteractionLog(database, mongo.dependency("interactions"))
+        else:
+            adapter = adapters(request.param, tmp_path)
+        yield adapter
+        await adapter.close()
 
 
 def interaction(number: int, collection: str = "docs") -> Interaction:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from ragstone.adapters.file_staging import FileStaging
+from ragstone.adapters.mongo_staging import GridFsStaging
 from ragstone.domain.documents import checksum
 from ragstone.domain.errors import NotFound
 from ragstone.ports.staging import Staging
 from tests.fakes.staging import InMemoryStaging
+from tests.servers import mongo
 
 
-@pytest.fixture(params=["files", "memory"])
-def staging(request: pytest.FixtureRequest, tmp_path: Path) -> Staging:
-    return FileStaging(tmp_path) if request.param == "files" else InMemoryStaging()
+@pytest.fixture(params=["files", "memory", pytest.param("mongo", marks=pytest.mark.servers)])
+async def staging(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Staging]:
+    match request.param:
+        case "files":
+            yield FileStaging(tmp_path)
+        case "memory":
+            yield InMemoryStaging()
+        case _:
+            async with mongo.database(request.getfixturevalue("mongo_url")) as database:
+                yield GridFsStaging(database, mongo.dependency())
 
 
 async def test_bytes_come_back_by_their_digest(staging: Staging) -> None:

@@ -58,14 +58,13 @@ INDEXES: dict[str, tuple[IndexModel, ...]] = {
         _index(("order", DOWN)),
         *(
             _index(field, ("order", DOWN))
-            for field in ("collection", "abstained", "commit_id", "release_id", "feedback.thumb", "feedback.tags", "cited.chunk")
+            for field in ("collection", "abstained", "commit_id", "release_id", "feedback.thumb", "feedback.tags", "cited.chunk", "paths")
         ),
-        _index("collection", "paths", ("order", DOWN)),
-        _index("paths", ("order", DOWN)),
+        _index("cited.path"),
         _index("created_at"),
     ),
     # Accepted bytes, in GridFS.
-    "staging.files": (),
+    "staging.files": (_index("filename", "uploadDate"),),  # this and the next as GridFS itself would make them
     "staging.chunks": (_index("files_id", "n", unique=True),),
 }
 
