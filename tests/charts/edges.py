@@ -17,6 +17,7 @@ from tests.charts.pods import PodTemplate, pods
 DOCUMENT = ROOT / "docs" / "charts.md"
 HEADER = "| from | to | port | gate |"
 INTERNET = "public addresses"
+ANYWHERE = "any address"
 OUTSIDE = {
     INTERNET: "198.51.100.7",
     f"{INTERNET} (IPv6)": "2001:db8::7",
@@ -36,7 +37,7 @@ Edge = tuple[str, str, Port]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One line of the table, or one of several if its cells list several ends."""
 
     source: str
     target: str
@@ -56,15 +57,16 @@ def documented(text: str) -> list[Row]:
         raise ValueError(f"no table begins with {HEADER}")
     start = lines.index(HEADER) + 2
     end = next(number for number, line in enumerate([*lines[start:], ""], start) if not line.startswith("|"))
-    return [_row(line) for line in lines[start:end]]
+    return [row for line in lines[start:end] for row in _rows(line)]
 
 
-def _row(line: str) -> Row:
-    source, target, ports, gate = (cell.strip() for cell in line.strip("|").split("|"))
+def _rows(line: str) -> list[Row]:
+    sources, targets, ports, gate = (cell.strip() for cell in line.strip("|").split("|"))
     found = re.findall(r"(\d+)/(TCP|UDP)", ports)
     if not found:
         raise ValueError(f"no port in {line}")
-    return Row(_plain(source), _plain(target), tuple(Port(int(number), protocol) for number, protocol in found), _plain(gate))
+    numbers = tuple(Port(int(number), protocol) for number, protocol in found)
+    return [Row(_plain(source), _plain(target), numbers, _plain(gate)) for source in sources.split(", ") for target in targets.split(", ")]
 
 
 def _plain(cell: str) -> str:
@@ -72,12 +74,15 @@ def _plain(cell: str) -> str:
 
 
 def open_edges(rendered: Rendered, namespaces: Iterable[str]) -> set[Edge]:
-    """Every connection that the policies let through to or from a pod of the release."""
-    ours = [_peer(pod, number) for number, pod in enumerate(pods(rendered.objects))]
+    """Every connection that the policies let through to or from a pod of the release; to all there is outside of it as one, `ANYWHERE`."""
+    made = [pod for pod in pods(rendered.objects) for _ in range(min(pod.replicas, 2))]
+    ours = [_peer(pod, number) for number, pod in enumerate(made)]
     everyone = [*ours, *_strangers(ours, namespaces)]
     names = {peer.name for peer in ours}
     policies: list[Manifest] = rendered.of_kind("NetworkPolicy")
-    return {edge for edge in edges(policies, everyone, everyone) if names & {edge[0], edge[1]}}
+    found = {edge for edge in edges(policies, everyone, everyone) if names & {edge[0], edge[1]}}
+    everywhere = {(source, port) for source, _, port in found if all((source, outside, port) in found for outside in OUTSIDE)}
+    return {(source, ANYWHERE if (source, port) in everywhere and target not in names else target, port) for source, target, port in found}
 
 
 def _peer(pod: PodTemplate, number: int) -> Peer:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.charts.helm import Case, Helm, cases
+from tests.charts.helm import UMBRELLA, Case, Helm, ci_cases, profiles
 
 DIRECTORY = Path(__file__).parent / "golden"
+
+
+def cases() -> list[Case]:
+    """What users install: the profiles, and the ways to run the orchestrator and the whole. The profiles show the other charts."""
+    return [*profiles(), *ci_cases("orchestrator"), *ci_cases(UMBRELLA)]
 
 
 def path_of(case: Case) -> Path:

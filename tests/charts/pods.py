@@ -40,6 +40,11 @@ class PodTemplate:
         return int(self.owner["spec"].get("replicas", 1)) if self.owner["kind"] in REPLICATED else 1
 
     @property
+    def claim_templates(self) -> list[str]:
+        """Names of the volumes for which a StatefulSet makes a claim for each pod."""
+        return [each["metadata"]["name"] for each in self.owner["spec"].get("volumeClaimTemplates", [])]
+
+    @property
     def containers(self) -> list[dict[str, Any]]:
         return list(self.spec["containers"])
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from tests.charts.helm import ROOT, Helm, cases
+from tests.charts.golden import cases
+from tests.charts.helm import ROOT, Helm
 
 CHECKOV = ROOT / ".venv-policy" / "bin" / "checkov"
 EXCEPTIONS = Path(__file__).parent / "policy-exceptions.yaml"
@@ -52,7 +53,7 @@ def exemptions() -> list[Exemption]:
 
 
 def scan(helm: Helm, directory: Path) -> list[Finding]:
-    """All that Checkov finds in every case, each in a namespace of its own, so that policies of one are not taken for another's.
+    """All that Checkov finds in every kept render, each in a namespace of its own, so that policies of one are not taken for another's.
 
     Raises RuntimeError when Checkov does not run, or has not seen every manifest.
     """

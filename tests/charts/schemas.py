@@ -33,6 +33,7 @@ VERBATIM = {
     "extraEnv",
     "extraVolumeMounts",
     "extraVolumes",
+    "global.external.egress",
     "networkPolicy.extraEgress",
     "networkPolicy.extraIngress",
     "tolerations",

@@ -7,12 +7,12 @@ import difflib
 import pytest
 
 from tests.charts import golden
-from tests.charts.helm import Case, Helm, cases
+from tests.charts.helm import Case, Helm
 
 pytestmark = pytest.mark.xdist_group("charts")
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", golden.cases(), ids=lambda case: case.name)
 def test_the_render_is_the_kept_one(helm: Helm, case: Case) -> None:
     path = golden.path_of(case)
     assert path.exists(), f"no kept render of {case.name}: `make charts-golden` writes it"
@@ -25,6 +25,6 @@ def test_nothing_is_kept_that_no_case_renders() -> None:
     assert golden.stale() == []
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", golden.cases(), ids=lambda case: case.name)
 def test_rendering_again_gives_the_same_bytes(helm: Helm, case: Case) -> None:
     assert helm.render(case.chart, case.values).files == helm.case(case).files

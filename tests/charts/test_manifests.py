@@ -11,14 +11,19 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
 from tests.charts.connectivity import selects
-from tests.charts.helm import NAMESPACE, Case, Helm, Manifest, Rendered, cases
+from tests.charts.helm import NAMESPACE, UMBRELLA, Case, Helm, Manifest, Rendered, cases, ci_cases, profiles
 from tests.charts.pods import PodTemplate, pods
 
 pytestmark = pytest.mark.xdist_group("charts")
 EACH_CASE = pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 VERSIONS = ["1.34", kubernetes_validate.latest_version()]
 # Custom resources: their schemas are in the CRDs, and the cluster tests send them to an API server that has those (server-side dry run).
-CUSTOM = {"HTTPRoute": "gateway.networking.k8s.io", "ServiceMonitor": "monitoring.coreos.com", "ExternalSecret": "external-secrets.io"}
+CUSTOM = {
+    "HTTPRoute": "gateway.networking.k8s.io",
+    "ServiceMonitor": "monitoring.coreos.com",
+    "ExternalSecret": "external-secrets.io",
+    "ScaledObject": "keda.sh",
+}
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
@@ -33,7 +38,8 @@ def schema_errors(manifest: Manifest, version: str) -> list[str]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_manifests_are_valid_strictly(helm: Helm, version: str) -> None:
-    manifests = {json.dumps(each): each for case in cases() for each in helm.case(case).objects if each["kind"] not in CUSTOM}
+    wanted = cases() if version == VERSIONS[0] else profiles()
+    manifests = {json.dumps(each): each for case in wanted for each in helm.case(case).objects if each["kind"] not in CUSTOM}
     assert [error for each in manifests.values() for error in schema_errors(each, version)] == []
 
 
@@ -101,7 +107,7 @@ def test_names_labels_and_namespaces_are_well_formed(helm: Helm, case: Case) -> 
     assert_well_formed(helm.case(case))
 
 
-@EACH_CASE
+@pytest.mark.parametrize("case", [*profiles(), *ci_cases(UMBRELLA), *ci_cases("orchestrator")], ids=lambda case: case.name)
 @pytest.mark.parametrize("release", ["x" * 53, "a.b", "9lives", "true"])
 def test_they_are_for_awkward_release_names_too(helm: Helm, case: Case, release: str) -> None:
     rendered = helm.render(case.chart, case.values, release=release)
@@ -141,10 +147,11 @@ def assert_hangs_together(rendered: Rendered) -> None:
 def assert_pod_is_whole(pod: PodTemplate, rendered: Rendered) -> None:
     if selector := pod.owner["spec"].get("selector"):
         assert selects(selector, pod.labels), f"{pod.name} does not select its own pods"
-    volumes = {volume["name"] for volume in pod.spec.get("volumes", [])}
+    volumes = {volume["name"] for volume in pod.spec.get("volumes", [])} | set(pod.claim_templates)
     mounts = {mount["name"] for container in pod.all_containers for mount in container.get("volumeMounts", [])}
     assert volumes == mounts, f"{pod.name}: volumes {volumes}, mounted {mounts}"
-    claims = {each["metadata"]["name"] for each in rendered.of_kind("PersistentVolumeClaim")}
+    made_for = [each for each in rendered.of_kind("PersistentVolumeClaim") if selects(selector_of(each), pod.labels)]
+    claims = {each["metadata"]["name"] for each in made_for}
     used = {source["claimName"] for source in pod.volumes("persistentVolumeClaim")}
     assert pod.is_test or claims <= used, f"{pod.name} leaves claims {claims - used} unused"
     settings = {each["metadata"]["name"] for each in rendered.of_kind("ConfigMap")}
@@ -156,12 +163,19 @@ def assert_pod_is_whole(pod: PodTemplate, rendered: Rendered) -> None:
         assert len(set(paths)) == len(paths), f"{pod.name}: two mounts at one path"
         assert len(set(names)) == len(names), f"{pod.name}: a variable is set twice"
         assert all(isinstance(each.get("value", ""), str) for each in container.get("env", []))
-        for handler in (container[probe]["httpGet"] for probe in ("startupProbe", "readinessProbe", "livenessProbe") if probe in container):
-            assert handler["port"] in port_names(pod)
+        for probe in (container[each] for each in ("startupProbe", "readinessProbe", "livenessProbe") if each in container):
+            port = (probe.get("httpGet") or probe["tcpSocket"])["port"]
+            assert port in {each["name"] for each in container["ports"]} | set(port_names(pod).values()), f"{pod.name}: no port {port}"
+
+
+def selector_of(manifest: Manifest) -> dict[str, Any]:
+    """What selects the pods of the component that the object belongs to."""
+    labels = manifest["metadata"]["labels"]
+    return {"matchLabels": {key: labels[key] for key in ("app.kubernetes.io/name", "app.kubernetes.io/instance")}}
 
 
 def port_names(pod: PodTemplate) -> dict[str, Any]:
-    """Names of the ports of the pod's own containers; a name is at most 15 characters long."""
-    found = {port["name"]: port["containerPort"] for container in pod.containers for port in container.get("ports", [])}
+    """Names of the ports of the pod's containers, those that run beside them too; a name is at most 15 characters long."""
+    found = {port["name"]: port["containerPort"] for container in pod.all_containers for port in container.get("ports", [])}
     assert all(len(name) <= 15 for name in found)
     return found

@@ -16,7 +16,11 @@ from tests.charts.helm import Case, Helm, Rendered, cases, merged
 from tests.charts.pods import PodTemplate, pods
 
 pytestmark = pytest.mark.xdist_group("charts")
-CASES = [case for case in cases() if case.chart in ("ragstone", "orchestrator")]
+CASES = [
+    case
+    for case in cases()
+    if case.chart in ("ragstone", "orchestrator") and case.values.get("global", {}).get("stores", "embedded") == "embedded"
+]
 EACH_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 CLIENT = {"RAGSTONE_SERVER", "RAGSTONE_API_KEY", "RAGSTONE_API_KEY_FILE"}
 

@@ -64,6 +64,18 @@ that stands for it, which may be empty), volumes (names), paths (where the chart
 {{- end -}}
 {{- end -}}
 
+{{/* Autoscaling that could not work: root. */}}
+{{- define "common.guardAutoscaling" -}}
+{{- with .Values.autoscaling -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) -}}
+{{- include "common.refuse" (dict "root" $ "message" (printf "autoscaling.minReplicas is %v, but autoscaling.maxReplicas is %v: lower the one or raise the other." .minReplicas .maxReplicas)) -}}
+{{- end -}}
+{{- if and .cpu.enabled (not (dig "requests" "cpu" "" (default dict $.Values.resources))) -}}
+{{- include "common.refuse" (dict "root" $ "message" "autoscaling.cpu.enabled is set, but resources.requests.cpu is not, of which it is a percentage: set that.") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The container may not be given less than it needs to start: root, atLeast (a quantity). */}}
 {{- define "common.guardMemory" -}}
 {{- with dig "limits" "memory" "" (default dict .root.Values.resources) -}}
@@ -85,9 +97,31 @@ that stands for it, which may be empty), volumes (names), paths (where the chart
 
 {{/* Digests, where they are required: root. */}}
 {{- define "common.guardDigest" -}}
-{{- if and (default dict .Values.global).requireDigests (not .Values.image.digest) -}}
-{{- include "common.refuse" (dict "root" . "message" "global.requireDigests is set, but image.digest is empty: set image.digest to the sha256:... that your registry shows for this tag.") -}}
+{{- if (default dict .Values.global).requireDigests -}}
+{{- $images := dict "image" .Values.image -}}
+{{- with .Values.tools }}{{ $_ := set $images "tools.image" .image }}{{ end -}}
+{{- range $path, $image := $images -}}
+{{- if not $image.digest -}}
+{{- include "common.refuse" (dict "root" $ "message" (printf "global.requireDigests is set, but %s.digest is empty: set %s.digest to the sha256:... that your registry shows for this tag." $path $path)) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+What every component of the usual form refuses: root, env (variables that the chart sets, a list of {name, ...}), volumes (names of the chart's own),
+paths (where it mounts them), sizes (of temporary volumes, a map from the path in values to a quantity).
+*/}}
+{{- define "common.guardComponent" -}}
+{{- include "common.guardDigest" .root -}}
+{{- include "common.guardResources" (dict "root" .root "resources" .root.Values.resources "path" "resources") -}}
+{{- with .root.Values.tools -}}
+{{- include "common.guardResources" (dict "root" $.root "resources" .resources "path" "tools.resources") -}}
+{{- end -}}
+{{- include "common.guardTemporaryVolumes" (dict "root" .root "sizes" (merge (dict "tmp.size" .root.Values.tmp.size) (default dict .sizes))) -}}
+{{- $env := dict -}}
+{{- range .env }}{{ $_ := set $env .name "" }}{{ end -}}
+{{- include "common.guardExtras" (dict "root" .root "env" $env "volumes" (append .volumes "tmp") "paths" (append .paths "/tmp")) -}}
 {{- end -}}
 
 {{/*

@@ -12,6 +12,15 @@ app.kubernetes.io/name: {{ .Chart.Name }}-test
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
+{{/* The labels of one of the chart's parts: root, and test (true: the test pods) or part (the name of another part, such as a job, which no Service may select). */}}
+{{- define "common.labelsOf" -}}
+{{- if .part -}}
+{{- include "common.componentLabels" (dict "root" .root "component" (printf "%s-%s" .root.Chart.Name .part)) -}}
+{{- else -}}
+{{- include (ternary "common.testSelectorLabels" "common.selectorLabels" (default false .test)) .root -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Labels that name the versions. They are not in pod templates: a new chart version alone restarts nothing. */}}
 {{- define "common.versionLabels" -}}
 app.kubernetes.io/part-of: ragstone
@@ -21,13 +30,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 
 {{/*
-metadata of an object: root, and if wanted suffix (of the name), test (true: a part of `helm test`), annotations and labels (maps).
+metadata of an object: root, and if wanted suffix (of the name) or name (the whole), test (true: a part of `helm test`) or part (another part, such as a job), annotations and labels (maps).
 The chart's own labels win over those given.
 */}}
 {{- define "common.metadata" -}}
-{{- $selector := include (ternary "common.testSelectorLabels" "common.selectorLabels" (default false .test)) .root -}}
+{{- $selector := include "common.labelsOf" (pick . "root" "test" "part") -}}
 {{- $own := printf "%s\n%s" $selector (include "common.versionLabels" .root) -}}
-name: {{ include "common.name" . }}
+name: {{ default (include "common.name" .) .name }}
 namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- $own | nindent 2 }}

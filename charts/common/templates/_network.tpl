@@ -18,20 +18,22 @@
 
 {{/*
 NetworkPolicy of the chart's pods: both directions denied but for the edges given and DNS.
-root, ingress and egress (lists of edges), internet (true: HTTPS to public addresses),
-test (true: the policy of the test pods, which take no connection; the values' extra rules are not for them).
+root, ingress and egress (lists of edges), internet (true: HTTPS to public addresses), usesStores (true: the ways to stores outside the release),
+anywhere (ports that may be reached at any address), test (true: the policy of the test pods, which take no connection; the values' extra rules are
+not for them) or part (the same for another part of the chart).
 */}}
 {{- define "common.networkPolicy" -}}
 {{- if .root.Values.networkPolicy.enabled -}}
-{{- $values := ternary (dict) .root.Values.networkPolicy (default false .test) -}}
+{{- $part := default (ternary "test" "" (default false .test)) .part -}}
+{{- $values := ternary .root.Values.networkPolicy dict (empty $part) -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  {{- include "common.metadata" (dict "root" .root "test" .test "suffix" (ternary "test" "" (default false .test))) | nindent 2 }}
+  {{- include "common.metadata" (dict "root" .root "test" .test "part" .part "suffix" $part) | nindent 2 }}
 spec:
   podSelector:
     matchLabels:
-      {{- include (ternary "common.testSelectorLabels" "common.selectorLabels" (default false .test)) .root | nindent 6 }}
+      {{- include "common.labelsOf" (pick . "root" "test" "part") | nindent 6 }}
   policyTypes: [Ingress, Egress]
   {{- if or .ingress $values.extraIngress }}
   ingress:
@@ -74,6 +76,15 @@ spec:
       ports:
         - protocol: TCP
           port: 443
+    {{- end }}
+    {{- with .anywhere }}
+    - ports:
+        {{- include "common.ports" (dict "ports" .) | trim | nindent 8 }}
+    {{- end }}
+    {{- if .usesStores }}
+    {{- with dig "external" "egress" list (default dict .root.Values.global) }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
     {{- end }}
     {{- with $values.extraEgress }}
     {{- toYaml . | nindent 4 }}

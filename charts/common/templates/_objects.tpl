@@ -1,19 +1,21 @@
 {{/* Whole objects, each made by one line of a subchart's template. */}}
 
-{{/* ServiceAccount without rights and without token: root, if wanted test (true: that of the test pods, without the values' annotations). */}}
+{{/* ServiceAccount without rights and without token: root, if wanted test (true: that of the test pods) or part (that of another part), without the values' annotations. */}}
 {{- define "common.serviceAccount" -}}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
   {{- if .test }}
   {{- include "common.metadata" (dict "root" .root "suffix" "test" "test" true) | nindent 2 }}
+  {{- else if .part }}
+  {{- include "common.metadata" (dict "root" .root "suffix" .part "part" .part) | nindent 2 }}
   {{- else }}
   {{- include "common.metadata" (dict "root" .root "annotations" .root.Values.serviceAccount.annotations) | nindent 2 }}
   {{- end }}
 automountServiceAccountToken: false
 {{- end -}}
 
-{{/* Service: root, ports (list of {name, port}; the container's ports have the same names). */}}
+{{/* Service: root, ports (list of {name, port, and appProtocol if not http}; the container's ports have the same names). */}}
 {{- define "common.service" -}}
 apiVersion: v1
 kind: Service
@@ -29,7 +31,7 @@ spec:
       port: {{ .port }}
       targetPort: {{ .name }}
       protocol: TCP
-      appProtocol: http
+      appProtocol: {{ .appProtocol | default "http" }}
     {{- end }}
 {{- end -}}
 

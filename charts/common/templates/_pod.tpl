@@ -12,10 +12,10 @@ The tag is the chart's appVersion unless set, with the variant behind it ("0.1.0
 {{- with .image.digest }}@{{ . }}{{ end -}}
 {{- end -}}
 
-{{/* Pull secrets of global.imagePullSecrets and image.pullSecrets, each once: root. */}}
+{{/* Pull secrets of global.imagePullSecrets, image.pullSecrets and those of the tools' image, each once: root. */}}
 {{- define "common.imagePullSecrets" -}}
 {{- $global := default dict .Values.global -}}
-{{- with concat (default list $global.imagePullSecrets) (default list .Values.image.pullSecrets) | uniq }}
+{{- with concat (default list $global.imagePullSecrets) (default list .Values.image.pullSecrets) (dig "image" "pullSecrets" list (default dict .Values.tools)) | uniq }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . | quote }}
@@ -45,10 +45,11 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* How every container begins: root, if wanted variant (of the image). Its image, how it is pulled, its security context. */}}
+{{/* How every container begins: root, if wanted image (a section of values instead of the usual one) and its variant. Its image, how it is pulled, its security context. */}}
 {{- define "common.container" -}}
-image: {{ include "common.image" (dict "root" .root "image" .root.Values.image "variant" .variant) | quote }}
-imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{- $image := default .root.Values.image .image -}}
+image: {{ include "common.image" (dict "root" .root "image" $image "variant" .variant) | quote }}
+imagePullPolicy: {{ $image.pullPolicy }}
 securityContext:
   {{- include "common.containerSecurityContext" .root | nindent 2 }}
 {{- end -}}

@@ -48,6 +48,10 @@ ragstone {{ .Chart.AppVersion }} is being started as {{ $name }} in namespace {{
 
    Or let `helm test {{ .Release.Name }} --namespace {{ .Release.Namespace }} --logs` do so.
 {{- end }}
+{{- if include "common.inCluster" . }}
+
+The data is in the stores of the cluster; the pods keep nothing but, for a while, what the interaction log could not take yet.
+{{- else }}
 
 The data is on PersistentVolumeClaim {{ include "common.claimName" (dict "root" . "suffix" "data" "claim" .Values.data) }}.
 {{- if .Values.data.existingClaim }} It is yours: uninstalling leaves it.
@@ -55,6 +59,7 @@ The data is on PersistentVolumeClaim {{ include "common.claimName" (dict "root" 
 
      kubectl --namespace {{ .Release.Namespace }} delete pvc {{ include "common.name" (dict "root" . "suffix" "data") }}
 {{- else }} It is deleted, with all data, when the release is uninstalled (data.keep is false).
+{{- end }}
 {{- end }}
 {{- if and (eq .Values.generator.kind "openai") .Values.networkPolicy.enabled (not .Values.networkPolicy.extraEgress) }}
 

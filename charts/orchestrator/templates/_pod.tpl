@@ -30,6 +30,9 @@ envFrom:
 - name: secrets
   mountPath: /etc/ragstone/secrets
   readOnly: true
+{{- if include "common.inCluster" . }}
+{{ include "common.storeMount" . }}
+{{- end }}
 {{ include "orchestrator.commonMounts" . }}
 {{- end -}}
 
@@ -43,8 +46,17 @@ envFrom:
 
 {{- define "orchestrator.volumes" -}}
 - name: data
+  {{- if include "common.inCluster" . }}
+  # Only what the log could not take yet (the spool); docs/charts.md says what is lost with it.
+  emptyDir:
+    sizeLimit: {{ .Values.spool.size | quote }}
+  {{- else }}
   persistentVolumeClaim:
     claimName: {{ include "common.claimName" (dict "root" . "suffix" "data" "claim" .Values.data) | quote }}
+  {{- end }}
+{{- if include "common.inCluster" . }}
+{{ include "common.storeVolume" (dict "root" . "queue" true) }}
+{{- end }}
 {{- if not .Values.model.baked }}
 - name: models
   {{- if include "orchestrator.modelClaim" . }}

@@ -59,6 +59,11 @@ redact-key:
   value: "8642"
 - name: RAGSTONE_MANAGEMENT_PORT
   value: "8643"
+{{- if include "common.inCluster" . }}
+- name: RAGSTONE_ROLE
+  value: api
+{{ include "common.storeSettingVariables" . }}
+{{- end }}
 {{- range $suffix, $secret := fromYaml (include "orchestrator.secrets" .) }}
 {{- if include "common.secretName" (dict "root" $ "secret" $secret.section "suffix" $suffix) }}
 - name: {{ $secret.setting }}
