@@ -15,7 +15,7 @@ from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.domain.collections import Lease
 from ragstone.domain.commits import Commit, CommitStats
 from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound, Unavailable
-from ragstone.domain.jobs import ChangeRequest, Delete, DocumentFailure, Job, JobResult, Move, Put, Restore
+from ragstone.domain.jobs import ChangeRequest, Delete, DocumentFailure, Job, JobResult, Move, Progress, Put, Restore
 from ragstone.domain.retention import Keep, Purge
 from ragstone.domain.spaces import Bm25Settings, ChunkerSettings, EmbeddingSpace, ModelIdentity
 from ragstone.ports.catalog import Catalog
@@ -675,3 +675,93 @@ async def test_a_rollback_is_not_published_while_a_purge_is_begun(catalog: Catal
     assert (await publish(catalog, lease)).position == 2
     await catalog.begin_purge(purge(2, "a"))
     assert (await published(catalog, 3)).position == 3
+
+
+async def test_an_attempt_that_another_aborted_is_cleaned_up_only_when_its_holder_is_surely_gone(catalog: Catalog, clock: Clock) -> None:
+    lost = await lease_for(catalog, 1, holder="slow", ttl=30.0)
+    clock.now += 31
+    lease = await catalog.acquire("job-0001", "other", 30.0)
+    await catalog.fail(lease, FAILED)
+    assert await catalog.aborted("docs") == [lost.attempt, lease.attempt]
+    assert await catalog.aborted("docs", gone_after=100.0) == [lease.attempt]
+    clock.now += 100
+    assert await catalog.aborted("docs", gone_after=100.0) == [lost.attempt, lease.attempt]
+
+
+async def test_a_holder_that_gives_up_late_is_gone_at_once(catalog: Catalog, clock: Clock) -> None:
+    lost = await lease_for(catalog, 1, holder="slow", ttl=30.0)
+    clock.now += 31
+    lease = await catalog.acquire("job-0001", "other", 30.0)
+    await catalog.fail(lease, FAILED)
+    await catalog.abort(lost)
+    assert lost.attempt in await catalog.aborted("docs", gone_after=100.0)
+
+
+async def test_orphans_are_the_jobs_that_nobody_works_on(catalog: Catalog, clock: Clock) -> None:
+    assert await catalog.orphans() == []
+    await catalog.create_collection("other", "english", "", SPACE)
+    for number in (1, 2):
+        await catalog.accept(job(number))
+    await catalog.accept(job(3, "other"))
+    assert [one.id for one in await catalog.orphans()] == ["job-0001", "job-0003"]
+    lease = await catalog.acquire("job-0001", "h", 30.0)
+    assert [one.id for one in await catalog.orphans()] == ["job-0003"]
+    clock.now += 31
+    assert [one.id for one in await catalog.orphans()] == ["job-0001", "job-0003"]
+    assert (await catalog.renew(lease)).attempt == lease.attempt  # nothing was aborted
+
+
+async def test_commits_since_come_oldest_first_and_pruned_ones_too(catalog: Catalog) -> None:
+    published = []
+    for number in (1, 2, 3):
+        lease = await lease_for(catalog, number)
+        commit, result = record(lease)
+        published.append((await catalog.publish(lease, commit, result)).seq)
+    await catalog.prune("docs", Keep(last=1))
+    assert [commit.seq for commit in await catalog.commits_since("docs", 0)] == published
+    assert [commit.seq for commit in await catalog.commits_since("docs", published[0], 1)] == published[1:2]
+    assert await catalog.commits_since("docs", published[-1]) == []
+
+
+async def test_a_lock_has_one_holder_until_it_lets_go_or_its_time_is_over(catalog: Catalog, clock: Clock) -> None:
+    assert await catalog.hold("janitor", "a", 10.0)
+    assert not await catalog.hold("janitor", "b", 10.0)
+    assert await catalog.hold("another", "b", 10.0)
+    clock.now += 9
+    assert await catalog.hold("janitor", "a", 10.0)  # for longer
+    clock.now += 9
+    assert not await catalog.hold("janitor", "b", 10.0)
+    await catalog.let_go("janitor", "b")  # not the holder
+    assert not await catalog.hold("janitor", "b", 10.0)
+    clock.now += 2
+    assert await catalog.hold("janitor", "b", 10.0)
+    assert not await catalog.hold("janitor", "a", 10.0)
+    await catalog.let_go("janitor", "b")
+    await catalog.let_go("janitor", "b")
+    assert await catalog.hold("janitor", "a", 10.0)
+
+
+async def test_a_lock_that_many_ask_for_goes_to_one(catalog: Catalog) -> None:
+    got = await asyncio.gather(*(catalog.hold("janitor", f"h{number}", 10.0) for number in range(8)))
+    assert got.count(True) == 1
+
+
+async def test_a_cursor_never_moves_back(catalog: Catalog) -> None:
+    assert await catalog.cursor("events:x") == 0
+    await catalog.move_cursor("events:x", 7)
+    await catalog.move_cursor("events:x", 5)
+    assert await catalog.cursor("events:x") == 7
+    assert await catalog.cursor("events:y") == 0
+
+
+async def test_progress_is_told_until_the_job_ends(catalog: Catalog) -> None:
+    lease = await lease_for(catalog, 1)
+    assert await catalog.progress("job-0001") is None
+    await catalog.report("job-0001", Progress("parsing", documents=1, documents_total=3))
+    told = Progress("embedding", 3, 3, chunks=4, chunks_total=9, embedded=4, rate=2.5, seconds_left=2.0)
+    await catalog.report("job-0001", told)
+    assert await catalog.progress("job-0001") == told
+    await catalog.fail(lease, FAILED)
+    assert await catalog.progress("job-0001") is None
+    await catalog.report("job-9999", told)
+    assert await catalog.progress("job-9999") is None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, Tag
 from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound, Unavailable
-from ragstone.domain.jobs import TERMINAL, Job, JobResult, JobState, Put, Restore, is_rollback
+from ragstone.domain.jobs import TERMINAL, Job, JobResult, JobState, Progress, Put, Restore, is_rollback
 from ragstone.domain.retention import PURGING, Keep, Pruning, Purge
 from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.ports.catalog import AttemptState, KnownState
@@ -21,6 +21,7 @@ class _Attempt:
     state: AttemptState
     job_id: str
     retired: bool = False
+    lost_at: float | None = None
 
 
 @dataclass
@@ -55,6 +56,9 @@ class InMemoryCatalog:
         self._clock = clock
         self._states: dict[str, _State] = {}
         self._order: list[str] = []  # job ids in the order accepted
+        self._locks: dict[str, tuple[str, float]] = {}  # holder and end by name
+        self._cursors: dict[str, int] = {}
+        self._progress: dict[str, Progress] = {}
 
     async def create_collection(self, name: str, language: str, description: str, space: EmbeddingSpace) -> Collection:
         if name in self._states:
@@ -128,6 +132,19 @@ class InMemoryCatalog:
         everything = {job.id: job for state in self._states.values() for job in state.jobs.values()}
         return [everything[job_id] for job_id in self._order if everything[job_id].state == "queued"]
 
+    async def orphans(self) -> list[Job]:
+        now = self._clock()
+        free = [state.oldest() for state in self._states.values() if state.holder is None or state.expires_at <= now]
+        return sorted((job for job in free if job is not None), key=lambda job: self._order.index(job.id))
+
+    async def report(self, job_id: str, progress: Progress) -> None:
+        if any(job_id in state.jobs for state in self._states.values()):
+            self._progress[job_id] = progress
+
+    async def progress(self, job_id: str) -> Progress | None:
+        jobs = [state.jobs[job_id] for state in self._states.values() if job_id in state.jobs]
+        return self._progress.get(job_id) if jobs and jobs[0].state not in TERMINAL else None
+
     async def acquire(self, job_id: str, holder: str, ttl: float) -> Lease:
         state = self._state_of_job(job_id)
         if state.jobs[job_id].state in TERMINAL:
@@ -154,8 +171,11 @@ class InMemoryCatalog:
 
     async def abort(self, lease: Lease) -> None:
         state = self._states.get(lease.collection.name)
-        if state and state.collection.uid == lease.collection.uid and state.active() == lease.attempt:
+        if state is None or state.collection.uid != lease.collection.uid:
+            return
+        if state.active() == lease.attempt:
             self._abort_active(state)
+        state.attempts[lease.attempt].lost_at = None
 
     async def attempt(self, collection: str, attempt: int) -> AttemptState:
         attempts = self._state(collection).attempts
@@ -163,9 +183,10 @@ class InMemoryCatalog:
             raise NotFound(f"collection {collection!r} has no attempt {attempt}.")
         return attempts[attempt].state
 
-    async def aborted(self, collection: str) -> list[int]:
-        state = self._state(collection)
-        return sorted(number for number in state.gaps() if state.jobs[state.attempts[number].job_id].state in TERMINAL)
+    async def aborted(self, collection: str, *, gone_after: float = 0.0) -> list[int]:
+        state, before = self._state(collection), self._clock() - gone_after
+        ended = [number for number in state.gaps() if state.jobs[state.attempts[number].job_id].state in TERMINAL]
+        return sorted(number for number in ended if (lost_at := state.attempts[number].lost_at) is None or lost_at <= before)
 
     async def retire(self, collection: str, attempts: Sequence[int]) -> None:
         state = self._state(collection)
@@ -230,6 +251,9 @@ class InMemoryCatalog:
     async def commits(self, collection: str, *, before: int | None = None, limit: int = 50) -> list[Commit]:
         return [commit for commit in reversed(self._state(collection).commits) if before is None or commit.seq < before][:limit]
 
+    async def commits_since(self, collection: str, seq: int, limit: int = 100) -> list[Commit]:
+        return [commit for commit in self._state(collection).commits if commit.seq > seq][:limit]
+
     async def tag(self, collection: str, name: str, commit_id: str) -> Tag:
         state = self._state(collection)
         commit = await self.commit(collection, commit_id)
@@ -246,6 +270,23 @@ class InMemoryCatalog:
 
     async def tags(self, collection: str) -> list[Tag]:
         return list(reversed(self._state(collection).tags.values()))
+
+    async def hold(self, lock: str, holder: str, ttl: float) -> bool:
+        now = self._clock()
+        owner, end = self._locks.get(lock, (holder, now))
+        if owner == holder or end <= now:
+            self._locks[lock] = (holder, now + ttl)
+        return self._locks[lock][0] == holder
+
+    async def let_go(self, lock: str, holder: str) -> None:
+        if self._locks.get(lock, ("", 0.0))[0] == holder:
+            del self._locks[lock]
+
+    async def cursor(self, name: str) -> int:
+        return self._cursors.get(name, 0)
+
+    async def move_cursor(self, name: str, value: int) -> None:
+        self._cursors[name] = max(value, self._cursors.get(name, 0))
 
     async def gaps(self, collection: str) -> frozenset[int]:
         return self._state(collection).gaps()
@@ -317,11 +358,11 @@ class InMemoryCatalog:
             raise LeaseLost("the attempt is no longer the active one; another writer took over.")
         return state
 
-    @staticmethod
-    def _abort_active(state: _State) -> None:
+    def _abort_active(self, state: _State) -> None:
         active = state.active()
         if active is not None:
             state.attempts[active].state = "aborted"
+            state.attempts[active].lost_at = self._clock()
         state.holder = None
 
     def _finish(self, state: _State, lease: Lease, attempt: AttemptState, job: JobState, result: JobResult) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pymongo import ReturnDocument
+from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from ragstone.adapters import codecs
@@ -50,5 +51,5 @@ async def progress(db: Database, job_id: str) -> Progress | None:
     """See the port. A report that came after the job's end does not count."""
     if await db["jobs"].find_one({"_id": job_id, "open": True}, {"_id": 1}) is None:
         return None
-    row = await db["job_progress"].find_one({"_id": job_id})
+    row = await db["job_progress"].with_options(read_concern=ReadConcern("local")).find_one({"_id": job_id})
     return codecs.PROGRESS.load(row["progress"]) if row is not None else None

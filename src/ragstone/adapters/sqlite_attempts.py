@@ -28,7 +28,7 @@ def acquire(db: Connection, job_id: str, holder: str, ttl: float, now: float) ->
     lease = db.execute("SELECT holder, expires_at, attempt_count FROM collections WHERE uid = ?", (uid,)).fetchone()
     if lease["holder"] is not None and lease["holder"] != holder and lease["expires_at"] > now:
         raise Busy("another writer holds the collection; try again later.", retry_after=lease["expires_at"] - now)
-    db.execute("UPDATE attempts SET state = 'aborted' WHERE uid = ? AND state = 'active'", (uid,))
+    db.execute("UPDATE attempts SET state = 'aborted', lost_at = ? WHERE uid = ? AND state = 'active'", (now, uid))
     attempt = lease["attempt_count"] + 1
     gaps = _gaps(db, uid)
     db.execute(
@@ -53,6 +53,8 @@ def abort(db: Connection, lease: Lease) -> None:
     """See the port."""
     if _is_active(db, lease):
         _end(db, lease, "aborted")
+    else:  # whoever aborted it could not know whether its holder is gone; now it is
+        db.execute("UPDATE attempts SET lost_at = NULL WHERE uid = ? AND number = ?", (lease.collection.uid, lease.attempt))
 
 
 def attempt(db: Connection, name: str, number: int) -> AttemptState:
@@ -77,13 +79,14 @@ def attempts(db: Connection, name: str) -> dict[int, KnownState]:
     return {row["number"]: row["state"] for row in rows}
 
 
-def aborted(db: Connection, name: str) -> list[int]:
+def aborted(db: Connection, name: str, lost_before: float) -> list[int]:
     """See the port."""
     uid = sqlite_jobs.collection_row(db, name)["uid"]
     rows = db.execute(
         "SELECT attempts.number FROM attempts JOIN jobs ON jobs.id = attempts.job_id WHERE attempts.uid = ? "
-        "AND attempts.state = 'aborted' AND attempts.retired = 0 AND jobs.state NOT IN ('queued', 'running') ORDER BY attempts.number",
-        (uid,),
+        "AND attempts.state = 'aborted' AND attempts.retired = 0 AND jobs.state NOT IN ('queued', 'running') "
+        "AND (lost_at IS NULL OR lost_at <= ?) ORDER BY attempts.number",
+        (uid, lost_before),
     )
     return [row["number"] for row in rows]
 

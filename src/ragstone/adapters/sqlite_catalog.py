@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ragstone.adapters import sqlite_attempts, sqlite_commits, sqlite_jobs, sqlite_retention
+from ragstone.adapters import sqlite_attempts, sqlite_commits, sqlite_jobs, sqlite_locks, sqlite_retention
 from ragstone.adapters.sqlite import SqliteDatabase
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, Tag
-from ragstone.domain.jobs import Job, JobResult
+from ragstone.domain.jobs import Job, JobResult, Progress
 from ragstone.domain.retention import Keep, Pruning, Purge
 from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.ports.catalog import AttemptState, KnownState
@@ -58,7 +58,16 @@ class SqliteCatalog:
         await self._db.write(lambda db: sqlite_jobs.release(db, job_id))
 
     async def requeue_orphans(self) -> list[Job]:
-        return await self._db.write(sqlite_jobs.requeue_orphans)
+        return await self._db.write(lambda db: sqlite_jobs.requeue_orphans(db, self._clock()))
+
+    async def orphans(self) -> list[Job]:
+        return await self._db.read(lambda db: sqlite_jobs.orphans(db, self._clock()))
+
+    async def report(self, job_id: str, progress: Progress) -> None:
+        await self._db.write(lambda db: sqlite_jobs.report(db, job_id, progress))
+
+    async def progress(self, job_id: str) -> Progress | None:
+        return await self._db.read(lambda db: sqlite_jobs.progress(db, job_id))
 
     async def acquire(self, job_id: str, holder: str, ttl: float) -> Lease:
         return await self._db.write(lambda db: sqlite_attempts.acquire(db, job_id, holder, ttl, self._clock()))
@@ -72,8 +81,8 @@ class SqliteCatalog:
     async def attempt(self, collection: str, attempt: int) -> AttemptState:
         return await self._db.read(lambda db: sqlite_attempts.attempt(db, collection, attempt))
 
-    async def aborted(self, collection: str) -> list[int]:
-        return await self._db.read(lambda db: sqlite_attempts.aborted(db, collection))
+    async def aborted(self, collection: str, *, gone_after: float = 0.0) -> list[int]:
+        return await self._db.read(lambda db: sqlite_attempts.aborted(db, collection, self._clock() - gone_after))
 
     async def retire(self, collection: str, attempts: Sequence[int]) -> None:
         await self._db.write(lambda db: sqlite_attempts.retire(db, collection, attempts))
@@ -102,6 +111,9 @@ class SqliteCatalog:
     async def commits(self, collection: str, *, before: int | None = None, limit: int = 50) -> list[Commit]:
         return await self._db.read(lambda db: sqlite_commits.commits(db, collection, before, limit))
 
+    async def commits_since(self, collection: str, seq: int, limit: int = 100) -> list[Commit]:
+        return await self._db.read(lambda db: sqlite_commits.commits_since(db, collection, seq, limit))
+
     async def tag(self, collection: str, name: str, commit_id: str) -> Tag:
         return await self._db.write(lambda db: sqlite_commits.tag(db, collection, name, commit_id, self._clock()))
 
@@ -110,6 +122,18 @@ class SqliteCatalog:
 
     async def tags(self, collection: str) -> list[Tag]:
         return await self._db.read(lambda db: sqlite_commits.tags(db, collection))
+
+    async def hold(self, lock: str, holder: str, ttl: float) -> bool:
+        return await self._db.write(lambda db: sqlite_locks.hold(db, lock, holder, ttl, self._clock()))
+
+    async def let_go(self, lock: str, holder: str) -> None:
+        await self._db.write(lambda db: sqlite_locks.let_go(db, lock, holder))
+
+    async def cursor(self, name: str) -> int:
+        return await self._db.read(lambda db: sqlite_locks.cursor(db, name))
+
+    async def move_cursor(self, name: str, value: int) -> None:
+        await self._db.write(lambda db: sqlite_locks.move_cursor(db, name, value))
 
     async def gaps(self, collection: str) -> frozenset[int]:
         return await self._db.read(lambda db: sqlite_attempts.gaps(db, collection))

@@ -88,6 +88,12 @@ def commits(db: Connection, name: str, before: int | None, limit: int) -> list[C
     return [_commit(row) for row in db.execute(f"{_COMMIT} {bound} ORDER BY seq DESC LIMIT ?", (name, *values, limit))]
 
 
+def commits_since(db: Connection, name: str, seq: int, limit: int) -> list[Commit]:
+    """See the port."""
+    collection_row(db, name)
+    return [_commit(row) for row in db.execute(f"{_COMMIT} AND seq > ? ORDER BY seq LIMIT ?", (name, seq, limit))]
+
+
 def tag(db: Connection, name: str, tag_name: str, commit_id: str, now: float) -> Tag:
     """See the port."""
     tagged = commit(db, name, commit_id)

@@ -10,7 +10,7 @@ from sqlite3 import Connection, Row
 from ragstone.adapters import codecs
 from ragstone.domain.collections import Collection
 from ragstone.domain.errors import Conflict, IdempotencyMismatch, NotFound
-from ragstone.domain.jobs import Job
+from ragstone.domain.jobs import Job, Progress
 from ragstone.domain.spaces import EmbeddingSpace
 
 _JOB = "SELECT jobs.*, collections.name AS collection FROM jobs JOIN collections USING (uid)"
@@ -150,9 +150,32 @@ def release(db: Connection, job_id: str) -> None:
     )
 
 
-def requeue_orphans(db: Connection) -> list[Job]:
+def orphans(db: Connection, now: float) -> list[Job]:
     """See the port."""
-    db.execute("UPDATE attempts SET state = 'aborted' WHERE state = 'active'")
+    rows = db.execute(
+        f"{_JOB} WHERE {_UNFINISHED} AND (holder IS NULL OR expires_at <= ?) "  # noqa: S608 - constants
+        f"AND number = (SELECT min(number) FROM jobs AS others WHERE others.uid = jobs.uid AND others.{_UNFINISHED}) ORDER BY accepted",
+        (now,),
+    )
+    return _jobs(rows)
+
+
+def report(db: Connection, job_id: str, progress: Progress) -> None:
+    """See the port."""
+    statement = f"INSERT OR REPLACE INTO job_progress (job_id, body) SELECT id, ? FROM jobs WHERE id = ? AND {_UNFINISHED}"  # noqa: S608 - a constant
+    db.execute(statement, (codecs.PROGRESS.dump(progress), job_id))
+
+
+def progress(db: Connection, job_id: str) -> Progress | None:
+    """See the port."""
+    statement = f"SELECT body FROM job_progress JOIN jobs ON id = job_id WHERE job_id = ? AND {_UNFINISHED}"  # noqa: S608 - a constant
+    row = db.execute(statement, (job_id,)).fetchone()
+    return codecs.PROGRESS.load(row["body"]) if row is not None else None
+
+
+def requeue_orphans(db: Connection, now: float) -> list[Job]:
+    """See the port."""
+    db.execute("UPDATE attempts SET state = 'aborted', lost_at = ? WHERE state = 'active'", (now,))
     db.execute("UPDATE collections SET holder = NULL")
     db.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
     return _jobs(db.execute(f"{_JOB} WHERE {_UNFINISHED} ORDER BY accepted"))

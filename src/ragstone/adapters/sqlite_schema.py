@@ -137,6 +137,17 @@ _SECOND = (
 )
 
 _THIRD = (
+    "ALTER TABLE attempts ADD COLUMN lost_at REAL",  # when another than its holder aborted it
+    """CREATE TABLE locks (
+        name TEXT PRIMARY KEY,
+        holder TEXT NOT NULL,
+        expires_at REAL NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE cursors (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    """CREATE TABLE job_progress (
+        job_id TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE,
+        body TEXT NOT NULL             -- JSON
+    ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE runs (
         experiment TEXT NOT NULL,
         key TEXT NOT NULL,
