@@ -47,7 +47,7 @@ def _of_status(status: int, body: object) -> RagstoneError:
         return NotFound(f"lakeFS: {reason[:200] or 'not found'}.")
     if status == 409:
         return Conflict(f"lakeFS: {reason[:200] or 'conflict'}.")
-    if status in (401, 403):
+    if status == 401 or (status == 403 and "insufficient permissions" in reason):
         return Unavailable(
             "The version store (lakeFS) refuses ragstone's access key; check versions.access_key_id, its secret and its policies.",
             field=_FIELD,

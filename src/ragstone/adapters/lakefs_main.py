@@ -9,7 +9,7 @@ from ragstone.adapters import lakefs_layout as layout
 from ragstone.adapters.lakefs_client import Record
 from ragstone.adapters.lakefs_errors import Refused
 from ragstone.adapters.lakefs_reading import Reader
-from ragstone.domain.errors import Conflict, NotFound, Unavailable
+from ragstone.domain.errors import Conflict, Unavailable
 
 _TRIES = 5
 _FOREIGN = "main has commits that ragstone did not make; move them to another branch and main back to the head."
@@ -39,9 +39,7 @@ async def advance(reader: Reader, commit: str) -> None:
     await reader.record(commit)
     root = (await reader.state()).root
     for last in [False] * (_TRIES - 1) + [True]:
-        tip = await client.tip(name, layout.MAIN)
-        if tip is None:
-            raise Conflict("lakeFS has lost branch main of this collection; make it again at any of its commits.")
+        tip = await client.tip(name, layout.MAIN) or root  # lakeFS does not let it be deleted
         here = root if tip == root else mirrored(await reader.record(tip))
         if here is None:
             raise Conflict(_FOREIGN)
@@ -73,5 +71,3 @@ async def _merge(reader: Reader, commit: str) -> None:
             await reader.client.merge(reader.name, commit, layout.MAIN, message, about, allow_empty=True)
     except Conflict:
         raise Conflict(_FOREIGN) from None
-    except NotFound:
-        raise Conflict("lakeFS has lost branch main of this collection; make it again at any of its commits.") from None

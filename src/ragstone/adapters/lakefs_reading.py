@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from ragstone.adapters import lakefs_layout as layout
-from ragstone.adapters.lakefs_client import PAGE, Entry, LakeFsClient, Record
+from ragstone.adapters.lakefs_client import Entry, LakeFsClient, Record
 from ragstone.adapters.lakefs_state import State, StateLog
 from ragstone.domain.commits import DocumentChange
 from ragstone.domain.documents import DocumentInfo, ExtractedText, StoredDocument, checksum
@@ -60,14 +60,23 @@ class Reader:
             raise NotFound("the documents of this commit were pruned; ask for another commit.", field="commit")
         return record, state
 
-    async def within(self, commit: str, read: Callable[[], Awaitable[T]]) -> tuple[T, State]:
-        """What `read` gives, unless the commit was collected before it ended; and the state as it was after it began."""
-        record, _ = await self.readable(commit)
-        try:
-            return await read(), await self.state()
-        except NotFound:
-            await self.readable(record.id)
-            raise
+    async def within(self, commit: str, read: Callable[[State], Awaitable[T]]) -> T:
+        """What `read` gives for the state that it was begun with, as long as nothing of the commit was forgotten or collected before it ended."""
+        while True:
+            _, state = await self.readable(commit)
+            try:
+                found = await read(state)
+            except (DataDirectoryError, NotFound):
+                if not await self._changed(commit, state):
+                    raise
+            else:
+                if not await self._changed(commit, state):
+                    return found
+
+    async def _changed(self, commit: str, state: State) -> bool:
+        """Whether something more was forgotten in the commit. Raises `NotFound` when it was collected."""
+        _, now = await self.readable(commit)
+        return now.masked(commit) != state.masked(commit)
 
     async def read(self, commit: str, path: str) -> StoredDocument:
         """See the port."""
@@ -86,30 +95,31 @@ class Reader:
         """See the port."""
         return _parse(await self._of(commit, path, lambda: self.client.content(self.name, commit, layout.sidecar_key(path))))[1]
 
-    async def _of(self, commit: str, path: str, read: Callable[[], Awaitable[T]]) -> T:
-        missing = NotFound(f"there is no document {path[:200]!r} in this commit.", field="path")
-        _, state = await self.readable(commit)
-        if path in state.masked(commit):
-            raise missing
-        try:
-            found = await read()
-        except NotFound:
-            await self.readable(commit)
-            raise missing from None
-        if path in (await self.state()).masked(commit):
-            raise missing
-        return found
+    async def _of(self, commit: str, path: str, get: Callable[[], Awaitable[T]]) -> T:
+        async def unless_masked(state: State) -> T:
+            if path not in state.masked(commit):
+                try:
+                    return await get()
+                except NotFound:
+                    pass
+            raise NotFound(f"there is no document {path[:200]!r} in this commit.", field="path")
+
+        return await self.within(commit, unless_masked)
 
     async def infos(self, commit: str, paths: Iterable[str]) -> dict[str, DocumentInfo]:
         """See the port."""
-        wanted = sorted(set(paths))
-        found, state = await self.within(commit, lambda: self.gathered(lambda path: self._info_at(commit, path), wanted))
-        return {path: info for path, info in zip(wanted, found, strict=True) if info is not None and path not in state.masked(commit)}
+
+        async def look(state: State) -> dict[str, DocumentInfo]:
+            wanted = sorted(set(paths) - state.masked(commit))
+            found = await self.gathered(lambda path: self._head(commit, layout.key(path)), wanted)
+            return {path: info for path, info in zip(wanted, found, strict=True) if info is not None}
+
+        paths = list(paths)
+        return await self.within(commit, look)
 
     async def documents(self, commit: str, *, prefix: str, after: str, limit: int) -> list[DocumentInfo]:
         """See the port."""
-        found, state = await self.within(commit, lambda: self._page(commit, prefix, after, limit))
-        return [info for info in found if info.path not in state.masked(commit)]
+        return await self.within(commit, lambda state: self._page(commit, state, prefix, after, limit))
 
     async def count(self, commit: str) -> int:
         """See the port."""
@@ -127,27 +137,28 @@ class Reader:
     async def diff(self, before: str | None, after: str) -> list[DocumentChange]:
         """See the port."""
         if before is None:
-            page, state = await self.within(after, lambda: self.paths(after))
-            return [DocumentChange(path, "added") for path in page if path not in state.masked(after)]
-        await self.readable(before)
-        found, state = await self.within(after, lambda: self.client.diff(self.name, before, after, layout.DOCUMENTS))
-        if before in state.collected:
-            await self.readable(before)
-        kinds: dict[str, str] = {}
-        for line in found:
-            key = line.key.removeprefix(layout.DOCUMENTS)
-            side = before if line.kind == "removed" else after
-            path = (await self._info_of_key(side, key)).path if layout.shortened(key) else key
-            kinds[path] = line.kind
-        return sorted(_masked_diff(kinds, state.masked(before), state.masked(after)), key=lambda change: change.path)
+            return [DocumentChange(path, "added") for path in await self.within(after, lambda state: self._paths(after, state))]
+        first = before
+        return await self.within(
+            first, lambda old: self.within(after, lambda new: self._diff(first, after, old.masked(first), new.masked(after)))
+        )
 
-    async def paths(self, commit: str) -> list[str]:
-        """Of all documents that the commit was made with, in order."""
-        found: list[str] = []
-        async for entry in self.client.entries(self.name, commit, layout.DOCUMENTS):
-            key = entry.key.removeprefix(layout.DOCUMENTS)
-            found.append((await self._info_of_key(commit, key)).path if layout.shortened(key) else key)
-        return sorted(found)
+    async def _diff(self, before: str, after: str, masked_before: frozenset[str], masked_after: frozenset[str]) -> list[DocumentChange]:
+        masked = {layout.key(path): path for path in masked_before | masked_after}
+        kinds: dict[str, str] = {}
+        for line in await self.client.diff(self.name, before, after, layout.DOCUMENTS):
+            key = line.key.removeprefix(layout.DOCUMENTS)
+            path = masked.get(key) or await self._path(before if line.kind == "removed" else after, key)
+            kinds[path] = line.kind
+        return sorted(_masked_diff(kinds, masked_before, masked_after), key=lambda change: change.path)
+
+    async def _paths(self, commit: str, state: State) -> list[str]:
+        masked = {layout.document_key(path) for path in state.masked(commit)}
+        keys = [entry.key async for entry in self.client.entries(self.name, commit, layout.DOCUMENTS) if entry.key not in masked]
+        return sorted([await self._path(commit, key.removeprefix(layout.DOCUMENTS)) for key in keys])
+
+    async def _path(self, commit: str, key: str) -> str:
+        return (await self._info_of_key(commit, key)).path if layout.shortened(key) else key
 
     async def gathered(self, work: Callable[[U], Awaitable[T]], items: Sequence[U]) -> list[T]:
         """`work` on each, some at a time; all of them end before an error is raised."""
@@ -169,14 +180,14 @@ class Reader:
             raise errors[0]
         return [results[at] for at in range(len(items))]
 
-    async def _page(self, commit: str, prefix: str, after: str, limit: int) -> list[DocumentInfo]:
-        masked = (await self.state()).masked(commit)
+    async def _page(self, commit: str, state: State, prefix: str, after: str, limit: int) -> list[DocumentInfo]:
+        masked = {layout.document_key(path) for path in state.masked(commit)}
         start, found = layout.DOCUMENTS + layout.key_prefix(prefix), list[DocumentInfo]()
         key = layout.document_key(after) if after else ""
         while len(found) < limit:
-            entries = await self.client.listing(self.name, commit, start, after=key, amount=min(PAGE, limit - len(found) + len(masked)))
-            infos = await self.gathered(lambda entry: self._info_of(commit, entry), entries)
-            found += [info for info in infos if info.path.startswith(prefix) and info.path > after and info.path not in masked]
+            entries = await self.client.listing(self.name, commit, start, after=key, amount=limit - len(found) + len(masked))
+            infos = await self.gathered(lambda entry: self._info_of(commit, entry), [entry for entry in entries if entry.key not in masked])
+            found += [info for info in infos if info.path.startswith(prefix) and info.path > after]
             if not entries:
                 break
             key = entries[-1].key
@@ -197,9 +208,6 @@ class Reader:
         if info is None:
             raise _damaged(key)
         return info
-
-    async def _info_at(self, commit: str, path: str) -> DocumentInfo | None:
-        return await self._head(commit, layout.key(path))
 
     async def _head(self, commit: str, key: str) -> DocumentInfo | None:
         try:
