@@ -1,4 +1,4 @@
-"""Every setting of the embedded mode, with its default. Sources: defaults < ragstone.toml < environment (RAGSTONE_...) < flags."""
+"""Every setting, with its default. Sources: defaults < ragstone.toml < environment (RAGSTONE_...) < flags."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from ragstone.settings import stores
+from ragstone.settings.stores import Section
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ExtractiveGenerator(_Section):
+class ExtractiveGenerator(Section):
     """Answers with verbatim sentences of the passages."""
 
     kind: Literal["extractive"] = "extractive"
     max_sentences: int = Field(default=2, ge=1, le=10)
 
 
-class OpenAIGenerator(_Section):
+class OpenAIGenerator(Section):
     """Any endpoint that speaks OpenAI's `/v1/chat/completions`. The key comes from the environment or from a file."""
 
     kind: Literal["openai"]
@@ -35,7 +34,7 @@ class OpenAIGenerator(_Section):
     timeout: float = Field(default=120.0, gt=0, description="seconds")
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """Bounds on requests; sizes in bytes."""
 
     document_bytes: int = Field(default=50 * 2**20, ge=1)
@@ -45,9 +44,10 @@ class LimitSettings(_Section):
     top_k: int = Field(default=100, ge=1)
     pending_jobs: int = Field(default=1_000, ge=1)
     concurrent_queries: int = Field(default=128, ge=1)
+    request_seconds: float = Field(default=60.0, gt=0, le=3_600, description="that reading requests share with every call below them")
 
 
-class InteractionSettings(_Section):
+class InteractionSettings(Section):
     """What is kept of questions and answers, and for how long. The key comes from a file or from the environment."""
 
     keep_days: float = Field(default=0.0, ge=0, le=36_500, description="0: for ever")
@@ -78,6 +78,13 @@ class Settings(BaseSettings):
     model: str = Field(default="all-minilm-l6-v2", description="a preset (ragstone models list), a directory, or an .onnx file")
     threads: int = Field(default=0, ge=0, description="of the embedding model; 0: as many as cores, or as the container's CPU limit")
     generator: Annotated[ExtractiveGenerator | OpenAIGenerator, Field(discriminator="kind")] = ExtractiveGenerator()
+    role: Literal["all", "api", "worker"] = Field(default="all", description="what this process does: API and ingestion, or one of them")
+    catalog: stores.Catalog = stores.SqliteCatalog()
+    versions: stores.Versions = stores.GitVersions()
+    index: stores.Index = stores.EdgeIndex()
+    queue: stores.Queue = stores.InProcessQueue()
+    tracking: stores.Tracking = stores.NoTracking()
+    backup: stores.BackupSettings | None = Field(default=None, description="where backups of a cluster go")
     limits: LimitSettings = LimitSettings()
     interactions: InteractionSettings = InteractionSettings()
 
@@ -95,6 +102,26 @@ class Settings(BaseSettings):
         if self.management_port == self.port != 0:
             raise ValueError(f"management_port: {self.port} is the port of the API already; choose another.")
         return self
+
+    @model_validator(mode="after")
+    def _shared_stores(self) -> Settings:
+        """Several processes work together only over stores that all of them reach."""
+        if self.role == "all":
+            return self
+        shared = {"catalog": "mongo", "versions": "lakefs", "index": "qdrant", "queue": "nats"}
+        for port, kind in shared.items():
+            found = getattr(self, port).kind
+            if found != kind:
+                raise ValueError(
+                    f"role: a process of role {self.role} shares its stores with others, but {port}.kind is {found}, which no other process reaches; "
+                    f"set {port}.kind to {kind}, or role to all."
+                )
+        return self
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may work over the same catalog."""
+        return self.catalog.kind != "sqlite"
 
     @classmethod
     def settings_customise_sources(
