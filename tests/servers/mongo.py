@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -71,7 +72,7 @@ async def database(url: str, name: str | None = None) -> AsyncIterator[MongoData
     finally:
         await mongo.close()
         if name is None:
-            drop(url, chosen)
+            await asyncio.to_thread(drop, url, chosen)  # the loop may serve a proxy on the way
 
 
 def drop(url: str, name: str) -> None:
