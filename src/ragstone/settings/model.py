@@ -90,7 +90,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _keys_beyond_loopback(self) -> Settings:
-        if self.host not in LOOPBACK and self.api_keys_file is None:
+        if self.role != "worker" and self.host not in LOOPBACK and self.api_keys_file is None:  # a worker serves no API
             raise ValueError(
                 f"host: {self.host} is not a loopback address; whoever can reach it would own the knowledge base. Make keys with `ragstone keys new` "
                 "and name their file in api_keys_file (RAGSTONE_API_KEYS_FILE), or use 127.0.0.1."
