@@ -22,9 +22,10 @@ class _Index:
     space: EmbeddingSpace
     points: dict[str, Point] = field(default_factory=dict)
 
-    def snapshot(self, seq: int, gaps: Collection[int]) -> list[Point]:
+    def snapshot(self, seq: int, gaps: Collection[int], groups: frozenset[str] | None = None) -> list[Point]:
         seen = frozenset(gaps)
-        return [p for _, p in sorted(self.points.items()) if visible(p.chunk.seq_from, p.chunk.seq_to, seq, seen)]
+        alive = [p for _, p in sorted(self.points.items()) if visible(p.chunk.seq_from, p.chunk.seq_to, seq, seen)]
+        return [p for p in alive if groups is None or not p.groups or p.groups & groups]
 
 
 class InMemoryVectorIndex:
@@ -75,13 +76,21 @@ class InMemoryVectorIndex:
     async def closed(self, index: str, attempt: int) -> int:
         return sum(p.chunk.seq_to == attempt for p in self._index(index).points.values())
 
-    async def visible(self, index: str, seq: int, gaps: Collection[int], paths: Iterable[str]) -> list[IndexedChunk]:
+    async def set_groups(self, index: str, path: str, groups: frozenset[str]) -> None:
+        points = self._index(index).points
+        for id_, point in points.items():
+            if point.chunk.path == path:
+                points[id_] = replace(point, groups=groups)
+
+    async def visible(
+        self, index: str, seq: int, gaps: Collection[int], paths: Iterable[str], *, groups: frozenset[str] | None = None
+    ) -> list[IndexedChunk]:
         wanted = frozenset(paths)
-        chunks = [p.chunk for p in self._index(index).snapshot(seq, gaps) if p.chunk.path in wanted]
+        chunks = [p.chunk for p in self._index(index).snapshot(seq, gaps, groups) if p.chunk.path in wanted]
         return sorted(chunks, key=lambda c: (c.path, c.start, c.end, c.id))
 
-    async def count_visible(self, index: str, seq: int, gaps: Collection[int]) -> int:
-        return len(self._index(index).snapshot(seq, gaps))
+    async def count_visible(self, index: str, seq: int, gaps: Collection[int], *, groups: frozenset[str] | None = None) -> int:
+        return len(self._index(index).snapshot(seq, gaps, groups))
 
     async def chunks(self, index: str, ids: Iterable[str]) -> dict[str, IndexedChunk]:
         points = self._index(index).points
@@ -92,11 +101,21 @@ class InMemoryVectorIndex:
         return {p.chunk.content_hash: p.vector for p in self._index(index).points.values() if p.chunk.content_hash in wanted}
 
     async def search(
-        self, index: str, seq: int, gaps: Collection[int], *, vector: Vector, text: str, filter: Filter, limit: int, exact: bool
+        self,
+        index: str,
+        seq: int,
+        gaps: Collection[int],
+        *,
+        vector: Vector,
+        text: str,
+        filter: Filter,
+        limit: int,
+        exact: bool,
+        groups: frozenset[str] | None = None,
     ) -> list[Candidate]:
         held = self._index(index)
         _check(vector, held.space, "the question")
-        corpus = held.snapshot(seq, gaps)
+        corpus = held.snapshot(seq, gaps, groups)
         bm25_of = _bm25([p.chunk.embedded_text for p in corpus], text, held.space.bm25)
         passing = [i for i, p in enumerate(corpus) if matches(filter, _values(p.chunk))]
         dense_of = {i: float(np.float32((corpus[i].vector.astype(np.float64) * vector.astype(np.float64)).sum())) for i in passing}

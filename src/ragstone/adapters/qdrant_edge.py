@@ -74,11 +74,16 @@ class QdrantEdgeIndex:
     async def closed(self, index: str, attempt: int) -> int:
         return await self._on(index, lambda shard: shard.count("seq_to", attempt))
 
-    async def visible(self, index: str, seq: int, gaps: Collection[int], paths: Iterable[str]) -> list[IndexedChunk]:
-        return await self._on(index, lambda shard: shard.visible(seq, gaps, paths))
+    async def set_groups(self, index: str, path: str, groups: frozenset[str]) -> None:
+        await self._on(index, lambda shard: shard.set_groups(path, groups))
 
-    async def count_visible(self, index: str, seq: int, gaps: Collection[int]) -> int:
-        return await self._on(index, lambda shard: shard.count_visible(seq, gaps))
+    async def visible(
+        self, index: str, seq: int, gaps: Collection[int], paths: Iterable[str], *, groups: frozenset[str] | None = None
+    ) -> list[IndexedChunk]:
+        return await self._on(index, lambda shard: shard.visible(seq, gaps, paths, groups))
+
+    async def count_visible(self, index: str, seq: int, gaps: Collection[int], *, groups: frozenset[str] | None = None) -> int:
+        return await self._on(index, lambda shard: shard.count_visible(seq, gaps, groups))
 
     async def chunks(self, index: str, ids: Iterable[str]) -> dict[str, IndexedChunk]:
         return await self._on(index, lambda shard: shard.chunks(ids))
@@ -87,9 +92,19 @@ class QdrantEdgeIndex:
         return await self._on(index, lambda shard: shard.vectors(hashes))
 
     async def search(
-        self, index: str, seq: int, gaps: Collection[int], *, vector: Vector, text: str, filter: Filter, limit: int, exact: bool
+        self,
+        index: str,
+        seq: int,
+        gaps: Collection[int],
+        *,
+        vector: Vector,
+        text: str,
+        filter: Filter,
+        limit: int,
+        exact: bool,
+        groups: frozenset[str] | None = None,
     ) -> list[Candidate]:
-        wanted = Search(seq, gaps, filter, vector, text, limit, exact)
+        wanted = Search(seq, gaps, filter, vector, text, limit, exact, groups)
         return await self._on(index, lambda shard: search(shard, wanted))
 
     async def erase_attempts(self, index: str, attempts: Collection[int]) -> None:

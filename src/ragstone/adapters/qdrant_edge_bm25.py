@@ -20,7 +20,7 @@ from ragstone.domain.spaces import Bm25Settings
 _DOCUMENT_BITS = 8
 _FLOAT32_BITS = 24
 _FINEST_IDF_BITS = 10
-_SNAPSHOTS_KEPT = 16
+_SNAPSHOTS_KEPT = 64
 
 
 class DocumentFrequencies(Protocol):
@@ -38,20 +38,20 @@ class KnownFrequencies:
 
 
 class SnapshotStatistics:
-    """Document frequencies of the snapshots last asked for. A published snapshot's never change, so they are kept."""
+    """Document frequencies of the snapshots last asked for, as each set of groups sees them. Only a change of groups changes a published one's."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, frozenset[int]], KnownFrequencies] = {}
+        self._known: dict[tuple[int, frozenset[int], frozenset[str] | None], KnownFrequencies] = {}
 
-    def get(self, seq: int, gaps: Collection[int]) -> KnownFrequencies | None:
+    def get(self, seq: int, gaps: Collection[int], groups: frozenset[str] | None) -> KnownFrequencies | None:
         """What is known of the snapshot."""
-        return self._known.get((seq, frozenset(gaps)))
+        return self._known.get((seq, frozenset(gaps), groups))
 
-    def start(self, seq: int, gaps: Collection[int], total: int) -> KnownFrequencies:
+    def start(self, seq: int, gaps: Collection[int], groups: frozenset[str] | None, total: int) -> KnownFrequencies:
         """Begins to keep the frequencies of a snapshot; the oldest kept makes room."""
         while len(self._known) >= _SNAPSHOTS_KEPT:
             del self._known[next(iter(self._known))]
-        return self._known.setdefault((seq, frozenset(gaps)), KnownFrequencies(total))
+        return self._known.setdefault((seq, frozenset(gaps), groups), KnownFrequencies(total))
 
     def forget_from(self, seq: int) -> None:
         """A write of attempt `seq` can be seen by no published snapshot, but by unpublished ones from `seq` on."""

@@ -7,17 +7,22 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
-from qdrant_edge import FieldCondition, Filter, HasIdCondition, MatchAny, MatchPrefix, MatchValue, RangeFloat
+from qdrant_edge import FieldCondition, Filter, HasIdCondition, IsEmptyCondition, MatchAny, MatchPrefix, MatchValue, RangeFloat
 
 from ragstone.adapters.qdrant_edge_payload import key_facet, number_path, value_facet
 from ragstone.domain import filters as neutral
 from ragstone.domain.commits import OPEN
 
-EdgeCondition = FieldCondition | HasIdCondition | Filter
+EdgeCondition = FieldCondition | HasIdCondition | IsEmptyCondition | Filter
 
 
-def in_snapshot(seq: int, gaps: Collection[int]) -> list[EdgeCondition]:
-    """`domain.commits.visible`. Gaps are only mentioned when there are any, since each costs time."""
+def in_snapshot(seq: int, gaps: Collection[int], groups: frozenset[str] | None = None) -> list[EdgeCondition]:
+    """`domain.commits.visible`, and of that what `groups` may see. Gaps and groups are only mentioned when there are any, since each costs time."""
+    seen = _alive(seq, gaps)
+    return seen if groups is None else [*seen, Filter(should=[IsEmptyCondition("groups"), any_of("groups", sorted(groups))])]
+
+
+def _alive(seq: int, gaps: Collection[int]) -> list[EdgeCondition]:
     began = FieldCondition("seq_from", range=RangeFloat(lte=seq))
     not_ended = FieldCondition("seq_to", range=RangeFloat(gt=seq))
     if not gaps:
@@ -39,6 +44,11 @@ def in_range(after: int, until: int, gaps: Collection[int]) -> Filter:
 def of_path(path: str, until: int) -> Filter:
     """Points of a document that attempts up to `until` opened."""
     return Filter(must=[FieldCondition("path", match=MatchValue(path)), FieldCondition("seq_from", range=RangeFloat(lte=until))])
+
+
+def of_document(path: str) -> Filter:
+    """All points of a document."""
+    return Filter(must=[FieldCondition("path", match=MatchValue(path))])
 
 
 def any_of(field: str, values: Collection[int] | Collection[str]) -> FieldCondition:

@@ -49,7 +49,7 @@ def _closed(point: Point, seq_to: int | None) -> Point:
 
 
 def _stored(shard: Shard, record: Record) -> StoredPoint:
-    id_, payload = str(record.id), record.payload or {}
+    id_, payload = str(record.id), {name: value for name, value in (record.payload or {}).items() if name != "groups"}
     chunk = readable_chunk(id_, payload)
     return StoredPoint(id_, chunk, _vectors_ok(shard, record.vector, chunk), integer(payload, "seq_from"), integer(payload, "seq_to"))
 

@@ -42,13 +42,14 @@ class Search:
     text: str
     limit: int
     exact: bool
+    groups: frozenset[str] | None
 
 
 def search(shard: Shard, wanted: Search) -> list[Candidate]:
     """Candidates in order of id. Runs under the shard's lock, so that all of it sees one state."""
     shard.check_vector(wanted.vector, "the question")
     with shard.lock, translated("searching"):
-        snapshot = in_snapshot(wanted.seq, wanted.gaps)
+        snapshot = in_snapshot(wanted.seq, wanted.gaps, wanted.groups)
         passing = Filter(must=[*snapshot, *conditions(wanted.filter)])
         queries = [QuerySpec(wanted.vector.tolist(), DENSE, _EXACT if wanted.exact else _DEFAULT)]
         question = shard.encoder.question(wanted.text, lambda terms: _frequencies(shard, wanted, Filter(must=[*snapshot]), terms))
@@ -105,9 +106,10 @@ def _cosines(shard: Shard, vector: Vector, ids: Sequence[str]) -> Scored:
 
 def _frequencies(shard: Shard, wanted: Search, snapshot: Filter, terms: Sequence[int]) -> tuple[int, list[int]]:
     """Document frequencies in the snapshot. The vectors named `terms` weigh 1 and carry the IDF modifier: a one-term query's score is the IDF."""
-    known = shard.statistics.get(wanted.seq, wanted.gaps)
+    known = shard.statistics.get(wanted.seq, wanted.gaps, wanted.groups)
     if known is None:
-        known = shard.statistics.start(wanted.seq, wanted.gaps, shard.count_visible(wanted.seq, wanted.gaps))
+        total = shard.count_visible(wanted.seq, wanted.gaps, wanted.groups)
+        known = shard.statistics.start(wanted.seq, wanted.gaps, wanted.groups, total)
     _learn(shard, known, snapshot, [term for term in terms if term not in known.of_term])
     return known.total, [known.of_term[term] for term in terms]
 

@@ -39,7 +39,7 @@ from qdrant_edge import (
 from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder, SnapshotStatistics
 from ragstone.adapters.qdrant_edge_errors import DAMAGED, check_room, translated
 from ragstone.adapters.qdrant_edge_files import IndexState, sync
-from ragstone.adapters.qdrant_edge_filters import EdgeCondition, any_of, closable, in_range, in_snapshot, of_path
+from ragstone.adapters.qdrant_edge_filters import EdgeCondition, any_of, closable, in_range, in_snapshot, of_document, of_path
 from ragstone.adapters.qdrant_edge_payload import from_payload, indexed_numbers, number_path, to_payload
 from ragstone.adapters.sparse_files import allocated, copy_tree
 from ragstone.domain import retrieval
@@ -72,7 +72,7 @@ def create_shard(folder: Path, dimension: int) -> None:
     for field in ("seq_from", "seq_to"):
         shard.update(UpdateOperation.create_field_index(field, IntegerIndexParams(lookup=True, range=True)))
     shard.update(UpdateOperation.create_field_index("path", KeywordIndexParams(prefix=True)))
-    for field in ("content_hash", "facets"):
+    for field in ("content_hash", "facets", "groups"):
         shard.update(UpdateOperation.create_field_index(field, KeywordIndexParams()))
     shard.flush()
     shard.close()
@@ -94,7 +94,10 @@ class Shard:
             if not any(folder.glob("segments/*")):  # the engine would take it for an empty one
                 raise DataDirectoryError(DAMAGED)
             self.engine = EdgeShard.load(str(folder))
-            self._indexed = indexed_numbers(self.engine.info().payload_schema)
+            known = self.engine.info().payload_schema
+            if "groups" not in known:  # of a release without them
+                self.engine.update(UpdateOperation.create_field_index("groups", KeywordIndexParams()))
+            self._indexed = indexed_numbers(known)
         self._unflushed = 0
 
     @contextmanager
@@ -136,6 +139,18 @@ class Shard:
             self._unflushed += len(ids)
             self.statistics.forget_from(attempt)
 
+    def set_groups(self, path: str, groups: frozenset[str]) -> None:
+        """Whoever searches afterwards goes by them."""
+        with self.writing("setting groups"):
+            check_room(self.folder)
+            where = of_document(path)
+            if groups:
+                self._update(UpdateOperation.set_payload_by_filter(where, {"groups": sorted(groups)}))
+            else:
+                self._update(UpdateOperation.delete_payload_by_filter(where, ["groups"]))
+            self._unflushed += 1
+            self.statistics.forget_from(0)
+
     def erase_attempts(self, attempts: Collection[int]) -> None:
         """Deletes what they opened, reopens what they closed."""
         with self._writing, self.lock, translated("erasing attempts"):
@@ -175,21 +190,23 @@ class Shard:
         """Exact number of points whose `field` is `seq`."""
         return self._count([FieldCondition(field, match=MatchValue(seq))])
 
-    def count_visible(self, seq: int, gaps: Collection[int]) -> int:
+    def count_visible(self, seq: int, gaps: Collection[int], groups: frozenset[str] | None = None) -> int:
         """Exact number of points in the snapshot."""
-        return self._count(in_snapshot(seq, gaps))
+        return self._count(in_snapshot(seq, gaps, groups))
 
     def size_in_points(self) -> int:
         """Number of points as the engine knows it without counting."""
         with self.lock, translated("counting"):
             return self.engine.info().points_count
 
-    def visible(self, seq: int, gaps: Collection[int], paths: Iterable[str]) -> list[retrieval.IndexedChunk]:
+    def visible(
+        self, seq: int, gaps: Collection[int], paths: Iterable[str], groups: frozenset[str] | None = None
+    ) -> list[retrieval.IndexedChunk]:
         """The snapshot's chunks of these documents in order of (path, start, end, id)."""
         chunks = [
             from_payload(str(record.id), record.payload or {})
             for batch in _batches(sorted(set(paths)), _LISTED)
-            for record in self._scroll(Filter(must=[*in_snapshot(seq, gaps), any_of("path", batch)]))
+            for record in self._scroll(Filter(must=[*in_snapshot(seq, gaps, groups), any_of("path", batch)]))
         ]
         return sorted(chunks, key=lambda chunk: (chunk.path, chunk.start, chunk.end, chunk.id))
 
@@ -299,7 +316,9 @@ class Shard:
     def _encoded(self, point: retrieval.Point) -> Point:
         weights, terms = self.encoder.document(point.chunk.embedded_text)
         vectors: Any = {DENSE: point.vector, BM25: weights, TERMS: terms}
-        return Point(uuid.UUID(point.chunk.id), vectors, to_payload(point.chunk))
+        return Point(
+            uuid.UUID(point.chunk.id), vectors, to_payload(point.chunk) | ({"groups": sorted(point.groups)} if point.groups else {})
+        )
 
     @staticmethod
     def _is_number(point: retrieval.Point, key: str) -> bool:

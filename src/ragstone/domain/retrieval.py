@@ -48,10 +48,11 @@ class IndexedChunk:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One chunk with its dense vector; the index computes the BM25 vector from `chunk.embedded_text`."""
+    """One chunk with its dense vector; the index computes the BM25 vector from `chunk.embedded_text`. `groups`: who may see it, empty for everyone."""
 
     chunk: IndexedChunk
     vector: Vector
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

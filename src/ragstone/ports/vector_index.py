@@ -19,6 +19,8 @@ class VectorIndex(Protocol):
       finiteness, else `InternalError`. When it returns, the points are found by every later call and survive the process being killed.
     - `close_points` sets `seq_to = attempt` where id is in `ids` and (`seq_to` is OPEN or in `gaps`).
     - `opened(a)` / `closed(a)`: exact numbers of points with `seq_from == a` / `seq_to == a`.
+    - `set_groups(path, groups)`: sets `Point.groups` on all points of the document, of any validity; durable, like `insert`.
+    - `groups` of a read: None sees everything; else only points without groups, or with one of these, belong to the snapshot, in BM25's statistics too.
     - `visible(seq, gaps, paths)`: all chunks of these documents in the snapshot, in order of (path, start, end, id). `count_visible`: of all documents.
     - `chunks(ids)`: chunks by id, of any validity; unknown ids are left out.
     - `vectors(hashes)`: dense vectors by content hash, of points of any validity; unknown hashes are left out.
@@ -56,20 +58,34 @@ class VectorIndex(Protocol):
 
     async def close_points(self, index: str, ids: Sequence[str], attempt: int, gaps: Collection[int]) -> None: ...
 
+    async def set_groups(self, index: str, path: str, groups: frozenset[str]) -> None: ...
+
     async def opened(self, index: str, attempt: int) -> int: ...
 
     async def closed(self, index: str, attempt: int) -> int: ...
 
-    async def visible(self, index: str, seq: int, gaps: Collection[int], paths: Iterable[str]) -> list[IndexedChunk]: ...
+    async def visible(
+        self, index: str, seq: int, gaps: Collection[int], paths: Iterable[str], *, groups: frozenset[str] | None = None
+    ) -> list[IndexedChunk]: ...
 
-    async def count_visible(self, index: str, seq: int, gaps: Collection[int]) -> int: ...
+    async def count_visible(self, index: str, seq: int, gaps: Collection[int], *, groups: frozenset[str] | None = None) -> int: ...
 
     async def chunks(self, index: str, ids: Iterable[str]) -> dict[str, IndexedChunk]: ...
 
     async def vectors(self, index: str, hashes: Iterable[str]) -> dict[str, Vector]: ...
 
     async def search(
-        self, index: str, seq: int, gaps: Collection[int], *, vector: Vector, text: str, filter: Filter, limit: int, exact: bool
+        self,
+        index: str,
+        seq: int,
+        gaps: Collection[int],
+        *,
+        vector: Vector,
+        text: str,
+        filter: Filter,
+        limit: int,
+        exact: bool,
+        groups: frozenset[str] | None = None,
     ) -> list[Candidate]: ...
 
     async def erase_attempts(self, index: str, attempts: Collection[int]) -> None: ...
