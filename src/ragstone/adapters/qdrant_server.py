@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Sequence
 
-from qdrant_client import models
+from qdrant_client import grpc, models
 
 from ragstone.adapters.dependency import Dependency
 from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder
@@ -54,7 +54,7 @@ class QdrantServerIndex:
         opened = await self._collections.open(index)
         ready = await encoded(points, opened, self._encoder(opened))
         await self._collections.index_numbers(index, opened, number_fields(points))
-        await self._points.upsert(self._alias(index), ready, models.UpdateMode.INSERT_ONLY)
+        await self._points.upsert(self._alias(index), ready, grpc.UpdateMode.InsertOnly)
         if points:
             self._searcher.statistics.forget_from(index, min(point.chunk.seq_from for point in points))
 

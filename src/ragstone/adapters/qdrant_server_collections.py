@@ -189,10 +189,10 @@ class Collections:
     async def _index_fields(self, collection: str, fields: set[str]) -> None:
         info = await self._connection.call(lambda client, _: client.get_collection(collection))
         shards = info.config.params.shard_number or 1
-        for field in sorted(fields & missing_field_indexes(info.payload_schema, shards)):
-            if field in info.payload_schema:  # of another kind
-                await self._drop_field_index(collection, field)
-            await self._index_field(collection, field, field_indexes(shards)[field])
+        missing = fields & missing_field_indexes(info.payload_schema, shards)
+        for field in sorted(missing & info.payload_schema.keys()):  # of another kind
+            await self._drop_field_index(collection, field)
+        await asyncio.gather(*(self._index_field(collection, field, field_indexes(shards)[field]) for field in sorted(missing)))
 
     async def _index_field(self, collection: str, field: str, schema: models.PayloadSchemaType | FieldIndex) -> None:
         await self._connection.write(

@@ -43,7 +43,7 @@ async def compact(connection: Connection, collection: str, on_disk: bool) -> Non
 async def size(connection: Connection, collection: str) -> int:
     """Bytes of vectors and payloads in the shards of the server that answers."""
     answer = await connection.call(
-        lambda client, seconds: client.http.service_api.telemetry(details_level=4, per_collection=True, timeout=seconds)
+        lambda client, seconds: client.http.service_api.telemetry(details_level=3, per_collection=True, timeout=seconds)
     )
     known = answer.result.collections if answer.result else None
     total = 0

@@ -32,10 +32,10 @@ async def scan(points: Points, alias: str, opened: Opened, encoder: Bm25Encoder,
 async def mend(points: Points, alias: str, wanted: Sequence[grpc.PointStruct], deleted: Collection[str], head: int) -> None:
     """Points over whatever is there, then deletions. What an attempt later than `head` has closed, also meanwhile, stays closed."""
     opens = [point for point in wanted if _end(point) == OPEN]
-    await points.upsert(alias, [point for point in wanted if _end(point) != OPEN], models.UpdateMode.UPSERT)
-    await points.upsert(alias, opens, models.UpdateMode.UPSERT, only=not_closed_after(head))
+    await points.upsert(alias, [point for point in wanted if _end(point) != OPEN], grpc.UpdateMode.Upsert)
+    await points.upsert(alias, opens, grpc.UpdateMode.Upsert, only=not_closed_after(head))
     for end, closed in (await _closed_late(points, alias, opens, head)).items():
-        await points.upsert(alias, closed, models.UpdateMode.UPSERT, only=every(equals("seq_to", end)))
+        await points.upsert(alias, closed, grpc.UpdateMode.Upsert, only=every(equals("seq_to", end)))
     kept = {point.id.uuid for point in wanted}
     await points.delete(alias, [_server_id(id_) for id_ in sorted(set(deleted) - kept)])
 

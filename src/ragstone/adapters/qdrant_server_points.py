@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from qdrant_client import grpc, models
-from qdrant_client.conversions.conversion import RestToGrpc
+from qdrant_client import AsyncQdrantClient, grpc, models
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
 from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder
 from ragstone.adapters.qdrant_edge_payload import from_payload, number_path, to_payload
@@ -36,7 +36,7 @@ class Points:
         self._consistency = connection.server.consistency
 
     async def upsert(
-        self, alias: str, points: Sequence[grpc.PointStruct], mode: models.UpdateMode, *, only: models.Filter | None = None
+        self, alias: str, points: Sequence[grpc.PointStruct], mode: grpc.UpdateMode.ValueType, *, only: models.Filter | None = None
     ) -> None:
         """`only`: points that are there must pass it to be written over."""
         for batch in batches(points, _UPSERT):
@@ -84,10 +84,15 @@ class Points:
 
     async def count(self, alias: str, where: models.Filter) -> int:
         """Exact number of points that pass the filter."""
-        counted = await self._connection.call(
-            lambda client, seconds: client.count(alias, where, exact=True, timeout=seconds, consistency=self._consistency)
-        )
-        return counted.count
+
+        async def ask(client: AsyncQdrantClient, seconds: int) -> int:  # the client's own `count` takes no consistency
+            consistency = RestToGrpc.convert_read_consistency(self._consistency) if self._consistency else None
+            request = grpc.CountPoints(
+                collection_name=alias, filter=RestToGrpc.convert_filter(where), exact=True, read_consistency=consistency, timeout=seconds
+            )
+            return int((await client.grpc_points.Count(request, timeout=seconds)).result.count)
+
+        return await self._connection.call(ask)
 
     async def ids(self, alias: str, where: models.Filter) -> list[models.ExtendedPointId]:
         """Some hundred of those that pass the filter."""
@@ -166,12 +171,22 @@ class Points:
             if offset is None:
                 return
 
-    async def _upsert(self, alias: str, points: list[grpc.PointStruct], mode: models.UpdateMode, only: models.Filter | None) -> None:
-        await self._connection.write(
-            lambda client, seconds: client.upsert(
-                alias, points, wait=True, ordering=STRONG, update_filter=only, update_mode=mode, timeout=seconds
+    async def _upsert(
+        self, alias: str, points: list[grpc.PointStruct], mode: grpc.UpdateMode.ValueType, only: models.Filter | None
+    ) -> None:
+        async def send(client: AsyncQdrantClient, seconds: int) -> models.UpdateResult:
+            request = grpc.UpsertPoints(
+                collection_name=alias,
+                wait=True,
+                points=points,
+                ordering=RestToGrpc.convert_write_ordering(STRONG),
+                update_filter=RestToGrpc.convert_filter(only) if only else None,
+                update_mode=mode,
+                timeout=seconds,
             )
-        )
+            return GrpcToRest.convert_update_result((await client.grpc_points.Upsert(request, timeout=seconds)).result)
+
+        await self._connection.write(send)
 
     async def _delete(self, alias: str, selector: models.FilterSelector | models.PointIdsList) -> None:
         await self._connection.write(lambda client, seconds: client.delete(alias, selector, wait=True, ordering=STRONG, timeout=seconds))
