@@ -18,7 +18,7 @@ class Proxy:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self._cut = False
         self._drop_replies = False
         self._held: bytes | None = None  # requests with this text wait; empty: all do
@@ -74,8 +74,8 @@ class Proxy:
     def cut(self) -> None:
         """Every connection breaks, and new ones are closed at once."""
         self._cut = True
-        for writer in self._writers:
-            writer.transport.abort()
+        for task in self._connections:
+            task.cancel()
 
     def drop_replies(self) -> None:
         """Requests arrive, and what the server answers is lost."""
@@ -90,6 +90,11 @@ class Proxy:
         """New requests pass again; those that wait go on waiting, as on a slow way."""
         self._held = None
 
+    def break_off(self) -> None:
+        """Clients see their connections break; the server does not, nor what waits for it."""
+        for writer in self._clients:
+            writer.transport.abort()
+
     def release(self) -> None:
         """What waited is delivered."""
         self._released.set()
@@ -100,22 +105,19 @@ class Proxy:
             writer.transport.abort()
             return
         self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        self._clients.add(writer)
+        server_writer: asyncio.StreamWriter | None = None
         try:
             server_reader, server_writer = await asyncio.open_connection(*self._target)
-        except OSError:
-            writer.transport.abort()
-            return
-        both = {writer, server_writer}
-        self._writers |= both
-        try:
             await asyncio.gather(self._requests(reader, server_writer), self._replies(server_reader, writer))
-        except OSError:
-            pass  # one end is gone, so the other goes
+        except (OSError, asyncio.CancelledError):
+            pass  # one end is gone, or both shall be; asyncio would log a cancelled handler as an error
         finally:
-            self._writers -= both
-            for each in both:
-                each.transport.abort()
+            self._connections.discard(task)
+            self._clients.discard(writer)
+            writer.transport.abort()
+            if server_writer is not None:
+                server_writer.transport.abort()
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):  # a client that breaks off; what it sent before is still delivered

@@ -13,6 +13,7 @@ Values from outside go into filters as plain strings and numbers, and into aggre
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -79,9 +80,9 @@ class MongoDatabase:
         """Closes every connection."""
         await self._client.close()
 
-    def session(self) -> AsyncClientSession:
-        """For one transaction."""
-        return self._client.start_session()
+    def session(self, *, snapshot: bool = False) -> AsyncClientSession:
+        """For one transaction, or with `snapshot` for reads of one moment (at most five minutes ago)."""
+        return self._client.start_session(snapshot=snapshot)
 
     def _database(self) -> Database:
         return self._client.get_database(self._name, read_preference=ReadPreference.PRIMARY, read_concern=_MAJORITY, write_concern=_DURABLE)
@@ -89,19 +90,21 @@ class MongoDatabase:
     def _connect(self) -> AsyncMongoClient[Document]:
         milliseconds = int(_HELLO_TIMEOUT * 1000)
         try:
-            return AsyncMongoClient(
-                self._uri,
-                appname="ragstone",
-                maxPoolSize=self._pool,
-                maxIdleTimeMS=int(_IDLE * 1000),
-                connectTimeoutMS=milliseconds,
-                heartbeatFrequencyMS=milliseconds,
-                retryWrites=True,
-                retryReads=True,
-                tz_aware=True,
-                uuidRepresentation="standard",
-            )
-        except (ConfigurationError, InvalidURI, ValueError, TypeError):  # without pymongo's text, which may quote a password
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # an option that is wrong would be left out: `tls` too
+                return AsyncMongoClient(
+                    self._uri,
+                    appname="ragstone",
+                    maxPoolSize=self._pool,
+                    maxIdleTimeMS=int(_IDLE * 1000),
+                    connectTimeoutMS=milliseconds,
+                    heartbeatFrequencyMS=milliseconds,
+                    retryWrites=True,
+                    retryReads=True,
+                    tz_aware=True,
+                    uuidRepresentation="standard",
+                )
+        except (ConfigurationError, InvalidURI, UserWarning, ValueError, TypeError):  # without their text, which may quote a password
             raise InvalidInput(
                 "catalog.uri: it is no MongoDB URI; give one like mongodb://user:password@host:27017/?replicaSet=rs0.", field="catalog.uri"
             ) from None

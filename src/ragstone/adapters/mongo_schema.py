@@ -12,13 +12,14 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import CollectionInvalid, DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from ragstone.domain.errors import DataDirectoryError
 
 Document = dict[str, Any]
 Database = AsyncDatabase[Document]
 Migration = Callable[[Database], Awaitable[None]]
+_NAMESPACE_EXISTS = 48
 UP, DOWN = ASCENDING, DESCENDING
 
 
@@ -74,8 +75,11 @@ async def make_indexes(database: Database) -> None:
     known = set(await database.list_collection_names())
     for name, indexes in INDEXES.items():
         if name not in known:
-            with suppress(CollectionInvalid):  # another process was faster
-                await database.create_collection(name)
+            try:
+                await database.create_collection(name, check_exists=False)
+            except OperationFailure as error:
+                if error.code != _NAMESPACE_EXISTS:  # another process was faster
+                    raise
         if indexes:
             await database[name].create_indexes(list(indexes))
 
