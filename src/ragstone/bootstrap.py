@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ragstone.adapters.container import usable_memory
-from ragstone.adapters.data_directory import open_data_directory, owner
+from ragstone.adapters.data_directory import DataDirectory, open_data_directory, owner
+from ragstone.adapters.dependency import Dependency
 from ragstone.adapters.disk_space import DiskSpace
 from ragstone.adapters.embedded_backup import EmbeddedBackup
 from ragstone.adapters.embedding_cache import EmbeddingCache
@@ -27,22 +29,42 @@ from ragstone.adapters.onnx_session import prepare
 from ragstone.adapters.parsing.sandbox import ParserLimits, SubprocessParser
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.redacting_log import RedactingInteractionLog
+from ragstone.adapters.secret_source import SecretSource
 from ragstone.adapters.spooled_log import SpooledInteractionLog
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
+from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
+from ragstone.adapters.sqlite_releases import SqliteReleaseRegistry, SqliteTracker
 from ragstone.domain.errors import InvalidInput, RagstoneError
 from ragstone.domain.redaction import Redaction
 from ragstone.ports.authenticator import Authenticator
+from ragstone.ports.catalog import Catalog
+from ragstone.ports.dead_letters import DeadLetters
 from ragstone.ports.embedding_model import EmbeddingModel
+from ragstone.ports.experiment_tracker import ExperimentTracker
 from ragstone.ports.generator import Generator
 from ragstone.ports.interaction_log import InteractionLog
+from ragstone.ports.job_queue import JobQueue
+from ragstone.ports.release_registry import ReleaseRegistry
+from ragstone.ports.staging import Staging
+from ragstone.ports.vector_index import VectorIndex
+from ragstone.ports.version_store import VersionStore
 from ragstone.settings import model as configured
+from ragstone.settings import stores
 from ragstone.settings.model import Settings
 from ragstone.use_cases.answer import Answering
 from ragstone.use_cases.answerability import Calibrations
+from ragstone.use_cases.exclusive import Exclusive
 from ragstone.use_cases.limits import Limits
-from ragstone.use_cases.platform import Adapters, Platform, assemble
+from ragstone.use_cases.platform import Adapters, Connection, Platform, assemble
 from ragstone.use_cases.prompts import Prompts
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from ragstone.adapters.cluster_backup import ClusterBackup
+    from ragstone.adapters.object_store import ObjectStore
+    from ragstone.adapters.qdrant_server import QdrantServerIndex
 
 _DAY = 86_400.0  # seconds
 Announce = Callable[[str], None]  # tells a data directory's lock at which URL its owner answers
@@ -130,19 +152,7 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
     try:
         model = embedder if embedder is not None else await asyncio.to_thread(embedding_model, settings)
         remembered = EmbeddingCache(model)  # answers look at the same sentences again and again
-        versions, index = GitVersionStore(data.versions), QdrantEdgeIndex(data.index)
-        adapters = Adapters(
-            catalog=SqliteCatalog(data.database),
-            versions=versions,
-            index=index,
-            staging=FileStaging(data.staging),
-            queue=InProcessJobQueue(),
-            parser=SubprocessParser(ParserLimits.within(usable_memory())),
-            embedder=model,
-            interactions=interaction_log(settings.interactions, SqliteInteractionLog(data.database), data.spool),
-            storage=DiskSpace(settings.data_dir),
-            backup=EmbeddedBackup(data, versions, index),
-        )
+        adapters = _adapters(settings, data, model)
         if armed:
             adapters = _with_failpoints(adapters, armed)
         answering = Answering(remembered, generator(settings, remembered), Prompts(), Calibrations())
@@ -150,16 +160,224 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
             adapters,
             answering,
             Limits(**settings.limits.model_dump()),
-            f"{socket.gethostname()}:{os.getpid()}",
+            _holder(),
             keep_interactions=settings.interactions.keep_days * _DAY or None,
+            shared=settings.shared,
         )
         try:
-            await platform.start()
+            await platform.start(work=settings.role != "api")
             yield platform, data.announce
         finally:
             await platform.close()
     finally:
         data.close()
+
+
+def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) -> Adapters:
+    """One adapter a port. Those of servers are imported only where they are used: they, and what they need, are an extra."""
+    connections: list[Connection] = []
+    catalog: Catalog
+    staging: Staging
+    log: InteractionLog
+    match settings.catalog:
+        case stores.SqliteCatalog():
+            catalog, staging, log = SqliteCatalog(data.database), FileStaging(data.staging), SqliteInteractionLog(data.database)
+        case stores.MongoCatalog() as mongo:
+            catalog, staging, log = _mongo(mongo, settings.interactions.keep_days, connections)
+    versions: VersionStore
+    match settings.versions:
+        case stores.GitVersions():
+            versions = GitVersionStore(data.versions)
+        case stores.LakeFsVersions() as lakefs:
+            versions = _lakefs(lakefs)
+    index: VectorIndex
+    match settings.index:
+        case stores.EdgeIndex():
+            index = QdrantEdgeIndex(data.index)
+        case stores.QdrantIndex() as qdrant:
+            index = _qdrant(qdrant)
+    queue: JobQueue
+    letters: DeadLetters
+    match settings.queue:
+        case stores.InProcessQueue():
+            queue, letters = InProcessJobQueue(), SqliteDeadLetters(data.database)
+        case stores.NatsQueue() as nats:
+            queue, letters = _nats(nats, connections)
+    tracker: ExperimentTracker | None = None
+    registry: ReleaseRegistry | None = None
+    match settings.tracking:
+        case stores.MlflowTracking() as mlflow:
+            from ragstone.adapters.mlflow_registry import MlflowReleaseRegistry  # noqa: PLC0415
+            from ragstone.adapters.mlflow_tracking import MlflowTracker  # noqa: PLC0415
+
+            tracker, registry = MlflowTracker(mlflow.uri), MlflowReleaseRegistry(mlflow.uri)
+        case stores.NoTracking() if isinstance(settings.catalog, stores.SqliteCatalog):
+            tracker, registry = SqliteTracker(data.database), SqliteReleaseRegistry(data.database)
+    embedded = isinstance(catalog, SqliteCatalog) and isinstance(versions, GitVersionStore) and isinstance(index, QdrantEdgeIndex)
+    return Adapters(
+        catalog=catalog,
+        versions=versions,
+        index=index,
+        staging=staging,
+        queue=queue,
+        parser=SubprocessParser(ParserLimits.within(usable_memory())),
+        embedder=model,
+        interactions=interaction_log(settings.interactions, log, data.spool),
+        dead_letters=letters,
+        tracker=tracker,
+        registry=registry,
+        storage=DiskSpace(settings.data_dir) if embedded else None,
+        backup=EmbeddedBackup(data, versions, index) if embedded else None,  # type: ignore[arg-type]
+        connections=tuple(connections),
+    )
+
+
+def _mongo(settings: stores.MongoCatalog, keep_days: float, connections: list[Connection]) -> tuple[Catalog, Staging, InteractionLog]:
+    from ragstone.adapters.mongo import MongoDatabase  # noqa: PLC0415
+    from ragstone.adapters.mongo_catalog import MongoCatalog  # noqa: PLC0415
+    from ragstone.adapters.mongo_errors import translated  # noqa: PLC0415
+    from ragstone.adapters.mongo_interactions import MongoInteractionLog  # noqa: PLC0415
+    from ragstone.adapters.mongo_staging import GridFsStaging  # noqa: PLC0415
+
+    mongo = MongoDatabase(_secret("catalog.uri", settings.uri, settings.uri_file), settings.database, pool=settings.pool)
+    connections.append(mongo)
+
+    def dependency(name: str, timeout: float) -> Dependency:
+        return Dependency(name, timeout=timeout, concurrency=settings.pool, translate=translated)
+
+    return (
+        MongoCatalog(mongo, dependency("catalog", settings.timeout)),
+        GridFsStaging(mongo, dependency("staging", 6 * settings.timeout)),
+        MongoInteractionLog(mongo, dependency("interactions", settings.timeout), keep_days or None),
+    )
+
+
+def _lakefs(settings: stores.LakeFsVersions) -> VersionStore:
+    from ragstone.adapters.lakefs import LakeFsVersionStore  # noqa: PLC0415
+    from ragstone.adapters.lakefs_client import LakeFsClient  # noqa: PLC0415
+    from ragstone.adapters.lakefs_errors import translate  # noqa: PLC0415
+
+    dependency = Dependency("versions", timeout=settings.timeout, concurrency=settings.concurrency, translate=translate)
+    client = LakeFsClient(settings.endpoint, settings.access_key_id, _lakefs_secret(settings), dependency, concurrency=settings.concurrency)
+    objects = object_store("versions.object_store", settings.object_store) if settings.object_store else None
+    return LakeFsVersionStore(client, namespace=settings.storage_namespace, prefix=settings.repository_prefix, objects=objects)
+
+
+def _qdrant(settings: stores.QdrantIndex) -> QdrantServerIndex:
+    from ragstone.adapters.qdrant_server import QdrantServerIndex  # noqa: PLC0415
+    from ragstone.adapters.qdrant_server_connection import QdrantServer  # noqa: PLC0415
+    from ragstone.adapters.qdrant_server_errors import translate  # noqa: PLC0415
+
+    has_key = settings.api_key is not None or settings.api_key_file is not None
+    server = QdrantServer(
+        url=settings.url,
+        grpc_port=settings.grpc_port,
+        api_key=_secret("index.api_key", settings.api_key, settings.api_key_file) if has_key else None,
+        prefix=settings.prefix,
+        replication_factor=settings.replication_factor,
+        shard_number=settings.shard_number,
+        write_consistency=settings.write_consistency,
+        read_consistency=settings.read_consistency,
+        quantisation=settings.quantisation,
+        on_disk=settings.on_disk,
+        timeout=settings.timeout,
+    )
+    dependency = Dependency("index", timeout=settings.timeout, concurrency=settings.concurrency, translate=translate)
+    return QdrantServerIndex(server, dependency)
+
+
+def _nats(settings: stores.NatsQueue, connections: list[Connection]) -> tuple[JobQueue, DeadLetters]:
+    from ragstone.adapters.nats import NatsConnection, NatsServer  # noqa: PLC0415
+    from ragstone.adapters.nats_dead_letters import NatsDeadLetters  # noqa: PLC0415
+    from ragstone.adapters.nats_names import Names  # noqa: PLC0415
+    from ragstone.adapters.nats_queue import NatsJobQueue  # noqa: PLC0415
+
+    has_password = settings.password is not None or settings.password_file is not None
+    server = NatsServer(
+        settings.url,
+        user=(lambda: settings.user or "") if settings.user else None,
+        password=_secret("queue.password", settings.password, settings.password_file) if has_password else None,
+        credentials_file=settings.credentials_file,
+        timeout=settings.timeout,
+    )
+    names = Names(settings.stream_prefix, settings.replicas)
+    connection = NatsConnection(server, (names.jobs, names.dead, names.events))
+    connections.append(connection)
+    queue = NatsJobQueue(connection, names, parallel=settings.parallel, tries=settings.max_deliver, ack_wait=settings.ack_wait)
+    return queue, NatsDeadLetters(connection, names)
+
+
+def object_store(name: str, settings: stores.ObjectStoreSettings) -> ObjectStore:
+    """The object store of a section of the settings, by whose name its errors go. Raises `InvalidInput`."""
+    from ragstone.adapters.object_store import ObjectStore, translate  # noqa: PLC0415
+
+    options: dict[str, str | bool] = {}
+    if settings.endpoint:
+        options |= {"endpoint": settings.endpoint, "allow_http": settings.endpoint.startswith("http://")}
+    if settings.region:
+        options["region"] = settings.region
+    if settings.access_key_id:
+        options["access_key_id"] = settings.access_key_id
+    if settings.secret_access_key is not None or settings.secret_access_key_file is not None:
+        secret = _secret(f"{name}.secret_access_key", settings.secret_access_key, settings.secret_access_key_file)
+        options["secret_access_key"] = secret()
+    return ObjectStore(settings.url, Dependency("objects", timeout=60.0, concurrency=16, translate=translate), **options)
+
+
+@asynccontextmanager
+async def cluster_backup(settings: Settings) -> AsyncIterator[tuple[ClusterBackup, Exclusive]]:
+    """Backups of the servers that the settings name, and the turns of their collections. Raises `InvalidInput` where that is not a cluster, or nowhere to put them."""
+    from ragstone.adapters.cluster_backup import ClusterBackup  # noqa: PLC0415
+    from ragstone.adapters.lakefs_backup import LakeFsDump  # noqa: PLC0415
+    from ragstone.adapters.mongo import MongoDatabase  # noqa: PLC0415
+    from ragstone.adapters.mongo_backup import MongoDump  # noqa: PLC0415
+    from ragstone.adapters.mongo_catalog import MongoCatalog  # noqa: PLC0415
+    from ragstone.adapters.mongo_errors import translated  # noqa: PLC0415
+
+    mongo, lakefs, qdrant = settings.catalog, settings.versions, settings.index
+    if not (
+        isinstance(mongo, stores.MongoCatalog) and isinstance(lakefs, stores.LakeFsVersions) and isinstance(qdrant, stores.QdrantIndex)
+    ):
+        raise InvalidInput(
+            "catalog, versions, index: they are not MongoDB, lakeFS and Qdrant; back up a data directory with `ragstone backup`.",
+            field="catalog",
+        )
+    if settings.backup is None or lakefs.object_store is None:
+        missing = "backup.url" if settings.backup is None else "versions.object_store.url"
+        raise InvalidInput(f"{missing}: it is not set; backups need the store under lakeFS and a place to be put.", field=missing)
+    database = MongoDatabase(_secret("catalog.uri", mongo.uri, mongo.uri_file), mongo.database)
+    dependency = Dependency("catalog", timeout=mongo.timeout * 6, concurrency=8, translate=translated)
+    versions = LakeFsDump(lakefs.endpoint, lakefs.access_key_id, _lakefs_secret(lakefs), lakefs.repository_prefix)
+    index = _qdrant(qdrant)
+    try:
+        catalog = MongoCatalog(database, dependency)
+        backup = ClusterBackup(
+            catalog,
+            MongoDump(database, dependency),
+            versions,
+            index,
+            index.snapshots,
+            object_store("versions.object_store", lakefs.object_store),
+            object_store("backup", settings.backup),
+        )
+        yield backup, Exclusive(catalog, _holder(), shared=True)
+    finally:
+        await index.aclose()
+        await versions.close()
+        await database.close()
+
+
+def _lakefs_secret(settings: stores.LakeFsVersions) -> SecretSource:
+    return _secret("versions.secret_access_key", settings.secret_access_key, settings.secret_access_key_file)
+
+
+def _holder() -> str:
+    """Names this process in leases and locks."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _secret(name: str, value: SecretStr | None, file: Path | None) -> SecretSource:
+    return SecretSource(name, value=value.get_secret_value() if value else None, file=file)
 
 
 async def migrate(settings: Settings) -> list[str]:
@@ -168,6 +386,9 @@ async def migrate(settings: Settings) -> list[str]:
     Done again it changes nothing. Returns the indexes that could not be opened: they are for the doctor. Raises `DataDirectoryError` when
     another process owns the directory or a newer release made it.
     """
+    if isinstance(settings.catalog, stores.MongoCatalog):
+        await _migrate_mongo(settings.catalog)
+        return []
     data = open_data_directory(settings.data_dir)
     try:
         await SqliteCatalog(data.database).close()
@@ -184,6 +405,18 @@ async def migrate(settings: Settings) -> list[str]:
             await index.aclose()
     finally:
         data.close()
+
+
+async def _migrate_mongo(settings: stores.MongoCatalog) -> None:
+    from ragstone.adapters.mongo import MongoDatabase  # noqa: PLC0415
+    from ragstone.adapters.mongo_catalog import MongoCatalog  # noqa: PLC0415
+    from ragstone.adapters.mongo_errors import translated  # noqa: PLC0415
+
+    mongo = MongoDatabase(_secret("catalog.uri", settings.uri, settings.uri_file), settings.database)
+    try:  # whatever is asked first migrates
+        await MongoCatalog(mongo, Dependency("catalog", timeout=600.0, concurrency=1, translate=translated)).collections()
+    finally:
+        await mongo.close()
 
 
 def _with_failpoints(adapters: Adapters, armed: Sequence[Failpoint]) -> Adapters:

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import TypeVar
 
 import pytest
 
 from ragstone.adapters.in_process_queue import InProcessJobQueue
-from ragstone.domain.errors import InternalError, Unavailable
+from ragstone.adapters.nats_queue import NatsJobQueue
+from ragstone.domain.errors import InternalError, RagstoneError, Unavailable
 from ragstone.ports.job_queue import JobQueue
 from tests.fakes.job_queue import InMemoryJobQueue
+from tests.servers import nats
 
+T = TypeVar("T")
 SOON = 5.0  # seconds that a test waits at most
 
 
-@pytest.fixture(params=["in-process", "memory"])
+TRIES = 5
+
+
+@pytest.fixture(params=["in-process", "memory", pytest.param("nats", marks=pytest.mark.servers)])
 async def queue(request: pytest.FixtureRequest) -> AsyncIterator[JobQueue]:
-    adapter: JobQueue = InProcessJobQueue(first_pause=0.001, longest_pause=0.002) if request.param == "in-process" else InMemoryJobQueue()
-    yield adapter
-    await adapter.stop(grace=0.0)
+    match request.param:
+        case "nats":
+            names = nats.names()
+            connection = nats.connection(request.getfixturevalue("nats_url"), names)
+            queue = NatsJobQueue(connection, names, tries=TRIES, first_pause=0.001, longest_pause=0.002)
+            yield queue
+            await queue.stop(grace=0.0)
+            await connection.close()
+        case "in-process":
+            in_process = InProcessJobQueue(tries=TRIES, first_pause=0.001, longest_pause=0.002)
+            yield in_process
+            await in_process.stop(grace=0.0)
+        case _:
+            memory = InMemoryJobQueue(TRIES)
+            yield memory
+            await memory.stop(grace=0.0)
 
 
 class Handler:
@@ -28,6 +48,8 @@ class Handler:
     def __init__(self, *, errors: dict[str, list[Exception]] | None = None) -> None:
         self.calls: list[tuple[str, str]] = []
         self.done: list[tuple[str, str]] = []
+        self.given_up: list[tuple[str, int, str | None]] = []
+        self.refused: list[str] = []
         self.running: dict[str, int] = {}
         self.gate = asyncio.Event()
         self.gate.set()
@@ -46,18 +68,23 @@ class Handler:
         finally:
             self.running[collection] -= 1
 
+    async def give_up(self, collection: str, job_id: str, tries: int, error: RagstoneError | None) -> bool:
+        """Says no to jobs of `refused` once: an older job stood in their way."""
+        await self._note(self.given_up, (job_id, tries, error.message if error else None))
+        return not (self.refused and self.refused.pop() == job_id)
+
     async def called(self, count: int) -> list[tuple[str, str]]:
         return await self._until(self.calls, count)
 
     async def finished(self, count: int) -> list[tuple[str, str]]:
         return await self._until(self.done, count)
 
-    async def _note(self, calls: list[tuple[str, str]], call: tuple[str, str]) -> None:
+    async def _note(self, calls: list[T], call: T) -> None:
         async with self._changed:
             calls.append(call)
             self._changed.notify_all()
 
-    async def _until(self, calls: list[tuple[str, str]], count: int) -> list[tuple[str, str]]:
+    async def _until(self, calls: list[T], count: int) -> list[T]:
         async with asyncio.timeout(SOON), self._changed:
             await self._changed.wait_for(lambda: len(calls) >= count)
         return calls
@@ -66,7 +93,7 @@ class Handler:
 async def test_jobs_of_a_collection_run_in_order_of_enqueueing(queue: JobQueue) -> None:
     handler = Handler()
     await queue.enqueue("a", "early")
-    await queue.start(handler)
+    await queue.start(handler, handler.give_up)
     for number in range(20):
         await queue.enqueue("a", f"{number}")
     assert await handler.finished(21) == [("a", "early"), *(("a", f"{number}") for number in range(20))]
@@ -75,7 +102,7 @@ async def test_jobs_of_a_collection_run_in_order_of_enqueueing(queue: JobQueue) 
 async def test_collections_run_in_parallel(queue: JobQueue) -> None:
     handler = Handler()
     handler.gate.clear()
-    await queue.start(handler)
+    await queue.start(handler, handler.give_up)
     for collection in ("a", "b", "c"):
         await queue.enqueue(collection, "1")
         await queue.enqueue(collection, "2")
@@ -87,7 +114,7 @@ async def test_collections_run_in_parallel(queue: JobQueue) -> None:
 async def test_a_job_enqueued_again_while_it_runs_is_handled_again(queue: JobQueue) -> None:
     handler = Handler()
     handler.gate.clear()
-    await queue.start(handler)
+    await queue.start(handler, handler.give_up)
     for _ in range(3):
         await queue.enqueue("a", "1")
     await handler.called(1)
@@ -98,7 +125,7 @@ async def test_a_job_enqueued_again_while_it_runs_is_handled_again(queue: JobQue
 
 async def test_an_unavailable_dependency_is_tried_again_in_order(queue: JobQueue) -> None:
     handler = Handler(errors={"1": [Unavailable("later"), Unavailable("later"), Unavailable("later")]})
-    await queue.start(handler)
+    await queue.start(handler, handler.give_up)
     await queue.enqueue("a", "1")
     await queue.enqueue("a", "2")
     assert await handler.finished(2) == [("a", "1"), ("a", "2")]
@@ -107,7 +134,7 @@ async def test_an_unavailable_dependency_is_tried_again_in_order(queue: JobQueue
 
 async def test_any_other_error_is_logged_and_the_next_job_runs(queue: JobQueue, caplog: pytest.LogCaptureFixture) -> None:
     handler = Handler(errors={"1": [InternalError("broken promise")], "2": [ZeroDivisionError()]})
-    await queue.start(handler)
+    await queue.start(handler, handler.give_up)
     for job_id in ("1", "2", "3"):
         await queue.enqueue("a", job_id)
     assert await handler.finished(1) == [("a", "3")]
@@ -118,7 +145,7 @@ async def test_any_other_error_is_logged_and_the_next_job_runs(queue: JobQueue, 
 async def test_stopping_waits_for_running_handlers(queue: JobQueue) -> None:
     handler = Handler()
     handler.gate.clear()
-    await queue.start(handler)
+    await queue.start(handler, handler.give_up)
     await queue.enqueue("a", "1")
     await queue.enqueue("a", "2")
     await handler.called(1)
@@ -133,7 +160,7 @@ async def test_stopping_waits_for_running_handlers(queue: JobQueue) -> None:
 async def test_stopping_cancels_what_does_not_end_in_time(queue: JobQueue) -> None:
     handler = Handler()
     handler.gate.clear()
-    await queue.start(handler)
+    await queue.start(handler, handler.give_up)
     await queue.enqueue("a", "1")
     await handler.called(1)
     async with asyncio.timeout(SOON):
@@ -144,7 +171,7 @@ async def test_stopping_cancels_what_does_not_end_in_time(queue: JobQueue) -> No
 
 async def test_stopping_does_not_wait_for_a_pause(queue: JobQueue) -> None:
     handler = Handler(errors={"1": [Unavailable("later")] * 1000})
-    await queue.start(handler)
+    await queue.start(handler, handler.give_up)
     await queue.enqueue("a", "1")
     await handler.called(3)
     async with asyncio.timeout(SOON):
@@ -152,3 +179,26 @@ async def test_stopping_does_not_wait_for_a_pause(queue: JobQueue) -> None:
     calls = len(handler.calls)
     await asyncio.sleep(0)
     assert len(handler.calls) == calls
+
+
+async def test_a_job_that_was_tried_too_often_is_given_up_and_the_next_runs(queue: JobQueue) -> None:
+    handler = Handler(errors={"1": [Unavailable("later")] * 1000})
+    await queue.start(handler, handler.give_up)
+    await queue.enqueue("a", "1")
+    await queue.enqueue("a", "2")
+    assert await handler.finished(1) == [("a", "2")]
+    assert handler.given_up == [("1", TRIES, "later")]
+    assert handler.calls == [("a", "1")] * TRIES + [("a", "2")]
+
+
+async def test_a_job_that_an_older_one_held_up_begins_anew(queue: JobQueue) -> None:
+    handler = Handler(errors={"2": [Unavailable("the older one fails")] * TRIES})
+    handler.refused = ["2"]
+    await queue.start(handler, handler.give_up)
+    await queue.enqueue("a", "2")
+    assert await handler.finished(1) == [("a", "2")]
+    assert handler.given_up == [("2", TRIES, "the older one fails")]
+
+
+async def test_a_queue_that_takes_jobs_says_so(queue: JobQueue) -> None:
+    await queue.check()

@@ -18,8 +18,10 @@ from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.in_process_queue import InProcessJobQueue
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
+from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
 from ragstone.domain.spaces import ChunkerSettings
+from ragstone.use_cases.dead_letters import DeadLetterOffice
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, Platform, assemble
 from ragstone.use_cases.progress import ProgressBoard
@@ -62,7 +64,9 @@ class CrashWorld:
         on = adapters or self.bare
         spaces = Spaces(on.embedder, on.parser.versions, CHUNKER)
         published = self.platform.maintenance.published
-        return WritePath(on.catalog, on.versions, on.index, on.staging, on.parser, spaces, ProgressBoard(), published, holder, clock)
+        progress = ProgressBoard()
+        letters = DeadLetterOffice(on.catalog, on.staging, on.dead_letters, on.queue, progress, holder)
+        return WritePath(on.catalog, on.versions, on.index, on.staging, on.parser, spaces, progress, letters, published, holder, clock)
 
 
 async def _nobody(name: str) -> None:
@@ -88,6 +92,7 @@ async def opened(
             ParagraphParser(),
             embedder,
             SqliteInteractionLog(data.database),
+            SqliteDeadLetters(data.database),
         )
         wrapped = replace(bare, **{port: failpoints.wrap(port, getattr(bare, port)) for port in SIDE_EFFECTS})
         platform = assemble(wrapped, answering(embedder), Limits(pending_jobs=10_000), "A", CHUNKER)

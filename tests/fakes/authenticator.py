@@ -13,3 +13,6 @@ class KnownKeys:
 
     async def principal(self, key: str) -> Principal | None:
         return self.keys.get(key) if key else None
+
+    async def close(self) -> None:
+        """Nothing to close."""

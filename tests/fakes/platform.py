@@ -11,6 +11,7 @@ from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, Platform, assemble
 from ragstone.use_cases.prompts import Prompts
 from tests.fakes.catalog import InMemoryCatalog
+from tests.fakes.dead_letters import InMemoryDeadLetters
 from tests.fakes.document_parser import ParagraphParser
 from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.fakes.generator import ScriptedGenerator
@@ -39,6 +40,7 @@ def fake_platform(
         parser=ParagraphParser(),
         embedder=embedder,
         interactions=interactions or InMemoryInteractionLog(),
+        dead_letters=InMemoryDeadLetters(),
     )
     answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations())
     return assemble(adapters, answering, limits or Limits(), "test")

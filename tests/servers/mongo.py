@@ -28,10 +28,15 @@ _SETTINGS = {"transactionLifetimeLimitSeconds": 10, "diagnosticDataCollectionEna
 
 
 @contextmanager
-def serving(directory: Path, port: int | None = None, *, alone: bool = False) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A server's URL and its process, ended at the end; what it keeps is in `directory`. `alone`: not a replica set."""
+def serving(
+    directory: Path, port: int | None = None, *, alone: bool = False, durable: bool = False
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A server's URL and its process, ended at the end; what it keeps is in `directory`. `alone`: not a replica set.
+
+    `durable`: what it acknowledged survives that it is killed, which secantusdb promises only when asked.
+    """
     port = port or free_port()
-    command = _command(directory / "data", port, alone)
+    command = _command(directory / "data", port, alone, durable)
     if command is None:
         pytest.skip("mongo: no server at RAGSTONE_TEST_MONGO_URL, no `mongod` on PATH and no secantusdb")
     (directory / "data").mkdir(exist_ok=True)
@@ -86,7 +91,7 @@ def dependency(name: str = "catalog", *, timeout: float = 10.0) -> Dependency:
     return Dependency(name, timeout=timeout, concurrency=64, translate=translated)
 
 
-def _command(data: Path, port: int, alone: bool) -> list[str] | None:
+def _command(data: Path, port: int, alone: bool, durable: bool) -> list[str] | None:
     if mongod := shutil.which("mongod"):
         settings = [part for name, value in _SETTINGS.items() for part in ("--setParameter", f"{name}={value}")]
         storage = ["--dbpath", str(data), "--wiredTigerCacheSizeGB", "0.25"]
@@ -94,7 +99,8 @@ def _command(data: Path, port: int, alone: bool) -> list[str] | None:
     secantus = Path(sys.executable).with_name("secantusd-py")
     if not secantus.exists():
         return None
-    return [str(secantus), "--host", "127.0.0.1", "--port", str(port), "--storage-path", str(data), *(["--standalone"] if alone else [])]
+    options = [*(["--standalone"] if alone else []), *(["--sync-on-commit"] if durable else [])]
+    return [str(secantus), "--host", "127.0.0.1", "--port", str(port), "--storage-path", str(data), *options]
 
 
 def _answers(port: int, process: subprocess.Popen[bytes], alone: bool) -> None:

@@ -99,6 +99,7 @@ def _answers(port: int, process: subprocess.Popen[bytes]) -> None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1.0) as answer:
                 if answer.status == 200:
+                    socket.create_connection(("127.0.0.1", port + 1), 1.0).close()
                     return
         except OSError:
             time.sleep(0.05)

@@ -71,7 +71,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        self.url, self._process = self._running.enter_context(mongo.serving(self._directory, self._port))
+        self.url, self._process = self._running.enter_context(mongo.serving(self._directory, self._port, durable=True))
 
     def kill(self) -> None:
         self._process.kill()

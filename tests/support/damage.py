@@ -24,6 +24,7 @@ from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.in_process_queue import InProcessJobQueue
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
+from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
 from ragstone.domain.documents import content_hash
 from ragstone.domain.errors import DataDirectoryError
@@ -90,7 +91,8 @@ async def opened(directory: Path, *, working: bool = True, revision: str = "1") 
             ParagraphParser(),
             embedder,
             SqliteInteractionLog(data.database),
-            DiskSpace(directory),
+            SqliteDeadLetters(data.database),
+            storage=DiskSpace(directory),
         )
         platform = assemble(adapters, Answering(embedder, ScriptedGenerator(), Prompts(), Calibrations()), Limits(), "test")
         try:

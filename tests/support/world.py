@@ -13,6 +13,7 @@ from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.in_process_queue import InProcessJobQueue
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
+from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
 from ragstone.domain.retrieval import Vectors
 from ragstone.use_cases.answer import Answering
@@ -21,6 +22,7 @@ from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, Platform, assemble
 from ragstone.use_cases.prompts import Prompts
 from tests.fakes.catalog import InMemoryCatalog
+from tests.fakes.dead_letters import InMemoryDeadLetters
 from tests.fakes.document_parser import ParagraphParser
 from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.fakes.generator import ScriptedGenerator
@@ -67,10 +69,10 @@ async def fake_world(directory: Path) -> World:
     """Over the fakes; what they hold outlives `reopen`."""
     embedder = RecordingEmbeddingModel()
     catalog, versions, index, staging = InMemoryCatalog(), InMemoryVersionStore(), InMemoryVectorIndex(), InMemoryStaging()
-    interactions = InMemoryInteractionLog()
+    interactions, letters = InMemoryInteractionLog(), InMemoryDeadLetters()
 
     async def start() -> Platform:
-        adapters = Adapters(catalog, versions, index, staging, InMemoryJobQueue(), ParagraphParser(), embedder, interactions)
+        adapters = Adapters(catalog, versions, index, staging, InMemoryJobQueue(), ParagraphParser(), embedder, interactions, letters)
         platform = assemble(adapters, answering(embedder), Limits(), "test")
         await platform.start()
         return platform
@@ -97,6 +99,7 @@ async def embedded_world(directory: Path) -> World:
             ParagraphParser(),
             embedder,
             SqliteInteractionLog(data.database),
+            SqliteDeadLetters(data.database),
             backup=EmbeddedBackup(data, versions, index),
         )
         platform = assemble(adapters, answering(embedder), Limits(), "test")

@@ -14,6 +14,7 @@ RagstoneError
 ├── Busy (429)
 ├── Unavailable (503)
 │   ├── LeaseLost (503)
+│   ├── WorkerLost (503)
 │   └── StorageFull (507)
 ├── DataDirectoryError (500)
 └── InternalError (500)
@@ -145,6 +146,13 @@ class LeaseLost(Unavailable):
 
     code = "lease-lost"
     title = "Lease lost"
+
+
+class WorkerLost(Unavailable):
+    """A job was begun again and again, and no worker came back from it."""
+
+    code = "worker-lost"
+    title = "Worker lost"
 
 
 class StorageFull(Unavailable):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit
-from ragstone.domain.errors import NotFound
+from ragstone.domain.errors import NotFound, RagstoneError
 from ragstone.ports.catalog import Catalog
 
 _PERIOD = 2.0  # seconds between looks
@@ -43,7 +44,8 @@ class CommitRelay:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-            await self._catalog.let_go(self._name, self._holder)
+            with contextlib.suppress(RagstoneError):  # it runs out by itself
+                await self._catalog.let_go(self._name, self._holder)
 
     async def turn(self) -> int:
         """Hands on what is new, unless another process does; returns how many commits that were."""

@@ -21,6 +21,7 @@ from ragstone.ports.catalog import Catalog
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.dead_letters import DeadLetterOffice
 from ragstone.use_cases.ingest import Ingest
 from ragstone.use_cases.maintenance import Maintenance
 from ragstone.use_cases.snapshots import Snapshots
@@ -41,6 +42,7 @@ class Erasure:
         ingest: Ingest,
         snapshots: Snapshots,
         maintenance: Maintenance,
+        letters: DeadLetterOffice,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -49,6 +51,7 @@ class Erasure:
         self._ingest = ingest
         self._snapshots = snapshots
         self._maintenance = maintenance
+        self._letters = letters
 
     async def purge(self, name: str, path: str, *, principal: str = "local", reason: str = "") -> Purge:
         """Erases the document at `path` from all of the collection's past and present; returns the audit record, done.
@@ -84,6 +87,7 @@ class Erasure:
 
     async def _erase(self, collection: Collection, record: Purge) -> Purge:
         self._snapshots.purged(record)  # from now on nobody logs what it read before
+        await self._letters.purge(collection.name, record.path)
         points = 0
         for space in collection.spaces:
             index = collection.index_name(space.id)

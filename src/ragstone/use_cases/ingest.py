@@ -31,6 +31,8 @@ from ragstone.use_cases.preparation import Preparation
 from ragstone.use_cases.progress import ProgressBoard, happens
 from ragstone.use_cases.spaces import Spaces
 
+_FIRST_LOOK, _LONGEST_LOOK = 0.05, 1.0  # seconds between looks at a job
+_SILENCE = 5.0  # seconds after which a watcher is told the same again
 _log = logging.getLogger(__name__)
 
 
@@ -84,7 +86,7 @@ class Ingest:
         """Queues one change that brings no bytes (rollback). Raises `PreconditionFailed`."""
         request = ChangeRequest((change,), author=author, message=message, expected_head=expected_head)
         await self._preconditions.check(await self._catalog.collection(name), request)
-        return await self._enqueue(await self._accept(name, new_id(), request, principal, None))
+        return await self.enqueue(await self._accept(name, new_id(), request, principal, None))
 
     async def plan(self, name: str, request: IngestRequest) -> IngestPlan:
         """What `submit` would do now; changes nothing."""
@@ -129,9 +131,14 @@ class Ingest:
         """Raises `NotFound`."""
         return await self._catalog.job(job_id)
 
-    def progress(self, job_id: str) -> Progress:
-        """How far a job of this process is; phase `queued` for one that it knows nothing of."""
-        return self._progress.get(job_id)
+    async def progress(self, job: Job) -> Progress:
+        """How far a job is; phase `queued` for one that nobody has told anything of."""
+        here = self._progress.get(job.id)
+        if here.phase != "queued":
+            return here
+        if job.state in TERMINAL:
+            return Progress("done")
+        return await self._catalog.progress(job.id) or here
 
     async def jobs(self, name: str | None = None, *, before: str | None = None, limit: int = 50) -> list[Job]:
         """Newest first."""
@@ -140,23 +147,31 @@ class Ingest:
     async def wait(self, job_id: str, within: float) -> Job:
         """The job when it is terminal, or as it is after `within` seconds, or once this process works off no more jobs."""
         deadline = time.monotonic() + within
+        pause = _FIRST_LOOK
         while True:
             change = self._progress.next_change(job_id)
             job = await self._catalog.job(job_id)
             left = deadline - time.monotonic()
             if job.state in TERMINAL or left <= 0 or self._progress.closed:
                 return job
-            await happens(change, min(left, 1.0))
+            # Another process may work on it, and tells nothing here.
+            pause = min(_LONGEST_LOOK, 1.5 * pause)
+            await happens(change, min(left, pause))
 
     async def watch(self, job_id: str) -> AsyncIterator[JobProgress]:
         """Progress whenever it changes (at least every 5 s) until the job is terminal, or this process works off no more jobs."""
+        told: Progress | None = None
+        last = 0.0
         while True:
             change = self._progress.next_change(job_id)
-            finished = (await self._catalog.job(job_id)).state in TERMINAL
-            yield JobProgress(job_id, self._progress.get(job_id), finished)
+            job = await self._catalog.job(job_id)
+            finished, progress = job.state in TERMINAL, await self.progress(job)
+            if finished or progress != told or time.monotonic() - last >= _SILENCE:
+                told, last = progress, time.monotonic()
+                yield JobProgress(job_id, progress, finished)
             if finished or self._progress.closed:
                 return
-            await happens(change, 5.0)
+            await happens(change, _LONGEST_LOOK)
 
     def end_waits(self) -> None:
         """Whoever waits for a job gets it as it is. Call it when no job will be worked off any more."""
@@ -213,7 +228,7 @@ class Ingest:
             accepted = await self._accepted(job_id, error)
         if accepted.id != job_id:  # sent before: that job has the bytes
             await self._staging.discard(job_id)
-        return await self._enqueue(accepted)
+        return await self.enqueue(accepted)
 
     async def _accept(self, name: str, job_id: str, request: ChangeRequest, principal: str, key: str | None) -> Job:
         digest = hashlib.sha256(json.dumps(asdict(request), sort_keys=True).encode()).hexdigest()
@@ -230,7 +245,8 @@ class Ingest:
             pass
         raise error
 
-    async def _enqueue(self, job: Job) -> Job:
+    async def enqueue(self, job: Job) -> Job:
+        """Queues an accepted job, and returns it; a queue that is away is the sweeper's business."""
         if job.state not in TERMINAL:
             try:
                 await self._queue.enqueue(job.collection, job.id)

@@ -17,3 +17,4 @@ class Limits:
     metadata_bytes: int = 16 * 2**10
     pending_jobs: int = 1_000
     concurrent_queries: int = 128
+    request_seconds: float = 60.0

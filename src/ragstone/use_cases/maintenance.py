@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit
 from ragstone.domain.errors import RagstoneError
 from ragstone.ports.vector_index import VectorIndex
+from ragstone.use_cases.exclusive import Exclusive
 from ragstone.use_cases.snapshots import Snapshots
 
 _log = logging.getLogger(__name__)
@@ -20,11 +22,11 @@ _log = logging.getLogger(__name__)
 class Maintenance:
     """At most one optimisation an index runs at a time."""
 
-    def __init__(self, index: VectorIndex, snapshots: Snapshots) -> None:
+    def __init__(self, index: VectorIndex, snapshots: Snapshots, exclusive: Exclusive) -> None:
         self._index = index
         self._snapshots = snapshots
+        self._exclusive = exclusive
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._exclusive: dict[str, asyncio.Lock] = {}
 
     def published(self, collection: Collection, commit: Commit) -> None:
         """Told of each new head."""
@@ -40,9 +42,9 @@ class Maintenance:
         self._running[name] = task
         task.add_done_callback(partial(self._ended, name))
 
-    def exclusive(self, collection: str) -> asyncio.Lock:
+    def exclusive(self, collection: str) -> AbstractAsyncContextManager[None]:
         """Held by whoever deletes from a collection's stores, mends or copies them: they take turns. Readers and writers need it not."""
-        return self._exclusive.setdefault(collection, asyncio.Lock())
+        return self._exclusive.turn(collection)
 
     async def idle(self) -> None:
         """Returns when nothing runs."""

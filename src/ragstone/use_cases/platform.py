@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from ragstone.domain.jobs import Job
 from ragstone.domain.spaces import ChunkerSettings
 from ragstone.ports.backup import Backup
 from ragstone.ports.catalog import Catalog
+from ragstone.ports.dead_letters import DeadLetters
 from ragstone.ports.document_parser import DocumentParser
 from ragstone.ports.embedding_model import EmbeddingModel
+from ragstone.ports.experiment_tracker import ExperimentTracker
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
+from ragstone.ports.release_registry import ReleaseRegistry
 from ragstone.ports.staging import Staging
 from ragstone.ports.storage import Storage
 from ragstone.ports.vector_index import VectorIndex
@@ -19,10 +23,13 @@ from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.answer import Answering
 from ragstone.use_cases.backup import Backups
 from ragstone.use_cases.collections import Collections
+from ragstone.use_cases.commit_relay import CommitRelay
+from ragstone.use_cases.dead_letters import DeadLetterOffice
 from ragstone.use_cases.doctor.doctor import Doctor
 from ragstone.use_cases.doctor.stores import Stores
 from ragstone.use_cases.documents import Documents
 from ragstone.use_cases.erasure import Erasure
+from ragstone.use_cases.exclusive import Exclusive
 from ragstone.use_cases.history import History
 from ragstone.use_cases.housekeeping import Housekeeping
 from ragstone.use_cases.impact import Impact
@@ -33,12 +40,19 @@ from ragstone.use_cases.progress import ProgressBoard
 from ragstone.use_cases.query import Query
 from ragstone.use_cases.recovery import Recovery
 from ragstone.use_cases.replay import Replay
-from ragstone.use_cases.retention import Retention
+from ragstone.use_cases.retention import GRACE, Retention
 from ragstone.use_cases.search import Search
 from ragstone.use_cases.snapshots import Snapshots
 from ragstone.use_cases.spaces import Spaces
 from ragstone.use_cases.sweeper import Sweeper
+from ragstone.use_cases.tracking import Tracking
 from ragstone.use_cases.write_path import WritePath
+
+
+class Connection(Protocol):
+    """Something to close."""
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +67,12 @@ class Adapters:
     parser: DocumentParser
     embedder: EmbeddingModel
     interactions: InteractionLog
+    dead_letters: DeadLetters
+    tracker: ExperimentTracker | None = None  # None: nobody records runs
+    registry: ReleaseRegistry | None = None
     storage: Storage | None = None  # None where the space is nobody's business here
-    backup: Backup | None = None  # None where the stores are servers, which have backups of their own
+    backup: Backup | None = None  # None where the stores are servers: `cluster_backup`
+    connections: tuple[Connection, ...] = ()  # what adapters share, closed after them
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +101,32 @@ class Platform:
     housekeeping: Housekeeping
     replay: Replay
     impact: Impact
+    dead_letters: DeadLetterOffice
+    relays: tuple[CommitRelay, ...]
 
-    async def start(self) -> list[Job]:
-        """Recovers what an earlier process left, starts the worker, and queues what waits; returns those jobs."""
+    async def start(self, *, work: bool = True) -> list[Job]:
+        """Recovers what an earlier process left, starts the worker, and queues what waits; returns those jobs.
+
+        `work` False: this process takes no jobs and leaves the stores' upkeep to those that do.
+        """
+        if not work:
+            return []
         jobs = await self.recovery.start()
-        await self.adapters.queue.start(self._handle)
+        await self.adapters.queue.start(self._handle, self.dead_letters.give_up)
         for job in jobs:
-            await self.adapters.queue.enqueue(job.collection, job.id)
+            await self.ingest.enqueue(job)
         self.maintenance.background("unfinished purges", self.erasure.resume())
         self.sweeper.start()
         self.housekeeping.start()
+        for relay in self.relays:
+            relay.start()
         return jobs
 
     async def drain(self, grace: float = 10.0) -> None:
         """Stops the worker: running jobs get `grace` seconds, then go back to the queue. Whoever waits for one is told how far it is."""
         await self.sweeper.stop()
+        for relay in self.relays:
+            await relay.stop()
         await self.adapters.queue.stop(grace)
         self.ingest.end_waits()
 
@@ -111,7 +140,13 @@ class Platform:
         await adapters.index.aclose()
         await adapters.versions.close()
         await adapters.interactions.close()
+        await adapters.dead_letters.close()
+        for optional in (adapters.tracker, adapters.registry):
+            if optional is not None:
+                await optional.close()
         await adapters.catalog.close()
+        for connection in adapters.connections:
+            await connection.close()
 
     async def _handle(self, collection: str, job_id: str) -> None:
         await self.write_path.run(collection, job_id)
@@ -126,22 +161,29 @@ def assemble(
     chunker: ChunkerSettings | None = None,
     *,
     keep_interactions: float | None = None,
+    shared: bool = False,
 ) -> Platform:
-    """Builds the use cases over the adapters of a process that is the only owner of its stores. `keep_interactions`: seconds, None for ever."""
+    """Builds the use cases. `keep_interactions`: seconds, None for ever. `shared`: other processes may work over the same stores."""
     snapshots = Snapshots(adapters.catalog)
     spaces = Spaces(adapters.embedder, adapters.parser.versions, chunker or ChunkerSettings())
     search = Search(adapters.index, answering.embedder)
     progress = ProgressBoard()
-    maintenance = Maintenance(adapters.index, snapshots)
-    recovery = Recovery(adapters.catalog, adapters.versions, adapters.index, adapters.staging)
+    maintenance = Maintenance(adapters.index, snapshots, Exclusive(adapters.catalog, holder, shared=shared))
+    letters = DeadLetterOffice(adapters.catalog, adapters.staging, adapters.dead_letters, adapters.queue, progress, holder)
+    recovery = Recovery(adapters.catalog, adapters.versions, adapters.index, adapters.staging, letters, shared=shared)
     ingest = Ingest(
         adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, adapters.parser, spaces, progress, limits
     )
-    erasure = Erasure(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, ingest, snapshots, maintenance)
+    erasure = Erasure(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, ingest, snapshots, maintenance, letters)
     stores = Stores(
         adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, progress, recovery, adapters.storage
     )
-    query = Query(snapshots, spaces, search, answering, adapters.interactions, limits)
+    query = Query(snapshots, spaces, search, answering, adapters.interactions, limits, shared=shared)
+    tracking = (
+        (CommitRelay(adapters.catalog, "tracking", Tracking(adapters.catalog, adapters.tracker).record, holder),)
+        if adapters.tracker
+        else ()
+    )
     return Platform(
         collections=Collections(adapters.catalog, adapters.versions, adapters.index, spaces, snapshots),
         ingest=ingest,
@@ -158,7 +200,8 @@ def assemble(
         replay=Replay(adapters.catalog, adapters.index, adapters.interactions, snapshots, spaces, search, answering, query),
         impact=Impact(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, snapshots),
         housekeeping=Housekeeping(adapters.interactions, keep_interactions),
-        sweeper=Sweeper(adapters.catalog, adapters.queue, recovery),
+        sweeper=Sweeper(adapters.catalog, adapters.queue, recovery, holder),
+        relays=tracking,
         write_path=WritePath(
             adapters.catalog,
             adapters.versions,
@@ -167,12 +210,20 @@ def assemble(
             adapters.parser,
             spaces,
             progress,
+            letters,
             maintenance.published,
             holder,
         ),
         maintenance=maintenance,
         backups=Backups(adapters.backup, adapters.catalog, maintenance),
-        retention=Retention(adapters.catalog, adapters.versions, adapters.index, maintenance),
+        retention=Retention(
+            adapters.catalog,
+            adapters.versions,
+            adapters.index,
+            maintenance,
+            GRACE + limits.request_seconds if shared else GRACE,
+        ),
         erasure=erasure,
+        dead_letters=letters,
         doctor=Doctor(adapters.catalog, adapters.versions, adapters.index, spaces, stores, maintenance, erasure),
     )

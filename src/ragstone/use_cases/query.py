@@ -71,7 +71,15 @@ class Query:
     """Answers questions. JSON and SSE are made of the same events."""
 
     def __init__(
-        self, snapshots: Snapshots, spaces: Spaces, search: Search, answering: Answering, log: InteractionLog, limits: Limits
+        self,
+        snapshots: Snapshots,
+        spaces: Spaces,
+        search: Search,
+        answering: Answering,
+        log: InteractionLog,
+        limits: Limits,
+        *,
+        shared: bool = False,
     ) -> None:
         self._snapshots = snapshots
         self._spaces = spaces
@@ -79,6 +87,7 @@ class Query:
         self._answering = answering
         self._log = log
         self._limits = limits
+        self._shared = shared  # other processes purge, too
 
     @property
     def generator(self) -> GeneratorIdentity:
@@ -130,8 +139,13 @@ class Query:
         """Logs an answer. Raises `Gone` when one of its documents was purged meanwhile, and what the log raises."""
         release = self._release(collection, snapshot, question)
         interaction = self._interaction(question, collection, snapshot, release, passages, answer, timings)
-        self._snapshots.ensure_not_purged(snapshot, {passage.chunk.path for passage in passages})
+        paths = {passage.chunk.path for passage in passages}
+        self._snapshots.ensure_not_purged(snapshot, paths)
         logged = await self._log.append(interaction)
+        if self._shared and (purged := await self._snapshots.purged_meanwhile(snapshot, paths)):
+            for path in purged:
+                await self._log.erase(collection.name, path)
+            raise Gone(f"{purged[0]} was purged while it was read; ask again.")
         return QueryDone(interaction, answer, passages, snapshot, release, logged)
 
     def _check(self, question: Question) -> None:

@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.errors import Conflict, DataDirectoryError, InternalError, NotFound
+from ragstone.domain.ids import made_at
 from ragstone.domain.jobs import TERMINAL, Job
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.staging import Staging
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.dead_letters import DeadLetterOffice
 
+_SURELY_GONE = 24 * 3600.0  # seconds; no request and no lease lasts as long
 _log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """For a process that is the only writer of its stores: a holder of an aborted attempt is surely gone once its call has returned."""
+    """Ends what was left half done.
 
-    def __init__(self, catalog: Catalog, versions: VersionStore, index: VectorIndex, staging: Staging) -> None:
+    In a process that is the only writer of its stores, a holder of an aborted attempt is surely gone once its call has returned. Where stores are
+    `shared`, what others are at is left alone, and an attempt that was taken from its holder is cleaned up a day later.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        versions: VersionStore,
+        index: VectorIndex,
+        staging: Staging,
+        letters: DeadLetterOffice,
+        *,
+        shared: bool = False,
+    ) -> None:
         self._catalog = catalog
         self._versions = versions
         self._index = index
         self._staging = staging
+        self._letters = letters
+        self._shared = shared
 
     async def start(self) -> list[Job]:
         """Ends what an earlier process left half done; returns the jobs to be queued, oldest first."""
+        if self._shared:
+            return await self._catalog.orphans()
         jobs = await self._catalog.requeue_orphans()
         for owner in set(await self._staging.jobs()) - {job.id for job in jobs}:
-            await self._staging.discard(owner)
+            if await self._has_ended(owner, unknown=True):
+                await self._staging.discard(owner)
         for collection in await self._catalog.collections():
             with _damage_told(collection):
                 await self._make(collection)
@@ -41,7 +63,7 @@ class Recovery:
     async def tidy(self) -> None:
         """The same for what this process left half done, while it runs: an error came between, or a call was given up."""
         for owner in await self._staging.jobs():
-            if await self._has_ended(owner):
+            if await self._has_ended(owner, unknown=False):
                 await self._staging.discard(owner)
         for collection in await self._catalog.collections():
             with _damage_told(collection):
@@ -68,11 +90,13 @@ class Recovery:
             await self._index.drop(collection.index_name(space.id))
         await self._versions.delete(collection.uid)
 
-    async def _has_ended(self, job_id: str) -> bool:
+    async def _has_ended(self, job_id: str, *, unknown: bool) -> bool:
+        """And nobody wants its bytes any more. `unknown`: the answer for a job that is not there; while jobs are accepted, its bytes come before it."""
         try:
-            return (await self._catalog.job(job_id)).state in TERMINAL
-        except NotFound:  # its bytes come before it
-            return False
+            job = await self._catalog.job(job_id)
+        except NotFound:
+            return unknown or _given_up(job_id)
+        return job.state in TERMINAL and not await self._letters.keeps(job.id)
 
     async def _mirror(self, collection: Collection) -> None:
         """`main` to the head; then branches of attempts that came to their end go: an earlier `advance` failed, or nobody got to it."""
@@ -86,7 +110,7 @@ class Recovery:
 
     async def clean(self, name: str) -> None:
         """Erases what aborted attempts of finished jobs wrote, then retires their numbers. Never compares with the head."""
-        attempts = await self._catalog.aborted(name)
+        attempts = await self._catalog.aborted(name, gone_after=_SURELY_GONE if self._shared else 0.0)
         if not attempts:
             return
         collection = await self._catalog.collection(name)
@@ -95,6 +119,12 @@ class Recovery:
             await self._index.flush(collection.index_name(space.id))
         await self._versions.drop_attempts(collection.uid, attempts)
         await self._catalog.retire(name, attempts)
+
+
+def _given_up(job_id: str) -> bool:
+    """Whether its bytes were staged so long ago that whoever staged them is not about to accept it."""
+    made = made_at(job_id)
+    return made is not None and time.time() - made > _SURELY_GONE
 
 
 @contextmanager

@@ -20,19 +20,22 @@ from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.maintenance import Maintenance
 from ragstone.use_cases.snapshots import HEAD_TTL
 
-GRACE = 2 * HEAD_TTL  # seconds between marking and deleting; see Snapshots.ensure_readable
+GRACE = 2 * HEAD_TTL  # seconds between marking and deleting at least; see Snapshots.ensure_readable
 _WORTH_COMPACTING = 0.1  # share of an index's points; below, they go when the index is next optimised
 _PAGE = 1000
 
 
 class Retention:
-    """Prunes collections."""
+    """Prunes collections. `grace`: seconds between marking and deleting; where other processes read, no less than a request may take."""
 
-    def __init__(self, catalog: Catalog, versions: VersionStore, index: VectorIndex, maintenance: Maintenance) -> None:
+    def __init__(
+        self, catalog: Catalog, versions: VersionStore, index: VectorIndex, maintenance: Maintenance, grace: float = GRACE
+    ) -> None:
         self._catalog = catalog
         self._versions = versions
         self._index = index
         self._maintenance = maintenance
+        self._grace = grace
 
     async def prune(self, name: str, keep: Keep, *, dry_run: bool = False) -> PruneReport:
         """Keeps what `keep` says, the head, tagged commits and targets of waiting rollbacks; the rest is freed (or with `dry_run` only counted).
@@ -53,7 +56,7 @@ class Retention:
                 points, size = await self._count(collection, runs, gaps)
                 return PruneReport(pruning, points, size + await self._versions.collectable(collection.uid, ids))
             if pruning.pruned:
-                await asyncio.sleep(GRACE)
+                await asyncio.sleep(self._grace)
             points, size = await self._erase(collection, runs, gaps)
             return PruneReport(pruning, points, size + await self._collect(collection, pruning.kept))
 

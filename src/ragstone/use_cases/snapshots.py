@@ -109,6 +109,14 @@ class Snapshots:
             if purge.collection == snapshot.collection and snapshot.seq <= purge.seq and purge.path in paths:
                 raise Gone(f"{purge.path} was purged while it was read; ask again.")
 
+    async def purged_meanwhile(self, snapshot: Snapshot, paths: Collection_[str]) -> list[str]:
+        """After something that was read is stored: which of the documents have been purged since, or are, by whichever process.
+
+        A purge writes its record before it erases, so what was stored before it looked is erased by it, and what was stored later finds the record.
+        """
+        purges = await self._catalog.purges(snapshot.collection)
+        return sorted({purge.path for purge in purges if snapshot.seq <= purge.seq and purge.path in paths})
+
     def _confirmed(self, collection: Collection, snapshot: Snapshot) -> bool:
         known = self._heads.get(collection.name)
         fresh = known is not None and self._clock() - known[0] <= HEAD_TTL

@@ -17,6 +17,7 @@ from ragstone.ports.document_parser import DocumentParser
 from ragstone.ports.staging import Staging
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.dead_letters import DeadLetterOffice
 from ragstone.use_cases.index_writer import ChangedDocument, IndexWriter, WriteStats
 from ragstone.use_cases.lease_guard import LeaseGuard
 from ragstone.use_cases.preconditions import Preconditions
@@ -25,7 +26,6 @@ from ragstone.use_cases.progress import ProgressBoard
 from ragstone.use_cases.spaces import Spaces
 
 LEASE_TTL = 60.0  # seconds
-_TRIES = 5  # attempts at a job that fails for reasons that may pass
 _log = logging.getLogger(__name__)
 
 Published = Callable[[Collection, Commit], None]
@@ -43,6 +43,7 @@ class WritePath:
         parser: DocumentParser,
         spaces: Spaces,
         progress: ProgressBoard,
+        letters: DeadLetterOffice,
         published: Published,
         holder: str,
         clock: Callable[[], float] = time.monotonic,
@@ -54,11 +55,11 @@ class WritePath:
         self._parser = parser
         self._spaces = spaces
         self._progress = progress
+        self._letters = letters
         self._published = published
         self._holder = holder
         self._clock = clock
         self._preconditions = Preconditions(catalog, versions)
-        self._tries: dict[str, int] = {}
 
     async def run(self, collection: str, job_id: str) -> None:
         """Handles a delivered message (`JobHandler`). Raises `Unavailable` when it shall be delivered again.
@@ -72,8 +73,8 @@ class WritePath:
         await self._ended(job_id)
 
     async def _ended(self, job_id: str) -> None:
-        await self._staging.discard(job_id)
-        self._tries.pop(job_id, None)
+        if not await self._letters.keeps(job_id):
+            await self._staging.discard(job_id)
         self._progress.done(job_id)
 
     async def _attempt(self, job: Job) -> None:
@@ -226,11 +227,8 @@ class WritePath:
             _log.warning("main of %s stays behind its head: %s", collection.name, error.message)
 
     async def _failed(self, lease: Lease, error: RagstoneError) -> None:
-        """Ends the attempt; then either the job too, or it goes back to be tried again."""
-        job = lease.job_id
-        self._tries[job] = self._tries.get(job, 0) + 1
-        passing = isinstance(error, Unavailable) and not isinstance(error, StorageFull) and self._tries[job] < _TRIES
-        if passing:
+        """Ends the attempt; then either the job too, or it goes back to be tried again: the queue bounds how often."""
+        if isinstance(error, Unavailable) and not isinstance(error, StorageFull):
             await self._hand_back(lease)
             raise error
         failures = error.failures if isinstance(error, JobRejected) else ()
@@ -246,9 +244,9 @@ class WritePath:
             conflict=error.conflict if isinstance(error, PreconditionFailed) else None,
         )
         try:
-            await self._catalog.fail(lease, result)
+            await self._letters.fail(lease, result)
         except LeaseLost:
-            await self._catalog.release(job)
+            await self._catalog.release(lease.job_id)
             raise
 
     async def _hand_back(self, lease: Lease) -> None:

@@ -11,6 +11,10 @@ from ragstone.adapters.in_process_queue import InProcessJobQueue
 from ragstone.domain.errors import Unavailable
 
 
+async def _never(_: str, __: str, ___: int, ____: object) -> bool:
+    raise AssertionError("given up too early")
+
+
 async def test_pauses_grow_up_to_the_longest(caplog: pytest.LogCaptureFixture) -> None:
     done = asyncio.Event()
     calls = 0
@@ -24,7 +28,7 @@ async def test_pauses_grow_up_to_the_longest(caplog: pytest.LogCaptureFixture) -
 
     queue = InProcessJobQueue(first_pause=0.001, longest_pause=0.004)
     with caplog.at_level(logging.WARNING):
-        await queue.start(handler)
+        await queue.start(handler, _never)
         await queue.enqueue("docs", "j1")
         await asyncio.wait_for(done.wait(), 5.0)
         await queue.stop()
@@ -41,11 +45,11 @@ async def test_it_can_be_started_again_and_then_does_what_waited() -> None:
         done.set()
 
     queue = InProcessJobQueue()
-    await queue.start(handler)
+    await queue.start(handler, _never)
     await queue.stop()
     await queue.enqueue("docs", "j1")
     assert handled == []
-    await queue.start(handler)
+    await queue.start(handler, _never)
     await asyncio.wait_for(done.wait(), 5.0)
     assert handled == ["j1"]
     await queue.stop()

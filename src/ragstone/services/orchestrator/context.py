@@ -110,7 +110,7 @@ async def job_response(context: Context, request: Request, job: Job, *, wait: bo
         job = await while_connected(request, ingest.wait(job.id, within))
     if job.state == "failed" and job.result is not None:
         raise JobFailed(job.id, job.result)
-    form = {"job": job_json(job, ingest.progress(job.id))}
+    form = {"job": job_json(job, await ingest.progress(job))}
     location = {"Location": f"/v1/jobs/{job.id}"}
     if job.state not in TERMINAL:
         return json_response(form, 202, location)

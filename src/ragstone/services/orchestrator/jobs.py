@@ -30,8 +30,8 @@ def routes(context: Context) -> APIRouter:
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
     ingest = context.platform.ingest
 
-    def view(job: Job, progress: Progress | None = None) -> Json:
-        return job_json(job, progress if progress is not None else ingest.progress(job.id))
+    async def view(job: Job, progress: Progress | None = None) -> Json:
+        return job_json(job, progress if progress is not None else await ingest.progress(job))
 
     @router.get("", summary="List jobs", response_model=None, responses={200: {"model": responses.JobsResponse}, **errors(404)})
     @needs(Scope.READ)
@@ -43,13 +43,13 @@ def routes(context: Context) -> APIRouter:
         """Newest first."""
         jobs = await ingest.jobs(collection, before=before, limit=limit + 1)
         following = jobs[limit - 1].id if len(jobs) > limit else None
-        return json_response({"jobs": [view(job) for job in jobs[:limit]], "next": following})
+        return json_response({"jobs": [await view(job) for job in jobs[:limit]], "next": following})
 
     @router.get("/{job}", summary="One job", response_model=None, responses={200: {"model": responses.JobResponse}, **errors(404)})
     @needs(Scope.READ)
     async def one(job: str) -> Response:
         """Its state, its progress, and its result once it is finished."""
-        return json_response({"job": view(await ingest.job(job))})
+        return json_response({"job": await view(await ingest.job(job))})
 
     @router.get(
         "/{job}/events",
@@ -66,7 +66,7 @@ def routes(context: Context) -> APIRouter:
     async def watch(job_id: str, request: str) -> AsyncGenerator[ServerSentEvent, None]:
         try:
             async for step in ingest.watch(job_id):
-                yield event({"job": view(await ingest.job(job_id), step.progress)}, "job" if step.finished else "progress")
+                yield event({"job": await view(await ingest.job(job_id), step.progress)}, "job" if step.finished else "progress")
         except Exception as error:  # the 200 is sent: whatever happens is told as an event
             yield event(problem(as_domain_error(error), request), "error")
         yield DONE
