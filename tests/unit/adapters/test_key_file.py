@@ -208,7 +208,7 @@ def test_a_new_key_is_long_random_and_fits_its_line(tmp_path: Path) -> None:
     assert len({key for key, _ in made}) == 20
     for key, entry in made:
         assert len(key) >= 50
-        assert entry == line(key, "ann", "read")
+        assert entry.text() == line(key, "ann", "read")
     for name in ("", "a:b", "a b", "-a", "ä"):
         with pytest.raises(InvalidInput, match="name"):
             new_key(name, "read")
