@@ -26,7 +26,7 @@ HOMES = {
     "urllib3": ("adapters/lakefs*.py",),
     "docutils": ("adapters/parsing/*",),
     "dulwich": ("adapters/git*.py",),
-    "httpx": ("adapters/lakefs*.py", "adapters/openai*.py", "adapters/model_*.py", "adapters/qdrant_server_snapshots.py", "cli/*"),
+    "httpx": ("adapters/lakefs*.py", "adapters/openai*.py", "adapters/model_*.py", "adapters/qdrant_server_http.py", "cli/*"),
     "lxml": ("adapters/parsing/*",),
     "markdown_it": ("adapters/parsing/*",),
     "onnx": ("adapters/onnx_*.py",),

@@ -9,9 +9,10 @@ from qdrant_client import grpc, models
 from ragstone.adapters.dependency import Dependency
 from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder
 from ragstone.adapters.qdrant_server_collections import Collections
-from ragstone.adapters.qdrant_server_compaction import compact, size
+from ragstone.adapters.qdrant_server_compaction import compact
 from ragstone.adapters.qdrant_server_connection import Connection, QdrantServer
 from ragstone.adapters.qdrant_server_filters import conditions, equals, every, in_range, in_snapshot, of_path, ranged_paths
+from ragstone.adapters.qdrant_server_http import size
 from ragstone.adapters.qdrant_server_mending import mend, scan
 from ragstone.adapters.qdrant_server_points import Points, check_vector, encoded, number_fields
 from ragstone.adapters.qdrant_server_schema import Opened

@@ -120,8 +120,9 @@ class Collections:
         await self._sweep(by)
 
     async def adopt(self, index: str, collection: str) -> None:
-        """Makes a collection that is there bear the name of the index; what bore it is dropped."""
+        """Makes a collection that is there bear the name of the index; what bore it is dropped. `DataDirectoryError` unless it is as it must be."""
         alias = self.alias(index)
+        check_field_indexes(index, Opened(index, await self._connection.call(lambda client, _: client.get_collection(collection))))
         self.forget(index)
         await self._change(models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=collection, alias_name=alias)))
         await self._sweep(index)

@@ -1,4 +1,4 @@
-"""What a Qdrant server can be made to do about the bytes of deleted points, and what it tells of an index's size (ADR 0020)."""
+"""What a Qdrant server can be made to do about the bytes of deleted points (ADR 0020)."""
 
 from __future__ import annotations
 
@@ -38,21 +38,6 @@ async def compact(connection: Connection, collection: str, on_disk: bool) -> Non
                 collection, {"filler": " " * _FILLER}, nobody, wait=True, ordering=STRONG, timeout=seconds
             )
         )
-
-
-async def size(connection: Connection, collection: str) -> int:
-    """Bytes of vectors and payloads in the shards of the server that answers."""
-    answer = await connection.call(
-        lambda client, seconds: client.http.service_api.telemetry(details_level=3, per_collection=True, timeout=seconds)
-    )
-    known = answer.result.collections if answer.result else None
-    total = 0
-    for each in (known.collections if known else None) or []:
-        if isinstance(each, models.CollectionTelemetry) and each.id == collection:
-            for shard in each.shards or []:
-                if shard.local is not None:
-                    total += (shard.local.vectors_size_bytes or 0) + (shard.local.payloads_size_bytes or 0)
-    return total
 
 
 async def _rewritten(connection: Connection, collection: str) -> None:
