@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the images, or the bill of materials of one, with any Docker: BuildKit or the classic builder.
-# usage: scripts/images.sh build|sbom
+# Builds an image, or the bill of materials of the orchestrator's, with any Docker: BuildKit or the classic builder.
+# usage: scripts/images.sh build [orchestrator|mlflow] | sbom
 # From the environment: IMAGE_REGISTRY (before the name), WITH_MODEL=1 (bakes the embedding model, tag VERSION-model), PYTHON_IMAGE, BUILDER_IMAGE,
 # PIP_INDEX_URL (see images/orchestrator/Dockerfile), IMAGE_SOURCE (address of the source, for the label), IMAGE_OPTIONS (more for docker build).
 set -eu
@@ -15,16 +15,22 @@ version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' src/ragstone/__init__.py)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 git diff --quiet HEAD -- 2>/dev/null || revision=$revision-modified
 created=$(TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo unknown)
-image=${IMAGE_REGISTRY:+$IMAGE_REGISTRY/}ragstone/orchestrator:$version${WITH_MODEL:+-model}
+name=${2:-orchestrator}
+case $name in
+orchestrator) image=${IMAGE_REGISTRY:+$IMAGE_REGISTRY/}ragstone/$name:$version${WITH_MODEL:+-model} ;;
+mlflow) image=${IMAGE_REGISTRY:+$IMAGE_REGISTRY/}ragstone/$name:$version; WITH_MODEL='' ;;
+*) say "There is no image '$name': orchestrator or mlflow."; exit 2 ;;
+esac
+dockerfile=images/$name/Dockerfile
 
-# Runs docker build on the orchestrator's Dockerfile with the settings that are set, and the options given.
+# Runs docker build on the image's Dockerfile with the settings that are set, and the options given.
 build() {
     for name in WITH_MODEL PYTHON_IMAGE BUILDER_IMAGE PIP_INDEX_URL; do
         eval "value=\${$name:-}"
         [ -z "$value" ] || set -- "$@" --build-arg "$name=$value"
     done
     # shellcheck disable=SC2086  # IMAGE_OPTIONS is a list of words
-    docker build --file images/orchestrator/Dockerfile --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --build-arg "CREATED=$created" \
+    docker build --file "$dockerfile" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --build-arg "CREATED=$created" \
         --build-arg "SOURCE=${IMAGE_SOURCE:-unknown}" "$@" ${IMAGE_OPTIONS:-} .
 }
 
@@ -44,7 +50,7 @@ sbom)
     say "Wrote $bill"
     ;;
 *)
-    say "usage: scripts/images.sh build|sbom"
+    say "usage: scripts/images.sh build [orchestrator|mlflow] | sbom"
     exit 2
     ;;
 esac

@@ -39,7 +39,7 @@ publish_charts() {
     # helm package can't set values, so they are set in a copy.
     cp -R charts dist/charts/sources
     if [ -n "${IMAGE_REGISTRY:-}" ]; then
-        sed -i.before "s|^  registry: \"\"\$|  registry: \"$IMAGE_REGISTRY\"|" dist/charts/sources/*/values.yaml
+        sed -i.before "s|^\\( *\\)registry: \"\"\$|\\1registry: \"$IMAGE_REGISTRY\"|" dist/charts/sources/*/values.yaml
         rm dist/charts/sources/*/values.yaml.before
         grep -qF "  registry: \"$IMAGE_REGISTRY\"" dist/charts/sources/orchestrator/values.yaml ||
             { say "IMAGE_REGISTRY did not get into the charts' values: image.registry is no longer empty there."; exit 1; }

@@ -77,10 +77,10 @@ def open_edges(rendered: Rendered, namespaces: Iterable[str]) -> set[Edge]:
     """Every connection that the policies let through to or from a pod of the release; to all there is outside of it as one, `ANYWHERE`."""
     made = [pod for pod in pods(rendered.objects) for _ in range(min(pod.replicas, 2))]
     ours = [_peer(pod, number) for number, pod in enumerate(made)]
-    everyone = [*ours, *_strangers(ours, namespaces)]
+    strangers = list(_strangers(ours, namespaces))
     names = {peer.name for peer in ours}
     policies: list[Manifest] = rendered.of_kind("NetworkPolicy")
-    found = {edge for edge in edges(policies, everyone, everyone) if names & {edge[0], edge[1]}}
+    found = edges(policies, ours, [*ours, *strangers]) | edges(policies, strangers, ours)
     everywhere = {(source, port) for source, _, port in found if all((source, outside, port) in found for outside in OUTSIDE)}
     return {(source, ANYWHERE if (source, port) in everywhere and target not in names else target, port) for source, target, port in found}
 

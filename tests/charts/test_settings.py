@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -11,32 +11,47 @@ from pydantic import BaseModel
 
 from ragstone import __version__
 from ragstone.cli.main import build
-from ragstone.settings.model import ExtractiveGenerator, OpenAIGenerator, Settings
+from ragstone.settings.model import Settings
 from tests.charts.helm import Case, Helm, Rendered, cases, merged
 from tests.charts.pods import PodTemplate, pods
 
 pytestmark = pytest.mark.xdist_group("charts")
-CASES = [
-    case
-    for case in cases()
-    if case.chart in ("ragstone", "orchestrator") and case.values.get("global", {}).get("stores", "embedded") == "embedded"
-]
+OWN = ("orchestrator", "worker", "backup")
+CASES = [case for case in cases() if case.chart in ("ragstone", *OWN)]
 EACH_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+ORCHESTRATORS = pytest.mark.parametrize(
+    "case", [case for case in CASES if case.chart in ("ragstone", "orchestrator")], ids=lambda case: case.name
+)
 CLIENT = {"RAGSTONE_SERVER", "RAGSTONE_API_KEY", "RAGSTONE_API_KEY_FILE"}
+SECRET = "from-a-secret"
 
 
 def orchestrator(rendered: Rendered) -> PodTemplate:
-    (found,) = (pod for pod in pods(rendered.objects) if pod.labels["app.kubernetes.io/name"] == "orchestrator" and pod.is_served)
+    (found,) = (pod for pod in pods(rendered.objects) if name_of(pod) == "orchestrator" and pod.is_served)
     return found
 
 
+def name_of(pod: PodTemplate) -> str:
+    return pod.labels["app.kubernetes.io/name"]
+
+
+def processes(rendered: Rendered) -> list[PodTemplate]:
+    """The pods in which ragstone runs."""
+    return [pod for pod in pods(rendered.objects) if name_of(pod) in OWN and not pod.is_test]
+
+
+def is_cluster(case: Case) -> bool:
+    return bool(case.values.get("global", {}).get("stores") == "cluster")
+
+
 def variables(container: dict[str, Any], rendered: Rendered) -> dict[str, str]:
-    """ragstone's variables in the container, from ConfigMaps and given directly."""
+    """ragstone's variables in the container, from ConfigMaps, given directly, and referring to Secrets."""
     maps = {each["metadata"]["name"]: each["data"] for each in rendered.of_kind("ConfigMap")}
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         found |= maps[source["configMapRef"]["name"]]
-    found |= {each["name"]: each["value"] for each in container.get("env", []) if "value" in each}
+    for each in container.get("env", []):
+        found[each["name"]] = SECRET if "secretKeyRef" in each.get("valueFrom", {}) else each.get("value", "")
     return {key: value for key, value in found.items() if key.startswith("RAGSTONE_")}
 
 
@@ -47,49 +62,87 @@ def is_setting(name: str) -> bool:
         known = [model for model in models if part in model.model_fields]
         if not known:
             return False
-        inner = known[0].model_fields[part].annotation
-        models = (
-            [ExtractiveGenerator, OpenAIGenerator]
-            if part == "generator"
-            else [inner]
-            if isinstance(inner, type) and issubclass(inner, BaseModel)
-            else []
-        )
+        inner = [model.model_fields[part].annotation for model in known]
+        kinds = [kind for each in inner for kind in (each, *get_args(each))]
+        models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
     return True
+
+
+def files_of(section: BaseModel) -> list[Path]:
+    """The files that settings name, at any depth."""
+    values = [(name, getattr(section, name)) for name in type(section).model_fields]
+    below = [path for _, value in values if isinstance(value, BaseModel) for path in files_of(value)]
+    return below + [value for name, value in values if name.endswith("_file") and value is not None]
+
+
+def mounted_files(pod: PodTemplate, container: dict[str, Any]) -> set[Path]:
+    """The secrets that the container finds, below /etc/ragstone."""
+    places = {mount["name"]: Path(mount["mountPath"]) for mount in container["volumeMounts"]}
+    return {
+        places[volume["name"]] / item["path"]
+        for volume in pod.spec["volumes"]
+        if volume["name"] in places
+        for source in volume.get("projected", {}).get("sources", [])
+        for item in source["secret"]["items"]
+    }
 
 
 def is_mounted(path: Path | None, container: dict[str, Any]) -> bool:
     return path is None or any(path.is_relative_to(mount["mountPath"]) for mount in container["volumeMounts"])
 
 
+def settings_of(container: dict[str, Any], rendered: Rendered, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    with monkeypatch.context() as environment:
+        for name, value in variables(container, rendered).items():
+            environment.setenv(name, value)
+        return Settings()
+
+
 @EACH_CASE
 def test_the_application_takes_every_setting(helm: Helm, case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rendered = helm.case(case)
-    pod = orchestrator(rendered)
     monkeypatch.chdir(tmp_path)
-    for container in pod.all_containers:
-        given = variables(container, rendered)
-        assert [name for name in given if not is_setting(name)] == []
-        with monkeypatch.context() as environment:
-            for name, value in given.items():
-                environment.setenv(name, value)
-            settings = Settings()
-        if container["name"] != "model":
-            assert settings.data_dir == Path("/var/lib/ragstone/data")
-            assert is_mounted(settings.data_dir, container)
-        if container in pod.containers:
-            assert settings.host == case.values.get("listenAddress", "0.0.0.0")
-            files = [
-                settings.api_keys_file,
-                settings.interactions.redact_key_file,
-                getattr(settings.generator, "api_key_file", None),
-            ]
-            assert all(is_mounted(path, container) for path in files)
-            assert settings.api_keys_file is not None
-        if container["name"] != "migrate":
-            assert is_mounted(settings.models, container) or settings.models == Path("/opt/ragstone-models")
-        if ports := {port["name"]: port["containerPort"] for port in container.get("ports", [])}:
-            assert ports == {"http": settings.port, "management": settings.management_port}
+    made = processes(rendered)
+    assert made
+    for pod in made:
+        for container in pod.all_containers:
+            assert [name for name in variables(container, rendered) if not is_setting(name)] == []
+            settings = settings_of(container, rendered, monkeypatch)
+            if container["name"] != "model":
+                assert is_mounted(settings.data_dir, container)
+            if container["name"] not in ("migrate", "backup"):
+                assert is_mounted(settings.models, container) or settings.models == Path("/opt/ragstone-models")
+            ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+            assert ports.items() <= {"http": settings.port, "management": settings.management_port}.items()
+
+
+@ORCHESTRATORS
+def test_the_orchestrator_listens_beyond_loopback_with_keys(
+    helm: Helm, case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rendered = helm.case(case)
+    monkeypatch.chdir(tmp_path)
+    (container,) = orchestrator(rendered).containers
+    settings = settings_of(container, rendered, monkeypatch)
+    assert settings.host == case.values.get("listenAddress", "0.0.0.0")
+    assert settings.api_keys_file is not None
+    assert settings.role == ("api" if is_cluster(case) else "all")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.chart == "ragstone" and is_cluster(case)], ids=lambda case: case.name)
+def test_processes_of_a_cluster_share_their_stores(helm: Helm, case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rendered = helm.case(case)
+    monkeypatch.chdir(tmp_path)
+    found = {name_of(pod): settings_of(pod.containers[0], rendered, monkeypatch) for pod in processes(rendered)}
+    assert set(found) == set(OWN)
+    api, worker, backup = (found[name] for name in OWN)
+    assert (api.role, worker.role) == ("api", "worker")
+    assert (api.catalog, api.versions, api.index, api.tracking) == (worker.catalog, worker.versions, worker.index, worker.tracking)
+    assert (api.catalog, api.versions, api.index) == (backup.catalog, backup.versions, backup.index)
+    assert api.model == worker.model
+    assert api.limits.document_bytes == worker.limits.document_bytes
+    assert backup.backup is not None
+    assert backup.backup.url.startswith("s3://")
 
 
 def test_values_become_settings(helm: Helm) -> None:
@@ -102,24 +155,27 @@ def test_values_become_settings(helm: Helm) -> None:
 
 
 @EACH_CASE
-def test_secrets_are_files_where_the_settings_look_for_them(helm: Helm, case: Case) -> None:
-    pod = orchestrator(helm.case(case))
-    paths = {item["path"] for source in pod.volumes("secret") for item in source["items"]}
-    named = {
-        Path(value).name for value in variables(pod.containers[0], helm.case(case)).values() if value.startswith("/etc/ragstone/secrets/")
-    }
-    assert paths == named
-    assert {volume["projected"]["defaultMode"] for volume in pod.spec["volumes"] if volume["name"] == "secrets"} == {0o440}
+def test_secrets_are_files_where_the_settings_look_for_them(
+    helm: Helm, case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rendered = helm.case(case)
+    monkeypatch.chdir(tmp_path)
+    for pod in processes(rendered):
+        (container,) = pod.containers
+        assert mounted_files(pod, container) == set(files_of(settings_of(container, rendered, monkeypatch))), pod.name
+        assert {volume["projected"]["defaultMode"] for volume in pod.spec["volumes"] if "projected" in volume} == {0o440}
 
 
 @EACH_CASE
 def test_containers_that_prepare_the_start_are_given_no_secrets(helm: Helm, case: Case) -> None:
+    """With embedded stores the data directory is brought up to date first; the stores of a cluster are by whoever comes first."""
     rendered = helm.case(case)
-    pod = orchestrator(rendered)
-    assert pod.spec["initContainers"][-1]["name"] == "migrate"
-    for container in pod.spec["initContainers"]:
-        assert "secrets" not in [mount["name"] for mount in container["volumeMounts"]], container["name"]
-        assert [name for name, value in variables(container, rendered).items() if value.startswith("/etc/ragstone/secrets")] == []
+    for pod in processes(rendered):
+        prepared = [container["name"] for container in pod.spec.get("initContainers", [])]
+        assert ("migrate" in prepared) is not is_cluster(case)
+        for container in pod.spec.get("initContainers", []):
+            assert not {"secrets", "stores"} & {mount["name"] for mount in container["volumeMounts"]}, container["name"]
+            assert [name for name, value in variables(container, rendered).items() if value == SECRET or value.startswith("/etc/")] == []
 
 
 @pytest.mark.parametrize("values", [{"baked": True}, {"name": "/models/own"}, {"name": "./own.onnx"}], ids=str)
@@ -146,17 +202,22 @@ def test_the_image_that_holds_the_model_has_a_tag_of_its_own(helm: Helm, image: 
         assert {container["image"] for container in pod.all_containers} == {f"ragstone/orchestrator{expected}"}
 
 
-@EACH_CASE
-def test_containers_run_commands_that_there_are(helm: Helm, case: Case) -> None:
+@pytest.fixture(scope="module")
+def commands() -> Any:
+    return typer.main.get_command(build())
+
+
+@ORCHESTRATORS
+def test_containers_run_commands_that_there_are(helm: Helm, case: Case, commands: Any) -> None:
     pod = orchestrator(helm.case(case))
     assert [container["args"] for container in pod.containers] == [["up"]]
     for container in pod.all_containers:
-        command: Any = typer.main.get_command(build())
+        command = commands
         for word in container["args"]:
             command = command.commands[word]
 
 
-@EACH_CASE
+@ORCHESTRATORS
 def test_the_test_pod_is_given_what_the_client_reads(helm: Helm, case: Case) -> None:
     for pod in pods(helm.case(case).objects):
         if pod.is_test:

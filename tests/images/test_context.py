@@ -48,13 +48,13 @@ def test_the_context_holds_what_is_built_and_nothing_else(repository: Path) -> N
     cached.mkdir()
     (cached / "x.pyc").write_bytes(b"")
     seen = {str(path.relative_to(repository)) for path in archives.context_files(repository)}
-    assert {"LICENSE", "README.md", "pyproject.toml", "requirements/embedded.txt", "src/ragstone/__init__.py"} <= seen
+    assert {"LICENSE", "README.md", "pyproject.toml", "requirements/cluster.txt", "src/ragstone/__init__.py"} <= seen
     assert {path.split("/")[0] for path in seen} == {"LICENSE", "README.md", "images", "pyproject.toml", "requirements", "src"}
     assert not any(path.endswith(".pyc") for path in seen)
 
 
 @pytest.mark.parametrize(
-    "changed", ["src/ragstone/__init__.py", "requirements/embedded.txt", "images/orchestrator/Dockerfile", ".dockerignore"]
+    "changed", ["src/ragstone/__init__.py", "requirements/cluster.txt", "images/orchestrator/Dockerfile", ".dockerignore"]
 )
 def test_any_input_changes_the_key(repository: Path, changed: str) -> None:
     before = archives.orchestrator(repository).file

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ragstone import __version__
+from tests.charts.helm import UMBRELLA, subcharts
 
 ROOT = Path(__file__).parents[2]
 _FAKE = """#!/bin/sh
@@ -77,6 +78,17 @@ def test_settings_reach_the_build(recorded: Recorded) -> None:
         assert part in build
 
 
+def test_another_image_has_a_dockerfile_and_a_name_of_its_own(recorded: Recorded) -> None:
+    assert recorded.run("images.sh", "build", "mlflow", settings={"WITH_MODEL": "1"}).returncode == 0
+    (build,) = recorded.asked("build")
+    assert "--file images/mlflow/Dockerfile " in build
+    assert f"--tag ragstone/mlflow:{__version__} " in build
+    assert "WITH_MODEL" not in build
+    done = recorded.run("images.sh", "build", "mongo")
+    assert done.returncode == 2
+    assert done.stderr == "There is no image 'mongo': orchestrator or mlflow.\n"
+
+
 @pytest.mark.parametrize("script", ["images.sh", "release.sh"])
 def test_an_unknown_task_is_refused_with_the_usage(recorded: Recorded, script: str) -> None:
     done = recorded.run(script, "destroy")
@@ -102,7 +114,7 @@ def test_a_tag_of_another_version_is_refused(recorded: Recorded) -> None:
 def test_published_charts_are_listed_by_digest(recorded: Recorded) -> None:
     assert recorded.run("release.sh", "publish-charts", "oci://registry.test/charts").returncode == 0
     listed = (recorded.repository / "dist" / "charts" / "published").read_text("utf-8").splitlines()
-    assert listed == [f"registry.test/charts/{name}@sha256:{7:064d}" for name in ("orchestrator", "ragstone")]
+    assert listed == [f"registry.test/charts/{name}@sha256:{7:064d}" for name in sorted([UMBRELLA, *subcharts()])]
 
 
 @pytest.mark.parametrize("registry", ["", "registry.test:5000/team"])
@@ -110,9 +122,9 @@ def test_published_charts_know_where_the_images_are(recorded: Recorded, registry
     before = (recorded.repository / "charts" / "orchestrator" / "values.yaml").read_text("utf-8")
     done = recorded.run("release.sh", "publish-charts", "oci://registry.test/charts", settings={"IMAGE_REGISTRY": registry})
     assert done.returncode == 0
-    for name in ("orchestrator", "ragstone"):
-        packaged = (recorded.repository / "dist" / "charts" / f"{name}-0.1.0.tgz").read_text("utf-8")
-        assert f'  registry: "{registry}"\n' in packaged
+    packaged = (recorded.repository / "dist" / "charts" / "ragstone-0.1.0.tgz").read_text("utf-8")
+    assert packaged.count(f'registry: "{registry}"\n') == 7, "images of ragstone's own: five components, and the tools of two"
+    assert packaged.count("registry: docker.io\n") == 6, "the stores' images come from where their makers publish them"
     assert (recorded.repository / "charts" / "orchestrator" / "values.yaml").read_text("utf-8") == before
 
 

@@ -2,7 +2,7 @@
 {{- define "backup.env" -}}
 - name: RAGSTONE_DATA_DIR
   value: /tmp/ragstone
-{{ include "common.storeSettingVariables" . }}
+{{ include "common.storeSettingVariables" (dict "root" . "queue" false) }}
 - name: RAGSTONE_BACKUP__URL
   value: s3://{{ include "common.bucket" (dict "root" . "name" "backups") }}
 - name: RAGSTONE_BACKUP__ENDPOINT
@@ -43,7 +43,7 @@ template:
           {{- include "common.storeMount" .root | nindent 10 }}
           {{- include "common.mounts" .root | nindent 10 }}
     volumes:
-      {{- include "common.storeVolume" (dict "root" .root "queue" true "objects" true) | nindent 6 }}
+      {{- include "common.storeVolume" (dict "root" .root "queue" false) | nindent 6 }}
       - name: tmp
         emptyDir:
           sizeLimit: {{ .root.Values.tmp.size | quote }}

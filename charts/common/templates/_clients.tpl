@@ -11,46 +11,67 @@
 {{- $stores := list "mongodb" "lakefs" "qdrant" -}}
 {{- if .queue }}{{ $stores = append $stores "nats" }}{{ end -}}
 {{- if and .queue (eq (dig "tracking" "none" (default dict .root.Values.global)) "mlflow") }}{{ $stores = append $stores "mlflow" }}{{ end -}}
-{{- append $stores "object-store" | toYaml -}}
+{{- if include "common.usesObjectStore" .root }}{{ $stores = append $stores "object-store" }}{{ end -}}
+{{- $stores | toYaml -}}
 {{- else -}}
 []
 {{- end -}}
 {{- end -}}
 
-{{/* Settings that are no secret, as a map of strings: root. */}}
+{{/* Settings that are no secret, as a map of strings: root, queue (true: what a process needs that takes part in the work, too). */}}
 {{- define "common.storeSettings" -}}
+{{- $global := default dict .root.Values.global -}}
+{{- $objects := include "common.storeAddress" (dict "root" .root "store" "object-store") -}}
 RAGSTONE_CATALOG__KIND: mongo
 RAGSTONE_CATALOG__URI_FILE: /etc/ragstone/stores/mongodb/uri
 RAGSTONE_VERSIONS__KIND: lakefs
-RAGSTONE_VERSIONS__ENDPOINT: {{ include "common.storeAddress" (dict "root" . "store" "lakefs") | quote }}
+RAGSTONE_VERSIONS__ENDPOINT: {{ include "common.storeAddress" (dict "root" .root "store" "lakefs") | quote }}
 RAGSTONE_VERSIONS__SECRET_ACCESS_KEY_FILE: /etc/ragstone/stores/lakefs/secret-access-key
-RAGSTONE_VERSIONS__STORAGE_NAMESPACE: s3://{{ include "common.bucket" (dict "root" . "name" "lakefs") }}
+{{- if include "common.usesObjectStore" .root }}
+RAGSTONE_VERSIONS__STORAGE_NAMESPACE: s3://{{ include "common.bucket" (dict "root" .root "name" "lakefs") }}
+RAGSTONE_VERSIONS__OBJECT_STORE__URL: s3://{{ include "common.bucket" (dict "root" .root "name" "lakefs") }}
+RAGSTONE_VERSIONS__OBJECT_STORE__ENDPOINT: {{ $objects | quote }}
+RAGSTONE_VERSIONS__OBJECT_STORE__REGION: {{ include "common.region" .root | quote }}
+RAGSTONE_VERSIONS__OBJECT_STORE__SECRET_ACCESS_KEY_FILE: /etc/ragstone/stores/object-store/secret-access-key
+{{- else }}
+RAGSTONE_VERSIONS__STORAGE_NAMESPACE: local://ragstone
+{{- end }}
 RAGSTONE_INDEX__KIND: qdrant
-RAGSTONE_INDEX__URL: {{ include "common.storeAddress" (dict "root" . "store" "qdrant") | quote }}
+RAGSTONE_INDEX__URL: {{ include "common.storeAddress" (dict "root" .root "store" "qdrant") | quote }}
+RAGSTONE_INDEX__GRPC_PORT: {{ dig "external" "qdrant" "grpcPort" 6334 $global | int64 | quote }}
 RAGSTONE_INDEX__API_KEY_FILE: /etc/ragstone/stores/qdrant/api-key
+RAGSTONE_INDEX__REPLICATION_FACTOR: {{ dig "index" "replicationFactor" 1 $global | int64 | quote }}
+RAGSTONE_INDEX__SHARD_NUMBER: {{ dig "index" "shards" 1 $global | int64 | quote }}
+RAGSTONE_INDEX__QUANTISATION: {{ dig "index" "quantisation" "none" $global }}
+RAGSTONE_INDEX__ON_DISK: {{ dig "index" "onDisk" false $global | quote }}
+{{- if .queue }}
 RAGSTONE_QUEUE__KIND: nats
-RAGSTONE_QUEUE__URL: {{ include "common.storeAddress" (dict "root" . "store" "nats") | quote }}
+RAGSTONE_QUEUE__URL: {{ include "common.storeAddress" (dict "root" .root "store" "nats") | quote }}
 RAGSTONE_QUEUE__USER: ragstone
 RAGSTONE_QUEUE__PASSWORD_FILE: /etc/ragstone/stores/nats/password
-{{- if eq (dig "tracking" "none" (default dict .Values.global)) "mlflow" }}
+RAGSTONE_QUEUE__REPLICAS: {{ dig "queue" "replicas" 1 $global | int64 | quote }}
+{{- if eq (dig "tracking" "none" $global) "mlflow" }}
 RAGSTONE_TRACKING__KIND: mlflow
-RAGSTONE_TRACKING__URI: {{ include "common.storeAddress" (dict "root" . "store" "mlflow") | quote }}
+RAGSTONE_TRACKING__URI: {{ include "common.storeAddress" (dict "root" .root "store" "mlflow") | quote }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
-{{/* All of them as variables of the container that needs the stores (an init container does not): root. A YAML list. */}}
+{{/* All of them as variables of the container that needs the stores (an init container does not): root, queue. A YAML list. */}}
 {{- define "common.storeSettingVariables" -}}
-{{ include "common.storeVariable" (dict "root" . "store" "lakefs" "name" "RAGSTONE_VERSIONS__ACCESS_KEY_ID" "key" "access-key-id") }}
+{{ include "common.storeVariable" (dict "root" .root "store" "lakefs" "name" "RAGSTONE_VERSIONS__ACCESS_KEY_ID" "key" "access-key-id") }}
+{{- if include "common.usesObjectStore" .root }}
+{{ include "common.storeVariable" (dict "root" .root "store" "object-store" "name" "RAGSTONE_VERSIONS__OBJECT_STORE__ACCESS_KEY_ID" "key" "access-key-id") }}
+{{- end }}
 {{- range $name, $value := fromYaml (include "common.storeSettings" .) }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* The volume with the stores' secrets: root, queue, objects (true: the object store's too). Below it a directory for each store. */}}
+{{/* The volume with the stores' secrets: root, queue. Below it a directory for each store. */}}
 {{- define "common.storeVolume" -}}
-{{- $keys := dict "mongodb" (list "uri") "lakefs" (list "secret-access-key") "qdrant" (list "api-key") "nats" (list "password") -}}
-{{- if .objects }}{{ $_ := set $keys "object-store" (list "secret-access-key") }}{{ end -}}
+{{- $keys := dict "mongodb" (list "uri") "lakefs" (list "secret-access-key") "qdrant" (list "api-key") "nats" (list "password") "object-store" (list "secret-access-key") -}}
 - name: stores
   projected:
     defaultMode: 0440

@@ -13,6 +13,11 @@ installed alone takes the umbrella's defaults. A store is one of mongodb, qdrant
 {{- dig "buckets" .name (printf "ragstone-%s" .name) (default dict .root.Values.global) -}}
 {{- end -}}
 
+{{/* Whether lakeFS keeps objects in the object store (or on its own volume). Empty: no. Takes the root. */}}
+{{- define "common.usesObjectStore" -}}
+{{- if eq (dig "blockstore" "s3" (default dict .Values.global)) "s3" }}true{{ end -}}
+{{- end -}}
+
 {{/* The name under which a store stands in global.secrets and global.external: "object-store" is objectStore there. Takes the store. */}}
 {{- define "common.storeKey" -}}
 {{- . | replace "-" " " | title | replace " " "" | untitle -}}

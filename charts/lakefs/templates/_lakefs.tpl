@@ -1,6 +1,6 @@
 {{/* Whether it has a volume. Empty: no. */}}
 {{- define "lakefs.stateful" -}}
-{{- if or (eq .Values.database.kind "local") (eq .Values.blockstore.kind "local") }}true{{ end -}}
+{{- if or (eq .Values.database.kind "local") (not (include "common.usesObjectStore" .)) }}true{{ end -}}
 {{- end -}}
 
 {{/* Variables of the server, which reads its settings from nowhere else. Nothing is sent to anybody. */}}
@@ -22,8 +22,8 @@
 {{ include "common.storeVariable" (dict "root" . "store" "lakefs" "name" "LAKEFS_DATABASE_POSTGRES_CONNECTION_STRING" "key" "database-url") }}
 {{- end }}
 - name: LAKEFS_BLOCKSTORE_TYPE
-  value: {{ .Values.blockstore.kind }}
-{{- if eq .Values.blockstore.kind "local" }}
+  value: {{ ternary "s3" "local" (eq (include "common.usesObjectStore" .) "true") }}
+{{- if not (include "common.usesObjectStore" .) }}
 - name: LAKEFS_BLOCKSTORE_LOCAL_PATH
   value: /var/lib/lakefs/objects
 {{- else }}

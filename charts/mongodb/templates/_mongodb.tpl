@@ -7,7 +7,7 @@
 - name: REPLICA_SET_MEMBERS
   value: {{ fromYamlArray (include "common.memberNames" (dict "root" . "replicas" .Values.replicas)) | join ":27017," }}:27017
 - name: REPLICA_SET_DATABASE
-  value: {{ .Values.database }}
+  value: ragstone
 {{- end -}}
 
 {{/*

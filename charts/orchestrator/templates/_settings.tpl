@@ -62,7 +62,7 @@ redact-key:
 {{- if include "common.inCluster" . }}
 - name: RAGSTONE_ROLE
   value: api
-{{ include "common.storeSettingVariables" . }}
+{{ include "common.storeSettingVariables" (dict "root" . "queue" true) }}
 {{- end }}
 {{- range $suffix, $secret := fromYaml (include "orchestrator.secrets" .) }}
 {{- if include "common.secretName" (dict "root" $ "secret" $secret.section "suffix" $suffix) }}

@@ -14,7 +14,6 @@
 
 {{/* From values to the application's settings (src/ragstone/settings), those that are no secret. */}}
 {{- define "worker.settings" -}}
-RAGSTONE_ROLE: worker
 RAGSTONE_DATA_DIR: /tmp/ragstone
 RAGSTONE_MODELS: {{ ternary "/opt/ragstone-models" "/var/cache/ragstone/models" .Values.model.baked }}
 RAGSTONE_MODEL: {{ .Values.model.name | quote }}
@@ -54,7 +53,13 @@ envFrom:
   args: [worker]
   {{- include "worker.container" . | nindent 2 }}
   env:
-    {{- include "common.storeSettingVariables" . | nindent 4 }}
+    - name: RAGSTONE_ROLE
+      value: worker
+    - name: RAGSTONE_HOST
+      value: {{ .Values.listenAddress | quote }}
+    - name: RAGSTONE_QUEUE__PARALLEL
+      value: {{ .Values.collections | int64 | quote }}
+    {{- include "common.storeSettingVariables" (dict "root" . "queue" true) | nindent 4 }}
     {{- with .Values.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
