@@ -136,7 +136,7 @@ class QdrantServerIndex:
         return await self._erase(index, of_path(path, until))
 
     async def compact(self, index: str) -> None:
-        """What was deleted is in no segment afterwards; the write-ahead log lets go of it within seconds (ADR 0020)."""
+        """Also what the write-ahead log has of it; takes as long as building the index anew (ADR 0020)."""
         await compact(self._connection, await self._collections.target(index), (await self._collections.open(index)).on_disk)
 
     async def size(self, index: str) -> int:

@@ -61,6 +61,7 @@ def _end(point: grpc.PointStruct) -> int:
 def _stored(opened: Opened, encoder: Bm25Encoder, record: models.Record) -> StoredPoint:
     id_, payload = str(record.id), dict(record.payload or {})
     terms = payload.pop(TERMS, None)
+    payload.pop("groups", None)  # the catalog's are the truth, and others than these may be right
     chunk = readable_chunk(id_, payload)
     ok = _vectors_ok(opened, encoder, record.vector, chunk)
     if ok and chunk is not None and opened.counts_terms:

@@ -225,6 +225,8 @@ def number_fields(points: Sequence[Point]) -> set[str]:
 def _encoded(point: Point, opened: Opened, encoder: Bm25Encoder) -> grpc.PointStruct:
     weights, terms = encoder.document(point.chunk.embedded_text)
     payload = to_payload(point.chunk)
+    if point.groups:
+        payload["groups"] = sorted(point.groups)
     if opened.counts_terms:
         payload[TERMS] = list(terms.indices)
     vectors = {

@@ -14,6 +14,7 @@ from ragstone.domain.spaces import Bm25Settings, EmbeddingSpace
 
 DENSE, BM25, TERMS = "dense", "bm25", "terms"
 FORMAT = 1
+FLUSH_INTERVAL = 5  # seconds, as the server has it by default
 MOST_NUMBERS = 256  # metadata keys with a range index; each costs memory in every segment
 FieldIndex = models.IntegerIndexParams | models.KeywordIndexParams
 _FIELD_INDEXES: dict[str, FieldIndex] = {
@@ -38,14 +39,13 @@ class Opened:
         try:
             self.dimension = int(known["dimension"])
             self.bm25 = Bm25Settings(**known["bm25"])
+            self.on_disk = bool(known["on_disk"])
         except (KeyError, TypeError, ValueError) as error:
             raise _unusable(index, "has a damaged description") from error
         _check_vectors(index, info.config.params, self.dimension)
         self.shards = info.config.params.shard_number or 1
         self.missing = missing_field_indexes(info.payload_schema, self.shards)
         self.numbers = indexed_numbers(info.payload_schema)
-
-        self.on_disk = bool(_dense(info.config.params).on_disk)
 
     @property
     def counts_terms(self) -> bool:
@@ -83,7 +83,8 @@ async def create_collection(client: AsyncQdrantClient, name: str, server: Qdrant
             unindexed_filtering_update=False,
             max_payload_index_count=MOST_NUMBERS + len(_FIELD_INDEXES) + 1,
         ),
-        metadata={"format": FORMAT, "dimension": space.model.dimension, "bm25": asdict(space.bm25)},
+        optimizers_config=models.OptimizersConfigDiff(flush_interval_sec=FLUSH_INTERVAL),
+        metadata={"format": FORMAT, "dimension": space.model.dimension, "bm25": asdict(space.bm25), "on_disk": on_disk},
         timeout=seconds,
     )
 
