@@ -32,6 +32,7 @@ from ragstone.domain.findings import CheckReport, FindingKind
 from ragstone.domain.ids import chunk_id, new_id
 from ragstone.domain.jobs import ChangeRequest, Delete, Job
 from ragstone.domain.uploads import IngestRequest
+from ragstone.ports.vector_index import VectorIndex
 from ragstone.use_cases.answer import Answering
 from ragstone.use_cases.answerability import Calibrations
 from ragstone.use_cases.doctor.words import finding
@@ -77,15 +78,17 @@ class DamageResult:
 
 
 @asynccontextmanager
-async def opened(directory: Path, *, working: bool = True, revision: str = "1") -> AsyncIterator[Platform]:
-    """The embedded platform over the directory. `working` False: jobs wait."""
+async def opened(
+    directory: Path, *, working: bool = True, revision: str = "1", index: VectorIndex | None = None
+) -> AsyncIterator[Platform]:
+    """The embedded platform over the directory. `working` False: jobs wait. `index`: another one than Edge."""
     data = open_data_directory(directory)
     embedder = HashingEmbeddingModel(_DIMENSION, revision=revision)
     try:
         adapters = Adapters(
             SqliteCatalog(data.database),
             GitVersionStore(data.versions),
-            QdrantEdgeIndex(data.index),
+            index or QdrantEdgeIndex(data.index),
             FileStaging(data.staging),
             InProcessJobQueue(),
             ParagraphParser(),
