@@ -26,6 +26,9 @@ _T = TypeVar("_T")
 _UPSERT = 128  # points a call
 _LISTED = 500  # ids, paths or hashes in one filter
 _PAGE = 1000  # points read in one call
+_CHUNK = models.PayloadSelectorExclude(
+    exclude=["facets", "numbers", "groups", TERMS]
+)  # what is only filtered by is not needed to show a chunk
 
 
 class Points:
@@ -112,7 +115,7 @@ class Points:
 
     async def chunks(self, alias: str, ids: Iterable[str]) -> dict[str, IndexedChunk]:
         """Chunks by id."""
-        records = [record for batch in batches(list(ids), _PAGE) for record in await self.retrieve(alias, batch, payload=True)]
+        records = [record for batch in batches(list(ids), _PAGE) for record in await self.retrieve(alias, batch, payload=_CHUNK)]
         return {str(record.id): from_payload(str(record.id), record.payload or {}) for record in records}
 
     async def vectors(self, alias: str, hashes: Iterable[str]) -> dict[str, Vector]:
@@ -131,7 +134,7 @@ class Points:
                 missing -= found.keys()
         return found
 
-    async def retrieve(self, alias: str, ids: Sequence[str], *, payload: bool | list[str]) -> list[models.Record]:
+    async def retrieve(self, alias: str, ids: Sequence[str], *, payload: models.WithPayloadInterface) -> list[models.Record]:
         """Points by id, without vectors."""
         return await self._connection.call(
             lambda client, seconds: client.retrieve(alias, ids, payload, False, consistency=self._consistency, timeout=seconds)
@@ -143,7 +146,7 @@ class Points:
         where: models.Filter | None,
         *,
         limit: int,
-        payload: bool | list[str] = True,
+        payload: models.WithPayloadInterface = True,
         vectors: bool | list[str] = False,
         offset: models.ExtendedPointId | None = None,
     ) -> tuple[list[models.Record], models.ExtendedPointId | None]:
@@ -165,7 +168,7 @@ class Points:
     async def _all(self, alias: str, where: models.Filter) -> AsyncIterator[models.Record]:
         offset = None
         while True:
-            records, offset = await self.scroll(alias, where, limit=_PAGE, offset=offset)
+            records, offset = await self.scroll(alias, where, limit=_PAGE, payload=_CHUNK, offset=offset)
             for record in records:
                 yield record
             if offset is None:

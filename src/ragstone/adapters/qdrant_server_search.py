@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from qdrant_client import models
+from qdrant_client import AsyncQdrantClient, grpc, models
+from qdrant_client.conversions.conversion import RestToGrpc
 
 from ragstone.adapters.qdrant_edge_bm25 import Bm25Encoder, KnownFrequencies, frequency_from_idf
 from ragstone.adapters.qdrant_server_connection import Connection
@@ -23,7 +24,7 @@ _EXACT = models.SearchParams(exact=True, quantization=models.QuantizationSearchP
 _APPROXIMATE = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True, oversampling=2.0))
 _SPARSE = models.SearchParams()
 
-Scored = list[tuple[str, float]]  # id and score, best first, equal scores by id
+Scored = list[tuple[str, float]]  # id and score, best first
 _Key = tuple[str, int, frozenset[int]]
 
 
@@ -91,7 +92,7 @@ class Searcher:
         bm25, cosines = [], dict(dense)
         if question is not None:
             bm25 = await self._cut(question, wanted, asked, answers[1])
-            cosines |= await self._cosines(wanted, [id_ for id_, _ in bm25 if id_ not in cosines], dict(_scored(answers[2])))
+            cosines |= await self._cosines(wanted, [id_ for id_, _ in bm25 if id_ not in cosines], dict(answers[2]))
         scores = dict(bm25)
         dense_ranks = {id_: rank for rank, (id_, _) in enumerate(dense, 1)}
         bm25_ranks = {id_: rank for rank, (id_, _) in enumerate(bm25, 1)}
@@ -135,14 +136,14 @@ class Searcher:
         corpus = models.SearchParams(idf=models.IdfCorpusParams(corpus=wanted.snapshot))
         queries = [_Query(models.SparseVector(indices=[term], values=[1.0]), TERMS, corpus) for term in terms]
         answers = await self._batch(wanted.alias, [query.request(None, 1) for query in queries])
-        return {term: found[0].score if found else 0 for term, found in zip(terms, answers, strict=True)}
+        return {term: found[0][1] if found else 0 for term, found in zip(terms, answers, strict=True)}
 
-    async def _cut(self, query: _Query, wanted: Search, asked: int, found: list[models.ScoredPoint]) -> Scored:
+    async def _cut(self, query: _Query, wanted: Search, asked: int, found: Scored) -> Scored:
         """The best `limit`. While equal scores reach to the end of what was found, more is asked for: the ids decide, and all must be known."""
-        while len(found) == asked and found[-1].score == found[wanted.limit - 1].score:
+        while len(found) == asked and found[-1][1] == found[wanted.limit - 1][1]:
             asked *= 4
             (found,) = await self._batch(wanted.alias, [query.request(wanted.passing, asked)])
-        return _scored(found)[: wanted.limit]
+        return _ordered(found)[: wanted.limit]
 
     async def _cosines(self, wanted: Search, ids: Sequence[str], known: dict[str, float]) -> Scored:
         """The exact cosines of candidates that only the BM25 list found; those not in `known` are asked for."""
@@ -150,15 +151,25 @@ class Searcher:
         if missing:
             query = _Query(wanted.vector.tolist(), DENSE, _EXACT)
             (found,) = await self._batch(wanted.alias, [query.request(every(has_id(missing)), len(missing))])
-            known |= dict(_scored(found))
+            known |= dict(found)
         return [(id_, known[id_]) for id_ in ids if id_ in known]
 
-    async def _batch(self, alias: str, requests: list[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
+    async def _batch(self, alias: str, queries: list[models.QueryRequest]) -> list[Scored]:
+        """Each list as found, best first. In the protocol's own types: the client's models of some hundred points take ten milliseconds."""
         consistency = self._connection.server.consistency
-        answers = await self._connection.call(
-            lambda client, seconds: client.query_batch_points(alias, requests, consistency=consistency, timeout=seconds)
-        )
-        return [answer.points for answer in answers]
+        requests = [RestToGrpc.convert_query_request(query, alias) for query in queries]
+
+        async def ask(client: AsyncQdrantClient, seconds: int) -> list[Scored]:
+            batch = grpc.QueryBatchPoints(
+                collection_name=alias,
+                query_points=requests,
+                read_consistency=RestToGrpc.convert_read_consistency(consistency) if consistency else None,
+                timeout=seconds,
+            )
+            answer = await client.grpc_points.QueryBatch(batch, timeout=seconds)
+            return [[(point.id.uuid or str(point.id.num), point.score) for point in found.result] for found in answer.result]
+
+        return await self._connection.call(ask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +209,6 @@ def _rescored(question: _Query, wanted: Search, asked: int) -> models.QueryReque
     )
 
 
-def _scored(found: Collection[models.ScoredPoint]) -> Scored:
-    ordered = sorted((-point.score, str(point.id)) for point in found)
+def _ordered(found: Scored) -> Scored:
+    ordered = sorted((-score, id_) for id_, score in found)
     return [(id_, -negative) for negative, id_ in ordered]
