@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import images, packages
-from tests.cluster.images import archives, base, dockerd
+from tests.cluster.images import archives, base, dockerd, stores
 from tests.cluster.shell import ClusterError
 
 
@@ -76,6 +76,7 @@ def test_what_is_built_is_not_built_again(monkeypatch: pytest.MonkeyPatch, tmp_p
     for path in expected:
         path.write_bytes(b"")
     monkeypatch.setattr(images, "running", refused)
+    monkeypatch.setattr(stores, "programs", dict)
     assert images.build_images(tmp_path, binaries) == expected
 
 
