@@ -4,16 +4,25 @@
   value: /tmp/ragstone
 {{ include "common.storeSettingVariables" (dict "root" . "queue" false) }}
 - name: RAGSTONE_BACKUP__URL
-  value: s3://{{ include "common.bucket" (dict "root" . "name" "backups") }}
+  value: {{ include "backup.url" . }}
 - name: RAGSTONE_BACKUP__ENDPOINT
-  value: {{ include "common.storeAddress" (dict "root" . "store" "object-store") | quote }}
+  value: {{ default (include "common.storeAddress" (dict "root" . "store" "object-store")) .Values.destination.endpoint | quote }}
 - name: RAGSTONE_BACKUP__REGION
-  value: {{ include "common.region" . | quote }}
+  value: {{ default (include "common.region" .) .Values.destination.region | quote }}
 - name: RAGSTONE_BACKUP__SECRET_ACCESS_KEY_FILE
-  value: /etc/ragstone/stores/object-store/secret-access-key
+  value: {{ ternary "/etc/ragstone/destination/secret-access-key" "/etc/ragstone/stores/object-store/secret-access-key" (ne .Values.destination.existingSecret "") }}
 - name: RAGSTONE_BACKUP__KEEP
   value: {{ .Values.keep | int64 | quote }}
-{{ include "common.storeVariable" (dict "root" . "store" "object-store" "name" "RAGSTONE_BACKUP__ACCESS_KEY_ID" "key" "access-key-id") }}
+- name: RAGSTONE_BACKUP__ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef:
+      name: {{ default (include "common.storeSecret" (dict "root" . "store" "object-store")) .Values.destination.existingSecret | quote }}
+      key: access-key-id
+{{- end -}}
+
+{{/* Where backups are. */}}
+{{- define "backup.url" -}}
+{{- default (printf "s3://%s" (include "common.bucket" (dict "root" . "name" "backups"))) .Values.destination.url -}}
 {{- end -}}
 
 {{/* What a job does: root, args. */}}
@@ -41,9 +50,25 @@ template:
           {{- end }}
         volumeMounts:
           {{- include "common.storeMount" .root | nindent 10 }}
+          {{- if .root.Values.destination.existingSecret }}
+          - name: destination
+            mountPath: /etc/ragstone/destination
+            readOnly: true
+          {{- end }}
           {{- include "common.mounts" .root | nindent 10 }}
     volumes:
       {{- include "common.storeVolume" (dict "root" .root "queue" false) | nindent 6 }}
+      {{- with .root.Values.destination.existingSecret }}
+      - name: destination
+        projected:
+          defaultMode: 0440
+          sources:
+            - secret:
+                name: {{ . | quote }}
+                items:
+                  - key: secret-access-key
+                    path: secret-access-key
+      {{- end }}
       - name: tmp
         emptyDir:
           sizeLimit: {{ .root.Values.tmp.size | quote }}
