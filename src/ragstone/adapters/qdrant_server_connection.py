@@ -26,7 +26,7 @@ class QdrantServer:
 
     `url`: of its HTTP port, such as http://127.0.0.1:6333; `https` turns TLS on for both ports. `api_key` is asked for at every call.
     `prefix` begins the name of every collection and alias; others on the same server are left alone. `write_consistency`: replicas that must have
-    a write before it is acknowledged; None: a majority. `read_consistency`: replicas that must agree on an answer; None: a majority where there
+    a write before it is acknowledged; None: a majority. `read_consistency`: replicas that must agree on an answer; None: half of them and one where there
     are several. `timeout`: seconds that the server may take for one call at most.
     """
 
@@ -52,7 +52,7 @@ class QdrantServer:
         """Of every read; None: the one replica there is."""
         if self.read_consistency is None and self.replication_factor == 1:
             return None
-        return models.ReadConsistencyType(self.read_consistency or "majority")
+        return models.ReadConsistencyType(self.read_consistency or "quorum")
 
 
 class Connection:

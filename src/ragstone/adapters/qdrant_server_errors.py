@@ -15,6 +15,7 @@ from ragstone.domain.errors import DataDirectoryError, InternalError, NotFound, 
 _log = logging.getLogger(__name__)
 _PASSING = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.ABORTED, StatusCode.CANCELLED}
 _REFUSED = {StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}
+_OTHERS_DOWN = ("replica", "leader peer", "transport error", "operations failed", "consensus")
 _HTTP = {
     401: StatusCode.UNAUTHENTICATED,
     403: StatusCode.PERMISSION_DENIED,
@@ -70,8 +71,8 @@ def _translated(code: StatusCode, words: str) -> RagstoneError:
         return DataDirectoryError(
             f"A Qdrant collection lacks the payload index of {missing[1]}; run `ragstone doctor --repair`.", field="index"
         )
-    if "replica" in words or "consistency" in words:
-        return Unavailable("index: too few replicas of the Qdrant collection are alive; start the servers that are down.")
+    if any(sign in words for sign in _OTHERS_DOWN):
+        return Unavailable("index: too few servers of the Qdrant cluster answer one another; start those that are down.")
     return InternalError("The Qdrant server refused or failed; the log has its own words.")
 
 

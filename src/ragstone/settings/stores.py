@@ -94,7 +94,7 @@ class QdrantIndex(Section):
     shard_number: int = Field(default=1, ge=1, le=1_000, description="of new collections")
     write_consistency: int | None = Field(default=None, ge=1, le=100, description="replicas that must have a write; unset: a majority")
     read_consistency: Literal["majority", "quorum", "all"] | None = Field(
-        default=None, description="unset: majority where there are replicas"
+        default=None, description="unset: quorum (half of the replicas and one) where there are several"
     )
     quantisation: Literal["none", "scalar"] = "none"
     on_disk: bool = Field(default=False, description="vectors of new collections")

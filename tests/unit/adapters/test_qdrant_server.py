@@ -84,6 +84,8 @@ async def test_a_server_that_is_not_there_is_told() -> None:
         (507, "Insufficient storage: disk usage is at 97 %", StorageFull),
         (503, "Shard temporarily unavailable", Unavailable),
         (500, "2 of 3 read operations failed: not enough replicas", Unavailable),
+        (500, "Service internal error: Failed to apply update with Strong ordering via leader peer 7531", Unavailable),
+        (500, "Service internal error: The replica set for shard 0 does not have enough active replicas", Unavailable),
         (400, 'Bad request: Index required but not found for "seq_to" of one of the following types: [integer]', DataDirectoryError),
         (500, "Service internal error: panicked", InternalError),
     ],
