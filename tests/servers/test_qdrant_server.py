@@ -1,15 +1,11 @@
-"""What only a Qdrant server can get wrong: other collections, other versions, killed and stopped servers, snapshots; and that it agrees with Edge."""
+"""What only a Qdrant server can get wrong: other collections, other processes, quantisation, snapshots; and that it agrees with Edge."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -19,10 +15,9 @@ from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.qdrant_server import QdrantServerIndex
 from ragstone.adapters.qdrant_server_connection import QdrantServer
 from ragstone.adapters.qdrant_server_schema import BM25, DENSE, TERMS
-from ragstone.domain.commits import OPEN
-from ragstone.domain.errors import DataDirectoryError, InvalidInput, NotFound, Unavailable
+from ragstone.domain.errors import DataDirectoryError, InvalidInput, NotFound
 from ragstone.domain.filters import Equals, Filter, Not, PathPrefix, Range
-from ragstone.domain.retrieval import Candidate, Point
+from ragstone.domain.retrieval import Candidate
 from ragstone.ports.vector_index import VectorIndex
 from tests.servers import qdrant
 from tests.servers.qdrant import qdrant_url  # noqa: F401 - a fixture
@@ -295,113 +290,3 @@ async def test_what_is_no_snapshot_is_refused_and_changes_nothing(
         await index.restore_snapshot(NAME, stream())
     assert await index.opened(NAME, 1) == 1
     assert len([each for each in (await client.get_collections()).collections if each.name.startswith(server.prefix)]) == 1
-
-
-def _ports(url: str) -> tuple[int, int]:
-    port = urlsplit(url).port or 0
-    return port, port + 1
-
-
-async def test_no_acknowledged_point_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
-    acknowledged: set[str] = set()
-    closed: set[str] = set()
-    ports = qdrant.free_ports()
-    prefix = ""
-    for round_ in range(3):
-        with qdrant.serving(tmp_path, ports) as (url, process):
-            server = qdrant.server(url, timeout=5.0)
-            server = replace(server, prefix=prefix or server.prefix)
-            prefix = server.prefix
-            adapter = qdrant.index(server)
-            await adapter.create(NAME, space())
-            written = asyncio.create_task(_writing(adapter, round_, acknowledged, closed, process))
-            await written
-            await adapter.aclose()
-    with qdrant.serving(tmp_path, ports) as (url, _):
-        adapter = qdrant.index(replace(qdrant.server(url), prefix=prefix))
-        found = await adapter.chunks(NAME, sorted(acknowledged))
-        assert found.keys() == acknowledged
-        assert len(acknowledged) > 300
-        assert {id_ for id_ in closed if found[id_].seq_to == OPEN} == set()
-        assert closed
-        await adapter.aclose()
-
-
-async def _writing(
-    adapter: QdrantServerIndex, round_: int, acknowledged: set[str], closed: set[str], process: subprocess.Popen[bytes]
-) -> None:
-    """Writes from four tasks until the server is dead, which it is once some hundred points have been acknowledged."""
-    enough = len(acknowledged) + 200
-
-    async def writer(number: int) -> None:
-        batch = 0
-        while True:
-            points = [point(f"{round_}-{number}-{batch}-{i}.md", f"quartz {i}") for i in range(10)]
-            batch += 1
-            try:
-                await adapter.insert(NAME, points)
-                acknowledged.update(p.chunk.id for p in points)
-                await adapter.close_points(NAME, [points[0].chunk.id], 2, ())
-                closed.add(points[0].chunk.id)
-            except Unavailable:
-                return
-            if len(acknowledged) >= enough and process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-
-    await asyncio.gather(*(writer(number) for number in range(4)))
-    process.wait(10)
-
-
-async def test_it_goes_on_when_the_server_is_back(tmp_path: Path) -> None:
-    ports = qdrant.free_ports()
-    with qdrant.serving(tmp_path, ports) as (url, _):
-        adapter = qdrant.index(qdrant.server(url, timeout=3.0))
-        await adapter.create(NAME, space())
-        await adapter.insert(NAME, [point()])
-    with pytest.raises(Unavailable) as raised:
-        await adapter.insert(NAME, [point("b.md")])
-    assert raised.value.field == "index"
-    assert raised.value.retry_after
-    with qdrant.serving(tmp_path, ports):
-        for _ in range(100):  # the circuit breaker lets a call pass now and then
-            try:
-                found = await ask(adapter)
-                break
-            except Unavailable as error:
-                await asyncio.sleep(error.retry_after or 0.1)
-        assert len(found) == 1
-        await adapter.aclose()
-
-
-async def test_a_key_is_asked_for_at_every_call_and_a_wrong_one_is_told(tmp_path: Path) -> None:
-    keys = ["right"]
-    with qdrant.serving(tmp_path, environment={"SERVICE__API_KEY": "right"}) as (url, _):
-        adapter = qdrant.index(qdrant.server(url, api_key=lambda: keys[-1], timeout=2.0))
-        assert await adapter.names() == []
-        keys.append("wrong")
-        with pytest.raises(Unavailable, match=r"index\.api_key"):
-            await adapter.names()
-        keys.append("right")
-        assert await adapter.names() == []
-        await adapter.aclose()
-
-
-async def test_compaction_leaves_no_deleted_text_on_the_disk(tmp_path: Path) -> None:
-    secret = b"zebra crossing at midnight"
-    with qdrant.serving(tmp_path) as (url, _):
-        adapter = qdrant.index(qdrant.server(url))
-        await adapter.create(NAME, space())
-        kept: list[Point] = [point(f"{i}.md", f"kept text {i}", (1, i)) for i in range(300)]
-        doomed = point("doomed.md", secret.decode() + " quartz")
-        await adapter.insert(NAME, [*kept, doomed])
-        await adapter.erase_path(NAME, "doomed.md", 1)
-        before = await ask(adapter, text="kept", limit=400)
-        assert _holding(tmp_path, secret)
-        await adapter.compact(NAME)
-        assert await ask(adapter, text="kept", limit=400) == before
-        assert _holding(tmp_path, secret) == []
-        await adapter.aclose()
-
-
-def _holding(folder: Path, content: bytes) -> list[Path]:
-    return [file for file in folder.rglob("*") if file.is_file() and content in file.read_bytes()]
