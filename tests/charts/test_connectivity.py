@@ -41,30 +41,34 @@ def alone(helm: Helm, case: Case) -> Rendered:
     return helm.render(case.chart, merged(case.values, sets(**{"global__external__egress": []}))) if ways else helm.case(case)
 
 
-@pytest.mark.parametrize("case", profiles(), ids=lambda case: case.name)
-def test_open_edges_are_the_documented_ones(helm: Helm, case: Case) -> None:
-    rendered = alone(helm, case)
-    rows = [row for row in rows_of(rendered) if not any(word in row.gate for word in CLOSED.get(case.name, ()))]
-    assert shown(open_edges(rendered, NAMESPACES)) == shown(edges_of(rows))
-
-
-def test_every_documented_edge_is_open_in_some_profile(helm: Helm) -> None:
+@pytest.fixture(scope="module")
+def opened(helm: Helm) -> dict[str, set[Edge]]:
+    """The edges that each profile leaves open, and the case with Mongo Express, by name."""
     (express,) = (case for case in ci_cases(UMBRELLA) if case.name == "ragstone-ci-cluster")
-    rendered = [open_edges(alone(helm, case), NAMESPACES) for case in [*profiles(), express]]
-    assert shown(edges_of(ROWS) - set().union(*rendered)) == []
+    return {case.name: open_edges(alone(helm, case), NAMESPACES) for case in [*profiles(), express]}
 
 
-def test_ways_to_stores_outside_are_for_those_that_use_them(helm: Helm) -> None:
+@pytest.mark.parametrize("case", profiles(), ids=lambda case: case.name)
+def test_open_edges_are_the_documented_ones(helm: Helm, opened: dict[str, set[Edge]], case: Case) -> None:
+    rows = [row for row in rows_of(helm.case(case)) if not any(word in row.gate for word in CLOSED.get(case.name, ()))]
+    assert shown(opened[case.name]) == shown(edges_of(rows))
+
+
+def test_every_documented_edge_is_open_in_some_profile(opened: dict[str, set[Edge]]) -> None:
+    assert shown(edges_of(ROWS) - set().union(*opened.values())) == []
+
+
+def test_ways_to_stores_outside_are_for_those_that_use_them(helm: Helm, opened: dict[str, set[Edge]]) -> None:
     (case,) = (case for case in profiles() if case.name == "ragstone-production")
-    opened = open_edges(helm.case(case), NAMESPACES) - open_edges(alone(helm, case), NAMESPACES)
-    assert {source for source, target, port in opened if (target, port.number) == ("any address", 5432)} == {
+    more = open_edges(helm.case(case), NAMESPACES) - opened[case.name]
+    assert {source for source, target, port in more if (target, port.number) == ("any address", 5432)} == {
         "orchestrator",
         "worker",
         "lakefs",
         "mlflow",
         "backup",
     }
-    assert {port.number for _, _, port in opened} == {443, 5432}
+    assert {port.number for _, _, port in more} == {443, 5432}
 
 
 def moved(rows: list[Row], old: str, new: str) -> set[Edge]:
