@@ -45,12 +45,12 @@ _LABELS = ("TransientTransactionError", "UnknownTransactionCommitResult", "Retry
 def translated(error: Exception) -> RagstoneError | None:
     """The `translate` of a `Dependency` on MongoDB; None for what is not MongoDB's."""
     match error:
+        case DocumentTooLarge():  # an InvalidDocument, to pymongo
+            return _too_large()
         case UnicodeEncodeError() | InvalidDocument():
             return InvalidInput(NOT_UNICODE)
         case OverflowError():
             return InvalidInput("a number has more than 63 bits; use a smaller one.")
-        case DocumentTooLarge():
-            return _too_large()
         case ServerSelectionTimeoutError():
             return Unavailable("MongoDB: no member of the replica set can be written to; start it, or wait for its election.")
         case ConnectionFailure() | ExecutionTimeout():
