@@ -93,8 +93,9 @@ total=$(cat "$@" | grep -c '^[a-z0-9].*==')
 say "Installing the locked packages ($*)"
 locks=
 for lock in "$@"; do locks="$locks -r $lock"; done
+# The locks are whole, so nothing is left to resolve; and an older pip does not find that `coverage==1` is what `coverage[toml]>=1` may be.
 # shellcheck disable=SC2086  # a list of words
-run_pip --require-hashes $locks
+run_pip --no-deps --require-hashes $locks
 run_pip --no-deps --no-build-isolation --editable .
 printf '%s' "$wanted" >"$venv/ragstone-environment"
 say "Environment ready in $venv after $(($(date +%s) - started)) s"
