@@ -44,7 +44,7 @@ class SqliteDatabase:
         """What `work` returns, once its transaction is committed; on an error nothing was changed."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, self._transaction, "BEGIN IMMEDIATE", work)
 
-    def start(self, statement: str, values: Sequence[str | int]) -> asyncio.Future[None]:
+    def start(self, statement: str, values: Sequence[str | int | float]) -> asyncio.Future[None]:
         """Begins one writing statement, a transaction of its own; done when it is committed. The cheapest way to write."""
         return asyncio.get_running_loop().run_in_executor(self._writer, self._statement, statement, values)
 
@@ -93,7 +93,7 @@ class SqliteDatabase:
                     return
         raise Unavailable("the catalog's log could not be emptied while others read; try again.", retry_after=1.0)
 
-    def _statement(self, statement: str, values: Sequence[str | int]) -> None:
+    def _statement(self, statement: str, values: Sequence[str | int | float]) -> None:
         with translated():
             self._own_connection().execute(statement, values)
 

@@ -177,6 +177,28 @@ _THIRD = (
         collection TEXT NOT NULL,
         body TEXT NOT NULL             -- JSON
     ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE document_acls (
+        uid TEXT NOT NULL,
+        path TEXT NOT NULL,
+        groups TEXT NOT NULL,          -- JSON, sorted; none: open again, and gone once it is settled
+        version INTEGER NOT NULL,
+        settled INTEGER NOT NULL,      -- the index has it
+        PRIMARY KEY (uid, path)
+    ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX document_acls_unsettled ON document_acls (uid, version, path) WHERE settled = 0",
+    "CREATE TABLE acl_versions (uid TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    """CREATE TABLE audit (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        at REAL NOT NULL,
+        principal TEXT NOT NULL,
+        what TEXT NOT NULL,
+        collection TEXT NOT NULL,
+        status INTEGER NOT NULL,
+        request_id TEXT NOT NULL
+    ) STRICT""",
+    "CREATE INDEX audit_by_principal ON audit (principal, number)",
+    "CREATE INDEX audit_by_collection ON audit (collection, number)",
 )
 
 MIGRATIONS = (_FIRST, _SECOND, _THIRD)

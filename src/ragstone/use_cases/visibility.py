@@ -1,0 +1,138 @@
+"""Document-level access: what a principal may see of a collection, now, whatever the commit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection as Collection_
+from collections.abc import Iterable, Mapping
+
+from ragstone.domain.access import EVERYTHING, DocumentAcl, Principal, Scope, View, check_groups, no_collection
+from ragstone.domain.collections import Collection
+from ragstone.domain.errors import Forbidden, Gone, NotFound, RagstoneError
+from ragstone.domain.names import check_document_path
+from ragstone.ports.catalog import Catalog
+from ragstone.ports.document_acls import DocumentAcls
+from ragstone.ports.vector_index import VectorIndex
+
+_log = logging.getLogger(__name__)
+_Known = tuple[int, dict[str, frozenset[str]]]  # version, and the groups by path
+
+
+class Visibility:
+    """The groups of documents: the catalog's database is the truth, the index follows (ADR 0023)."""
+
+    def __init__(self, acls: DocumentAcls, catalog: Catalog, index: VectorIndex) -> None:
+        self._acls = acls
+        self._catalog = catalog
+        self._index = index
+        self._known: dict[str, _Known] = {}
+
+    async def view(self, collection: Collection, principal: Principal) -> View:
+        """What the principal may see of the collection now. Its first barrier is the index's filter, its second `View.shows`."""
+        if principal.may(Scope.ADMIN, collection.name):
+            return EVERYTHING
+        groups = await self._groups(collection.uid)
+        hidden = frozenset(path for path, members in groups.items() if not members & principal.groups) if groups else frozenset[str]()
+        return View(principal.groups, hidden) if hidden else EVERYTHING
+
+    async def view_of(self, name: str, principal: Principal) -> View:
+        """The same by the collection's name. Raises `NotFound` when it is not there, or not theirs to read."""
+        if not principal.may(Scope.READ, name):
+            raise no_collection(name)
+        if principal.may(Scope.ADMIN, name):
+            return EVERYTHING
+        return await self.view(await self._catalog.collection(name), principal)
+
+    async def ensure_shown(self, collection: Collection, principal: Principal, paths: Iterable[str]) -> None:
+        """Before what was read leaves: whoever was let in when the read began may have been shut out since. Raises `Gone`."""
+        view = await self.view(collection, principal)
+        if not all(view.shows(path) for path in paths):
+            raise Gone("Who may see a document of this answer has changed while it was made; ask again.")
+
+    async def ensure_writable(self, name: str, principal: Principal, paths: Iterable[str], *, everything: bool) -> None:
+        """Before a change is accepted. `everything`: it may touch documents that it does not name (mirror, prefixes, rollback).
+
+        Raises `Forbidden` for documents that the principal may not see: what they can't see they can't replace or remove.
+        """
+        view = await self.view_of(name, principal)
+        if view.whole:
+            return
+        if everything:
+            raise Forbidden(
+                "This change touches documents that it does not name, and some of the collection may be kept from you; an admin of it can make it."
+            )
+        for path in paths:
+            if not view.shows(path):
+                raise Forbidden(
+                    f"{path[:200]}: documents at this path are kept for groups that you are not in; choose another path.", field="path"
+                )
+
+    async def change(self, name: str, groups: Mapping[str, Collection_[str]]) -> None:
+        """Sets documents' groups: from now on they decide, in every commit. Returns once the index has them too."""
+        collection = await self._catalog.collection(name)
+        checked = {check_document_path(path): check_groups(members) for path, members in groups.items()}
+        await self._acls.change(collection.uid, checked)
+        await self.settle(collection)
+
+    async def inherit(self, name: str, moves: Iterable[tuple[str, str]]) -> None:
+        """Gives the targets of moves the groups of their sources, where they have none of their own: before the documents get there."""
+        groups = await self._groups((await self._catalog.collection(name)).uid)
+        given = {target: groups[source] for source, target in moves if source in groups and target not in groups}
+        if given:
+            await self.change(name, given)
+
+    async def groups(self, name: str, path: str) -> DocumentAcl:
+        """Raises `NotFound` for a document that everyone may see."""
+        groups = await self._groups((await self._catalog.collection(name)).uid)
+        if path not in groups:
+            raise NotFound(f"{path[:200]!r} is open to everyone who may read the collection.", field="path")
+        return DocumentAcl(path, groups[path])
+
+    async def page(self, name: str, *, prefix: str = "", after: str = "", limit: int = 100) -> list[DocumentAcl]:
+        """Documents that not everyone may see, in order of path."""
+        return await self._acls.page((await self._catalog.collection(name)).uid, prefix=prefix, after=after, limit=limit)
+
+    async def of_paths(self, collection: Collection, paths: Iterable[str]) -> dict[str, frozenset[str]]:
+        """The groups of those that are not open to everyone."""
+        groups = await self._groups(collection.uid)
+        return {path: groups[path] for path in paths if path in groups}
+
+    async def settle(self, collection: Collection, *, again: bool = False) -> None:
+        """Brings the index to what is set; `again`: all of it, after the index was mended or made anew. Can be repeated."""
+        indexes = [collection.index_name(space.id) for space in collection.spaces]
+        if again:
+            for path, groups in (await self._groups(collection.uid)).items():
+                await self._set(indexes, path, groups)
+        while changes := await self._acls.unsettled(collection.uid):
+            for path, (groups, version) in changes.items():
+                await self._set(indexes, path, groups)
+                await self._acls.settle(collection.uid, path, version)
+
+    async def sweep(self) -> None:
+        """Finishes what a process that was killed, or an index that was away, left: until then the second barrier alone holds."""
+        for uid in await self._acls.collections():
+            collection = next((one for one in await self._catalog.collections() if one.uid == uid), None)
+            try:
+                if collection is None:
+                    await self._acls.drop(uid)
+                else:
+                    await self.settle(collection)
+            except RagstoneError as error:
+                _log.warning("groups of documents are not in the index yet: %s", error.message)
+
+    async def drop(self, uid: str) -> None:
+        """The collection was deleted."""
+        await self._acls.drop(uid)
+        self._known.pop(uid, None)
+
+    async def _set(self, indexes: Iterable[str], path: str, groups: frozenset[str]) -> None:
+        for index in indexes:
+            if await self._index.exists(index):
+                await self._index.set_groups(index, path, groups)
+
+    async def _groups(self, uid: str) -> dict[str, frozenset[str]]:
+        known = self._known.get(uid)
+        version = await self._acls.version(uid)
+        if known is None or known[0] != version:
+            known = self._known[uid] = await self._acls.every(uid)
+        return known[1]
