@@ -99,6 +99,10 @@ class ClusterBackup:
         self._objects = objects
         self._target = target
 
+    async def collections(self) -> list[str]:
+        """Names of those that there are, in order."""
+        return sorted(one.name for one in await self._catalog.collections())
+
     async def create(self, tell: Tell) -> Manifest:
         """Makes a backup of now. Raises `Unavailable`, `Conflict` when there is one of this second."""
         now = datetime.now(UTC)

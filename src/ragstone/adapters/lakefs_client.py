@@ -166,7 +166,7 @@ class LakeFsClient:
 
     async def commit(self, repo: str, branch: str, message: str, metadata: Mapping[str, str], tree: str | None = None) -> Record:
         """Commits what was uploaded, or `tree` where nothing was. Not done again by itself: `Unavailable` leaves open whether it was done."""
-        creation = {"message": message, "metadata": dict(metadata), "allow_empty": tree is not None}
+        creation = {"message": message, "metadata": dict(metadata)}
         return _record(await self._call(self._commits.commit, repo, branch, creation, source_metarange=tree, retry=False))
 
     async def merge(self, repo: str, source: str, branch: str, message: str, metadata: Mapping[str, str], **options: Any) -> None:

@@ -13,6 +13,7 @@ import typer
 from ragstone.cli import (
     ask,
     backup,
+    cluster_backup,
     collections,
     config,
     demo,
@@ -46,6 +47,7 @@ GROUPS = (
     impact,
     models,
     backup,
+    cluster_backup,
     doctor,
     migrate,
     keys,
