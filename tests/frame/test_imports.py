@@ -37,7 +37,6 @@ HOMES = {
     "qdrant_edge": ("adapters/qdrant_edge*",),
     "safetensors": ("adapters/onnx_*.py",),
     "sqlite3": ("adapters/sqlite*",),
-    "stamina": ("adapters/dependency.py",),
     "structlog": ("telemetry/*",),
     "tokenizers": ("adapters/onnx_*.py", "adapters/openai*.py"),
     "yaml": ("adapters/parsing/*",),

@@ -11,9 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from ragstone.adapters.cluster_backup import ClusterBackup
 from ragstone.bootstrap import cluster_backup, open_platform
-from ragstone.domain.errors import Conflict, DataDirectoryError, NotFound
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.settings.load import load_settings
 from ragstone.settings.model import Settings

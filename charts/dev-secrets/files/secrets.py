@@ -1,4 +1,5 @@
-# Makes the Secrets that a cluster on trial needs, each once: one that is there already is left alone, whoever made it.
+"""Makes the Secrets that a cluster on trial needs, each once: one that is there already is left alone, whoever made it."""
+
 import base64
 import hashlib
 import http.client

@@ -1,4 +1,5 @@
-# Copies the members' key to where mongod takes it: a file that nobody else may read.
+"""Copies the members' key to where mongod takes it: a file that nobody else may read."""
+
 import contextlib
 import os
 

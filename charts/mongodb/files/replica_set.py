@@ -1,5 +1,7 @@
-# Runs beside each member of the replica set, and keeps the set as the chart describes it: initiates it once all members are there and new, makes
-# the users, adds members that are missing and takes out those that were scaled away. Says on port 8080 whether its member is ready.
+"""Runs beside each member of the replica set, and keeps the set as the chart describes it: initiates it once all members are there and new, makes
+the users, adds members that are missing and takes out those that were scaled away. Says on port 8080 whether its member is ready.
+"""
+
 import http.server
 import os
 import signal
@@ -22,17 +24,25 @@ found = {"ready": False, "at": 0.0}
 
 
 def secret(key):
+    """A key of MongoDB's Secret, as it is now."""
     with open(f"{SECRETS}/{key}", encoding="utf-8") as file:
         return file.read().strip()
 
 
 def connect(member, **credentials):
+    """A client of this member alone."""
     return MongoClient(
-        f"mongodb://{member}/", directConnection=True, serverSelectionTimeoutMS=3000, connectTimeoutMS=3000, socketTimeoutMS=20000, **credentials
+        f"mongodb://{member}/",
+        directConnection=True,
+        serverSelectionTimeoutMS=3000,
+        connectTimeoutMS=3000,
+        socketTimeoutMS=20000,
+        **credentials,
     )
 
 
 def hello(member):
+    """What the member says of itself; it needs no user."""
     with connect(member) as client:
         return client.admin.command("hello")
 
@@ -91,6 +101,8 @@ def match_members(root):
 
 
 class Health(http.server.BaseHTTPRequestHandler):
+    """Whether the member is ready, for the kubelet."""
+
     def do_GET(self):
         ready = found["ready"] and time.monotonic() - found["at"] < STALE
         self.send_response(200 if ready else 503)

@@ -1,4 +1,5 @@
-# Makes the buckets that are missing, by S3 with signature version 4; waits until the server answers.
+"""Makes the buckets that are missing, by S3 with signature version 4; waits until the server answers."""
+
 import datetime
 import hashlib
 import hmac
@@ -14,13 +15,14 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def secret(key):
+    """A key of the object store's Secret."""
     with open(f"/etc/object-store/secrets/{key}", encoding="utf-8") as file:
         return file.read().strip()
 
 
 def request(method, bucket):
     """The status and the body of the answer."""
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
     path = f"/{bucket}"
     headers = {"host": ENDPOINT.netloc, "x-amz-content-sha256": EMPTY, "x-amz-date": stamp}
@@ -31,7 +33,9 @@ def request(method, bucket):
     key = f"AWS4{secret('secret-access-key')}".encode()
     for part in (day, REGION, "s3", "aws4_request", text):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={secret('access-key-id')}/{scope}, SignedHeaders={signed}, Signature={key.hex()}"
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={secret('access-key-id')}/{scope}, SignedHeaders={signed}, Signature={key.hex()}"
+    )
     kind = http.client.HTTPSConnection if ENDPOINT.scheme == "https" else http.client.HTTPConnection
     connection = kind(ENDPOINT.netloc, timeout=30)
     try:
