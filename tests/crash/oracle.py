@@ -89,8 +89,12 @@ async def findings(adapters: Adapters, *, checked: Iterable[Commit] | None = Non
         found.append(f"attempts {left} are not retired")
     if branches := await versions.attempts(collection.uid):
         found.append(f"branches of attempts {branches} are left")
-    if staged := await adapters.staging.jobs():
-        found.append(f"bytes of jobs {staged} are left")
+    staged = set(await adapters.staging.jobs())
+    wanted_back = {job.id for job in jobs if job.state == "failed"} & await adapters.dead_letters.jobs()
+    if left_bytes := staged - wanted_back:
+        found.append(f"bytes of jobs {sorted(left_bytes)} are left")
+    if lost_bytes := wanted_back - staged:
+        found.append(f"bytes of dead letters {sorted(lost_bytes)} are lost")
     head = history[-1].id if history else None
     if (main := await versions.main(collection.uid)) != head:
         found.append(f"main is at {main}, the head at {head}")

@@ -57,7 +57,7 @@ async def up(home: Path, **variables: str) -> AsyncIterator[Server]:
     """With keys, on every address; `variables` are settings."""
     key, line = new_key("tester", "admin")
     keys = home.with_name("keys")
-    await asyncio.to_thread(keys.write_text, line)
+    await asyncio.to_thread(keys.write_text, line.text())
     settings = {"HOST": "0.0.0.0", "PORT": "0", "MANAGEMENT_PORT": "0", "API_KEYS_FILE": str(keys), "DATA_DIR": str(home), **variables}
     process = await asyncio.create_subprocess_exec(
         *PROGRAM,

@@ -70,19 +70,20 @@ def test_a_frequency_is_found_again_from_its_float32_idf(case: tuple[int, int]) 
 
 def test_statistics_are_kept_a_snapshot_and_forgotten_by_writes_that_it_could_see() -> None:
     statistics = SnapshotStatistics()
-    statistics.start(3, {2}, 10).of_term[7] = 4
-    statistics.start(5, (), 12)
+    statistics.start(3, {2}, None, 10).of_term[7] = 4
+    statistics.start(5, (), None, 12)
     statistics.forget_from(4)
-    known = statistics.get(3, frozenset({2}))
+    known = statistics.get(3, frozenset({2}), None)
     assert known is not None
     assert (known.total, known.of_term) == (10, {7: 4})
-    assert statistics.get(3, ()) is None
-    assert statistics.get(5, ()) is None
+    assert statistics.get(3, (), None) is None
+    assert statistics.get(3, {2}, frozenset({"staff"})) is None
+    assert statistics.get(5, (), None) is None
 
 
 def test_statistics_of_old_snapshots_make_room() -> None:
     statistics = SnapshotStatistics()
     for seq in range(100):
-        statistics.start(seq, (), seq)
-    assert statistics.get(0, ()) is None
-    assert statistics.get(99, ()) is not None
+        statistics.start(seq, (), None, seq)
+    assert statistics.get(0, (), None) is None
+    assert statistics.get(99, (), None) is not None
