@@ -21,9 +21,8 @@ from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
 from ragstone.cli.serving import listen
 from ragstone.domain.answers import Usage
-from ragstone.domain.filters import Filter
 from ragstone.domain.generation import GeneratedText, GenerationEvent, GenerationFinished, GenerationRequest, GeneratorIdentity
-from ragstone.domain.retrieval import Candidate, Vector, Vectors
+from ragstone.domain.retrieval import Candidate, Vectors
 from ragstone.domain.spaces import ModelIdentity
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.services.orchestrator.app import create_app
@@ -36,6 +35,7 @@ from ragstone.use_cases.answerability import Calibrations
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, assemble
 from ragstone.use_cases.prompts import Prompts
+from tests.fakes.dead_letters import InMemoryDeadLetters
 from tests.fakes.document_parser import ParagraphParser
 from tests.fakes.job_queue import InMemoryJobQueue
 from tests.fakes.staging import InMemoryStaging
@@ -65,11 +65,9 @@ class StubIndex(InMemoryVectorIndex):
 
     _found: list[Candidate] | None = None
 
-    async def search(
-        self, index: str, seq: int, gaps: Collection[int], *, vector: Vector, text: str, filter: Filter, limit: int, exact: bool
-    ) -> list[Candidate]:
+    async def search(self, index: str, seq: int, gaps: Collection[int], **question: Any) -> list[Candidate]:
         if self._found is None:
-            self._found = await super().search(index, seq, gaps, vector=vector, text=text, filter=filter, limit=limit, exact=exact)
+            self._found = await super().search(index, seq, gaps, **question)
         return self._found
 
 
@@ -106,6 +104,7 @@ async def _ours(directory: Path) -> None:
         parser=ParagraphParser(),
         embedder=StubEmbedder(),
         interactions=SqliteInteractionLog(directory / "ragstone.db"),
+        dead_letters=InMemoryDeadLetters(),
     )
     platform = assemble(adapters, Answering(embedder, StubGenerator(), Prompts(), Calibrations()), Limits(), "bench")
     await platform.start()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ragstone.adapters.key_file import KeyFile
-from ragstone.domain.access import Principal, Scope
+from ragstone.domain.access import Principal, Scope, scopes_text
 from ragstone.ports.authenticator import Authenticator
 from tests.fakes.authenticator import KnownKeys
 
@@ -36,7 +36,7 @@ def known(request: pytest.FixtureRequest, tmp_path: Path) -> Known:
     path = tmp_path / "keys"
 
     def write(keys: dict[str, Principal]) -> None:
-        lines = [f"{one.name}:{one.scope.word}:{hashlib.sha256(key.encode()).hexdigest()}\n" for key, one in keys.items()]
+        lines = [f"{one.name}:{scopes_text(one)}:{hashlib.sha256(key.encode()).hexdigest()}\n" for key, one in keys.items()]
         draft = tmp_path / "draft"
         draft.write_text("".join(lines))
         draft.replace(path)

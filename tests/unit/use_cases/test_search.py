@@ -34,11 +34,9 @@ class RecordingIndex(InMemoryVectorIndex):
         self.searched: list[tuple[str, bool]] = []
         self.pruned = False
 
-    async def search(
-        self, index: str, seq: int, gaps: Many[int], *, vector: Vector, text: str, filter: Filter, limit: int, exact: bool
-    ) -> list[Candidate]:
+    async def search(self, index: str, seq: int, gaps: Many[int], *, exact: bool, **question: Any) -> list[Candidate]:
         self.searched.append((index, exact))
-        return await super().search(index, seq, gaps, vector=vector, text=text, filter=filter, limit=limit, exact=exact)
+        return await super().search(index, seq, gaps, exact=exact, **question)
 
     async def chunks(self, index: str, ids: Iterable[str]) -> dict[str, IndexedChunk]:
         return {} if self.pruned else await super().chunks(index, ids)
