@@ -50,7 +50,7 @@ envFrom:
 
 {{- define "worker.containers" -}}
 - name: worker
-  args: [worker]
+  args: [worker, --grace, {{ .Values.graceSeconds | int64 | quote }}]
   {{- include "worker.container" . | nindent 2 }}
   env:
     - name: RAGSTONE_ROLE

@@ -29,6 +29,7 @@ from ragstone.cli import (
     models,
     retention,
     up,
+    worker,
 )
 from ragstone.cli.command import new_app
 from ragstone.cli.output import Output
@@ -36,6 +37,7 @@ from ragstone.cli.session import Flags
 
 GROUPS = (
     up,
+    worker,
     ingest,
     ask,
     collections,

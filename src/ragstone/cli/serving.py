@@ -161,14 +161,14 @@ async def _serve(
 
         stop.stop_server = end
         settle()
-        async with _managed(app, managing):
+        async with managed(app, managing):
             await server.serve([bound])
             await asyncio.gather(*draining)
 
 
 @asynccontextmanager
-async def _managed(app: Any, bound: socket.socket | None) -> AsyncIterator[None]:
-    """The management port answers within, so also while the API's last requests are being answered."""
+async def managed(app: Any, bound: socket.socket | None) -> AsyncIterator[None]:
+    """The management port of an application answers within, so also while the last requests are being answered."""
     if bound is None:
         yield
         return

@@ -8,6 +8,7 @@ import typer
 
 from ragstone.cli.command import command
 from ragstone.cli.session import Session
+from ragstone.domain.errors import InvalidInput
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,6 +28,8 @@ async def up(
 
     session.output = configure(session.output)
     settings = session.load_settings(host=host, port=port)
+    if settings.role == "worker":  # it may listen beyond loopback without keys, for it serves no API
+        raise InvalidInput("role: a worker serves no API; start it with `ragstone worker`, or set role to all or api.", field="role")
     loading = await load_model(settings, session.output)
     from ragstone.cli.serving import run  # the web framework is imported while the model is being loaded
 

@@ -114,7 +114,7 @@ class Settings(BaseSettings):
             if found != kind:
                 raise ValueError(
                     f"role: a process of role {self.role} shares its stores with others, but {port}.kind is {found}, which no other process reaches; "
-                    f"set {port}.kind to {kind}, or role to all."
+                    f"set {port}.kind to {kind}, or take one process for everything (role all: `ragstone up`)."
                 )
         return self
 

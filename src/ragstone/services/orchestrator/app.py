@@ -63,7 +63,7 @@ def create_app(platform: Platform, settings: Settings, authenticator: Authentica
     """
     metrics = Metrics()
     limits = platform.limits
-    readiness = Readiness(platform)
+    readiness = Readiness(platform, queue=settings.role == "worker")
     context = Context(
         platform,
         settings,

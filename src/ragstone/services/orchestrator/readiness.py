@@ -12,9 +12,9 @@ _WITHIN = 2.0  # seconds
 
 
 class Readiness:
-    """Asks each store something small. Once `stopping` is set, none is asked: the answer is no."""
+    """Asks each store something small, with `queue` the queue too: an API accepts jobs without it. Once `stopping` is set, none is asked: the answer is no."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, *, queue: bool = False) -> None:
         adapters = platform.adapters
         self.stopping = False
         self._parts: dict[str, Callable[[], Awaitable[object]]] = {
@@ -22,6 +22,7 @@ class Readiness:
             "index": adapters.index.names,
             "versions": adapters.versions.repositories,
             "staging": adapters.staging.jobs,
+            **({"queue": adapters.queue.check} if queue else {}),
         }
 
     async def check(self) -> None:
