@@ -12,13 +12,14 @@ DEV := .venv
 POLICY := .venv-policy
 MLFLOW := .venv-mlflow
 MLFLOW_LOCKS := requirements/mlflow.txt requirements/build.txt
+SERVER_TESTS := tests/servers tests/contracts tests/charts/test_setup_scripts.py
 POLICY_LOCKS := requirements/policy.txt requirements/build.txt
 UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock"
 # Runs $(2) as a step named $(1) and says how long it took.
 step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
-.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes readme-figures lock kind-up kind-down env-demo env-dev env-policy env-mlflow clean images sbom check-tag publish-charts test-cluster
+.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash test-servers lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes bench-servers readme-figures lock kind-up kind-down env-demo env-dev env-policy env-mlflow clean images sbom check-tag publish-charts test-cluster
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +52,9 @@ why: ## say what keeps a namespace from being ready, and what to do (NAMESPACE=r
 test-crash: env-dev ## the whole crash matrix, 200 random kills (SEED=n repeats one script, KILLS=n) and late writers; about 12 minutes on 2 cores
 	$(call step,crash tests,PYTHONPATH=src OPENBLAS_NUM_THREADS=1 $(DEV)/bin/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)))
 
+test-servers: env-dev env-mlflow ## what needs other servers: NATS, MongoDB, MLflow, and lakeFS and Qdrant where they are on PATH or RAGSTONE_TEST_<NAME>_URL says where
+	$(call step,tests with servers,$(DEV)/bin/pytest -q -n 2 --dist loadgroup -m "servers or packaged" $(SERVER_TESTS))
+
 test-cluster: env-dev ## real pods: kind where Docker pulls images, else a local cluster of real components (root, Debian, Go); RAGSTONE_CLUSTER=local|kind|context chooses
 	$(call step,cluster tests,$(DEV)/bin/python -m tests.cluster test)
 
@@ -74,7 +78,7 @@ dependencies: env-dev
 format: env-dev ## format the code and fix what ruff can fix
 	@$(DEV)/bin/ruff check --fix . ; $(DEV)/bin/ruff format .
 
-bench: bench-core bench-history bench-kubernetes ## every group of benchmarks (needs RAGSTONE_BENCH_DATA)
+bench: bench-core bench-history bench-kubernetes bench-servers ## every group of benchmarks (needs RAGSTONE_BENCH_DATA)
 
 bench-core: env-dev ## the core's figures into bench/results/core.json; fails when one falls short
 	@$(DEV)/bin/python -m bench.core
@@ -84,6 +88,9 @@ bench-history: env-dev ## crashes, damage, replay and erasure into bench/results
 
 bench-kubernetes: env-dev env-policy ## charts, cluster tests warm and cold (an hour; root, Debian, Go) into bench/results/kubernetes.json; fails when one falls short
 	@$(DEV)/bin/python -m bench.kubernetes $(GROUPS)
+
+bench-servers: env-dev env-mlflow ## many processes and real servers into bench/results/servers.json; fails when a row falls short, and says which were skipped
+	@$(DEV)/bin/python -m bench.servers $(GROUPS)
 
 readme-figures: ## write the measured figures into the README's table
 	@$(DEV)/bin/python scripts/readme_figures.py

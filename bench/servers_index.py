@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.index_speed import NAME, SPACE, Corpus, make_corpus, make_point
-from bench.rows import Row, row
+from bench.rows import Row, row, skipped
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.domain.filters import Filter
 from ragstone.domain.retrieval import Candidate
@@ -19,13 +19,14 @@ from ragstone.ports.vector_index import VectorIndex
 from tests.servers import qdrant
 
 CHUNKS, LIMIT, BATCH = 10_000, 100, 256
+_AGREEMENT = "Qdrant server: questions answered as by Edge (chunks, ranks, BM25; cosine to 1e-5)"
 
 
 async def rows(data: Path) -> list[Row]:
     """Agreement has a bar; times are reported, for the server may be anywhere."""
     url = os.environ.get("RAGSTONE_TEST_QDRANT_URL")
     if url is None and shutil.which("qdrant") is None:
-        return [row("Qdrant server against Edge", 0, "", note="skipped: no server at RAGSTONE_TEST_QDRANT_URL and no `qdrant` on PATH")]
+        return [skipped(_AGREEMENT, "no server at RAGSTONE_TEST_QDRANT_URL and no `qdrant` on PATH", ">=", 1.0)]
     corpus = make_corpus(CHUNKS)
     with tempfile.TemporaryDirectory() as name:
         edge = QdrantEdgeIndex(Path(name) / "index")
@@ -38,7 +39,7 @@ async def rows(data: Path) -> list[Row]:
     same = sum(_same(ours, theirs) for (ours, _), (theirs, _) in zip(answered, edge_answered, strict=True))
     count = len(answered)
     return [
-        row("Qdrant server: questions answered as by Edge (chunks, ranks, BM25; cosine to 1e-5)", same / count, "share", ">=", 1.0, count),
+        row(_AGREEMENT, same / count, "share", ">=", 1.0, count),
         row("Qdrant server: exact search, median", median(seconds for _, seconds in answered) * 1e3, "ms", n=count),
         row("Edge: exact search, median", median(seconds for _, seconds in edge_answered) * 1e3, "ms", n=count),
         row("Qdrant server: chunks inserted", CHUNKS / wrote, "1/s", n=CHUNKS),

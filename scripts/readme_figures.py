@@ -23,6 +23,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         bar = "reported" if row["bar"] is None else f"{row['op']} {figure(row['bar'])}"
         holds = "yes" if row["holds"] else "**no**"
         cells = (row["name"], f"{figure(row['value'])} {row['unit']}".strip(), bar, holds, f"{row['n']:,}", row["note"])
+        if row["n"] == 0:  # could not be measured; the note says why
+            cells = (row["name"], "skipped", bar, "", "", row["note"])
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 

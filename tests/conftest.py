@@ -12,7 +12,14 @@ import structlog
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import it before ragstone.adapters.onnx_session does this
 
 
-pytest_plugins = ["tests.servers.mongo", "tests.servers.nats", "tests.servers.lakefs"]
+pytest_plugins = [
+    "tests.servers.reporting",
+    "tests.servers.mongo",
+    "tests.servers.nats",
+    "tests.servers.lakefs",
+    "tests.servers.qdrant",
+    "tests.servers.mlflow",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -43,7 +43,7 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", "memory", pytest.param("mongo", marks=pytest.mark.servers)])
+@pytest.fixture(params=["sqlite", "memory", pytest.param("mongo", marks=pytest.mark.packaged)])
 async def catalog(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Catalog]:
     async with AsyncExitStack() as stack:
         adapter: Catalog

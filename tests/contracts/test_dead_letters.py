@@ -20,7 +20,7 @@ from tests.servers import nats
 LETTER = DeadLetter("01a", "docs", "worker-lost", "It was begun 3 times: “nobody” came back.", 3, "host:1", 1_700_000_000.25)
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("nats", marks=pytest.mark.servers)])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("nats", marks=pytest.mark.packaged)])
 async def letters(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DeadLetters]:
     match request.param:
         case "nats":

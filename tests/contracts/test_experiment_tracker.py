@@ -28,7 +28,7 @@ RUN = Run(
 )
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("mlflow", marks=pytest.mark.servers)])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("mlflow", marks=[pytest.mark.packaged, pytest.mark.xdist_group("mlflow")])])
 async def tracker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ExperimentTracker]:
     adapter: ExperimentTracker
     if request.param == "mlflow":

@@ -35,7 +35,7 @@ def adapters(kind: str, directory: Path) -> InteractionLog:
             return InMemoryInteractionLog()
 
 
-@pytest.fixture(params=["sqlite", "spooled", "redacting", "memory", pytest.param("mongo", marks=pytest.mark.servers)])
+@pytest.fixture(params=["sqlite", "spooled", "redacting", "memory", pytest.param("mongo", marks=pytest.mark.packaged)])
 async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[InteractionLog]:
     async with AsyncExitStack() as stack:
         adapter: InteractionLog

@@ -22,7 +22,7 @@ SOON = 5.0  # seconds that a test waits at most
 TRIES = 5
 
 
-@pytest.fixture(params=["in-process", "memory", pytest.param("nats", marks=pytest.mark.servers)])
+@pytest.fixture(params=["in-process", "memory", pytest.param("nats", marks=pytest.mark.packaged)])
 async def queue(request: pytest.FixtureRequest) -> AsyncIterator[JobQueue]:
     match request.param:
         case "nats":

@@ -24,7 +24,7 @@ RELEASE = Release(
 NEXT = replace(RELEASE, commit_id="d" * 40)
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("mlflow", marks=pytest.mark.servers)])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("mlflow", marks=[pytest.mark.packaged, pytest.mark.xdist_group("mlflow")])])
 async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ReleaseRegistry]:
     adapter: ReleaseRegistry
     if request.param == "mlflow":

@@ -17,7 +17,7 @@ from tests.fakes.staging import InMemoryStaging
 from tests.servers import mongo
 
 
-@pytest.fixture(params=["files", "memory", pytest.param("mongo", marks=pytest.mark.servers)])
+@pytest.fixture(params=["files", "memory", pytest.param("mongo", marks=pytest.mark.packaged)])
 async def staging(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Staging]:
     match request.param:
         case "files":

@@ -22,7 +22,6 @@ from ragstone.domain.retrieval import IndexedChunk, Point, StoredPoint
 from ragstone.ports.vector_index import VectorIndex
 from tests.fakes.vector_index import InMemoryVectorIndex
 from tests.servers import qdrant
-from tests.servers.qdrant import qdrant_url  # noqa: F401 - a fixture
 from tests.support.points import DIMENSION, point, space, unit
 
 NAME = "kb-1-space"

@@ -23,6 +23,7 @@ def test_figures_replace_what_stood_between_the_marks(repository: Path) -> None:
         {"name": "ratio", "value": 0.73951, "unit": "", "op": ">=", "bar": 0.735, "holds": True, "n": 809, "note": "a | b"},
         {"name": "memory", "value": 1284.4, "unit": "MiB", "op": "report", "bar": None, "holds": True, "n": 1, "note": ""},
         {"name": "slow", "value": 4, "unit": "ms", "op": "<=", "bar": 2, "holds": False, "n": 10, "note": ""},
+        {"name": "gone", "value": 0, "unit": "", "op": ">=", "bar": 1, "holds": False, "n": 0, "note": "no `qdrant`"},
     ]
     (repository / "bench" / "results" / "core.json").write_text(json.dumps(rows), encoding="utf-8")
     readme_figures.main()
@@ -31,6 +32,7 @@ def test_figures_replace_what_stood_between_the_marks(repository: Path) -> None:
     assert "| ratio | 0.7395 | >= 0.735 | yes | 809 | a \\| b |" in text
     assert "| memory | 1,284 MiB | reported | yes | 1 |  |" in text
     assert "| slow | 4 ms | <= 2 | **no** | 10 |  |" in text
+    assert "| gone | skipped | >= 1 |  |  | no `qdrant` |" in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "stale" not in text

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from ragstone.adapters.dependency import Dependency
@@ -25,6 +26,7 @@ from ragstone.adapters.lakefs_errors import translate
 from ragstone.adapters.object_store import ObjectStore
 from ragstone.adapters.object_store import translate as translate_object_store
 from tests.servers.nats import free_port
+from tests.servers.reporting import skip_missing, used
 
 KEY, SECRET = "AKIATESTRAGSTONE0001", "not-a-secret-of-anybody-0123456789abcdef"  # of servers that live as long as a test
 _PATIENCE = 60.0  # seconds
@@ -66,7 +68,7 @@ def serving(directory: Path, *, port: int | None = None, environment: Mapping[st
     """A server over `directory`, ended at the end; again over the same directory it has the same repositories."""
     program = shutil.which("lakefs")
     if program is None:
-        pytest.skip("lakefs: no server at RAGSTONE_TEST_LAKEFS_URL and no `lakefs` on PATH")
+        skip_missing("lakeFS", "no server at RAGSTONE_TEST_LAKEFS_URL and no `lakefs` on PATH")
     port = port or free_port()
     config = directory / "lakefs.yaml"
     config.write_text(
@@ -100,10 +102,19 @@ def lakefs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LakeFs]:
     """Shared; a test isolates itself by a prefix of its own."""
     if url := os.environ.get("RAGSTONE_TEST_LAKEFS_URL"):
         key, _, secret = os.environ["RAGSTONE_TEST_LAKEFS_KEY"].partition(":")
-        yield LakeFs(url, key, secret, os.environ["RAGSTONE_TEST_LAKEFS_NAMESPACE"], None)
+        server = LakeFs(url, key, secret, os.environ["RAGSTONE_TEST_LAKEFS_NAMESPACE"], None)
+        used("lakeFS", version(server), "RAGSTONE_TEST_LAKEFS_URL")
+        yield server
         return
     with serving(tmp_path_factory.mktemp("lakefs")) as server:
+        used("lakeFS", version(server), str(shutil.which("lakefs")))
         yield server
+
+
+def version(server: LakeFs) -> str:
+    """What the server says."""
+    with httpx.Client(auth=(server.key, server.secret), timeout=30.0) as client:
+        return str(client.get(f"{server.url}/api/v1/config").raise_for_status().json()["version_config"]["version"])
 
 
 def _answers(url: str, process: subprocess.Popen[bytes]) -> None:

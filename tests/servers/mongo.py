@@ -21,6 +21,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from ragstone.adapters.dependency import Dependency
 from ragstone.adapters.mongo import MongoDatabase
 from ragstone.adapters.mongo_errors import translated
+from tests.servers.reporting import skip_missing, used
 
 _PATIENCE = 30.0  # seconds
 _SET = "rs0"
@@ -38,7 +39,7 @@ def serving(
     port = port or free_port()
     command = _command(directory / "data", port, alone, durable)
     if command is None:
-        pytest.skip("mongo: no server at RAGSTONE_TEST_MONGO_URL, no `mongod` on PATH and no secantusdb")
+        skip_missing("MongoDB", "no server at RAGSTONE_TEST_MONGO_URL, no `mongod` on PATH and no secantusdb")
     (directory / "data").mkdir(exist_ok=True)
     with (directory / "mongo.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -61,10 +62,18 @@ def free_port() -> int:
 def mongo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Shared; a test isolates itself by a database of its own."""
     if url := os.environ.get("RAGSTONE_TEST_MONGO_URL"):
+        used("MongoDB", version(url), "RAGSTONE_TEST_MONGO_URL")
         yield url
         return
-    with serving(tmp_path_factory.mktemp("mongo")) as (url, _):
+    with serving(tmp_path_factory.mktemp("mongo")) as (url, process):
+        used("MongoDB", version(url), str(process.args[0]))  # type: ignore[index]
         yield url
+
+
+def version(url: str) -> str:
+    """What the server says it speaks."""
+    with MongoClient[dict[str, object]](url) as client:
+        return str(client.server_info()["version"])
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -11,12 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 
 from ragstone.adapters.nats import NatsConnection, NatsServer
 from ragstone.adapters.nats_names import Names
+from tests.servers.reporting import skip_missing, used
 
 _PATIENCE = 20.0  # seconds
 
@@ -34,7 +37,7 @@ def serving(
     """A server's URL and its process, ended at the end."""
     program = binary()
     if program is None:
-        pytest.skip("nats: no server at RAGSTONE_TEST_NATS_URL and no `nats-server` on PATH")
+        skip_missing("NATS", "no server at RAGSTONE_TEST_NATS_URL and no `nats-server` on PATH")
     port = port or free_port()
     storage = ("--jetstream", "--store_dir", str(directory)) if jetstream else ()
     with (directory / "nats.log").open("ab") as log:
@@ -58,10 +61,20 @@ def free_port() -> int:
 def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Shared; a test isolates itself by a prefix of its own."""
     if url := os.environ.get("RAGSTONE_TEST_NATS_URL"):
+        used("NATS", version(url), "RAGSTONE_TEST_NATS_URL")
         yield url
         return
     with serving(tmp_path_factory.mktemp("nats")) as (url, _):
+        used("NATS", version(url), str(binary()))
         yield url
+
+
+def version(url: str) -> str:
+    """What the server says."""
+    parts = urlsplit(url)
+    with socket.create_connection((str(parts.hostname), parts.port or 4222), 5.0) as probe:
+        greeting = probe.makefile("rb").readline()
+    return str(json.loads(greeting.removeprefix(b"INFO "))["version"])
 
 
 def names() -> Names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -21,6 +22,7 @@ from ragstone.adapters.dependency import Dependency
 from ragstone.adapters.qdrant_server import QdrantServerIndex
 from ragstone.adapters.qdrant_server_connection import QdrantServer
 from ragstone.adapters.qdrant_server_errors import translate
+from tests.servers.reporting import skip_missing, used
 
 _PATIENCE = 30.0  # seconds
 
@@ -32,7 +34,7 @@ def serving(
     """A server's URL and its process, ended at the end. `ports`: HTTP and gRPC, of which the second is the first and one."""
     program = shutil.which("qdrant")
     if program is None:
-        pytest.skip("qdrant: no server at RAGSTONE_TEST_QDRANT_URL and no `qdrant` on PATH")
+        skip_missing("Qdrant", "no server at RAGSTONE_TEST_QDRANT_URL and no `qdrant` on PATH")
     http, grpc = ports or free_ports()
     given = {
         "SERVICE__HOST": "127.0.0.1",
@@ -70,10 +72,18 @@ def free_ports() -> tuple[int, int]:
 def qdrant_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Shared; a test isolates itself by a prefix of its own."""
     if url := os.environ.get("RAGSTONE_TEST_QDRANT_URL"):
+        used("Qdrant", version(url), "RAGSTONE_TEST_QDRANT_URL")
         yield url
         return
     with serving(tmp_path_factory.mktemp("qdrant")) as (url, _):
+        used("Qdrant", version(url), str(shutil.which("qdrant")))
         yield url
+
+
+def version(url: str) -> str:
+    """What the server says."""
+    with urllib.request.urlopen(url, timeout=30.0) as answer:
+        return str(json.load(answer)["version"])
 
 
 def server(url: str, **settings: Any) -> QdrantServer:

@@ -30,7 +30,7 @@ from tests.contracts.test_interaction_log import interaction
 from tests.servers import mongo
 from tests.servers.proxy import Proxy
 
-pytestmark = pytest.mark.servers
+pytestmark = pytest.mark.packaged
 SHORT = 1.5  # seconds that a call may take where it is meant to fail
 
 

@@ -13,7 +13,6 @@ from qdrant_client import AsyncQdrantClient, models
 
 from ragstone.domain.findings import FindingKind
 from tests.servers import qdrant
-from tests.servers.qdrant import qdrant_url  # noqa: F401 - a fixture
 from tests.support.checkup import fill, picture
 from tests.support.damage import opened
 
@@ -104,7 +103,7 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-async def test_damage_is_found_and_mended(tmp_path: Path, qdrant_url: str) -> None:  # noqa: F811
+async def test_damage_is_found_and_mended(tmp_path: Path, qdrant_url: str) -> None:
     server = qdrant.server(qdrant_url)
     client = AsyncQdrantClient(url=server.url, port=None, grpc_port=server.grpc_port, prefer_grpc=True, check_compatibility=False)
     async with opened(tmp_path, index=qdrant.index(server)) as platform:

@@ -20,7 +20,6 @@ from ragstone.domain.filters import Equals, Filter, Not, PathPrefix, Range
 from ragstone.domain.retrieval import Candidate
 from ragstone.ports.vector_index import VectorIndex
 from tests.servers import qdrant
-from tests.servers.qdrant import qdrant_url  # noqa: F401 - a fixture
 from tests.support.points import DIMENSION, point, space, unit
 
 pytestmark = pytest.mark.servers
@@ -28,7 +27,7 @@ NAME = "kb-1-space"
 
 
 @pytest.fixture
-def server(qdrant_url: str) -> QdrantServer:  # noqa: F811
+def server(qdrant_url: str) -> QdrantServer:
     return qdrant.server(qdrant_url)
 
 
@@ -237,7 +236,7 @@ async def test_a_repair_does_not_reopen_what_a_writer_closes_meanwhile(index: Qd
     assert await index.closed(NAME, 5) == 300
 
 
-async def test_cosines_are_exact_where_vectors_are_quantised(qdrant_url: str) -> None:  # noqa: F811
+async def test_cosines_are_exact_where_vectors_are_quantised(qdrant_url: str) -> None:
     server = qdrant.server(qdrant_url, quantisation="scalar", on_disk=True)
     adapter = qdrant.index(server)
     await adapter.create(NAME, space())

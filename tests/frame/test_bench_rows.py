@@ -1,0 +1,39 @@
+"""Rows of benchmarks: what holds, what falls short, what could not be measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import runner
+from bench.rows import Row, row, skipped
+
+
+@pytest.fixture
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Row]]:
+    """Rows by group, in place of measured ones; results are written below `tmp_path`."""
+    groups: dict[str, list[Row]] = {}
+    monkeypatch.setattr(runner, "data_directory", lambda: tmp_path)
+    monkeypatch.setattr(runner, "run_group", groups.__getitem__)
+    monkeypatch.setattr(runner, "__file__", str(tmp_path / "runner.py"))
+    return groups
+
+
+def test_a_row_that_could_not_be_measured_is_told_and_does_not_fall_short(
+    suite: dict[str, list[Row]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite["index"] = [skipped("agreement", "no `qdrant` on PATH", ">=", 1.0), row("speed", 5, "1/s", ">=", 3)]
+    assert runner.run("servers", ["index"], []) == 0
+    assert "skipped: agreement: no `qdrant` on PATH" in capsys.readouterr().err
+
+
+def test_a_row_below_its_bar_falls_short(suite: dict[str, list[Row]], capsys: pytest.CaptureFixture[str]) -> None:
+    suite["index"] = [row("speed", 2, "1/s", ">=", 3), skipped("agreement", "no server")]
+    assert runner.run("servers", ["index"], []) == 1
+    assert "falls short: speed" in capsys.readouterr().err
+
+
+def test_nothing_measured_is_no_figure() -> None:
+    with pytest.raises(ValueError, match="nothing was measured"):
+        row("speed", 0, "1/s", n=0)
