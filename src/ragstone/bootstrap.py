@@ -88,8 +88,39 @@ def find_owner(settings: Settings) -> str | None:
 
 
 def authenticator(settings: Settings) -> Authenticator | None:
-    """The keys of the settings, None where there are none. Blocking. Raises `InvalidInput` for a file that can't be used."""
-    return KeyFile(settings.api_keys_file) if settings.api_keys_file is not None else None
+    """Who knows the keys and tokens of the settings, None where there are none. Blocking. Raises `InvalidInput` for a file that can't be used."""
+    keys = KeyFile(settings.api_keys_file) if settings.api_keys_file is not None else None
+    if settings.oidc is None:
+        return keys
+    from ragstone.adapters.bearers import KeysAndTokens  # noqa: PLC0415 - cryptography and an HTTP client are slow to import
+
+    tokens = _tokens(settings.oidc)
+    return tokens if keys is None else KeysAndTokens(keys, tokens)
+
+
+def _tokens(settings: configured.OidcSettings) -> Authenticator:
+    from ragstone.adapters.oidc import OidcAuthenticator, TokenRules  # noqa: PLC0415
+    from ragstone.adapters.oidc_keys import IssuerKeys  # noqa: PLC0415
+
+    rules = TokenRules(
+        issuer=settings.issuer,
+        audience=settings.audience,
+        algorithms=frozenset(settings.algorithms),
+        skew=settings.clock_skew,
+        name_claim=settings.name_claim,
+        scopes_claim=settings.scopes_claim,
+        scopes_prefix=settings.scopes_prefix,
+        groups_claim=settings.groups_claim,
+    )
+    keys = IssuerKeys(
+        settings.issuer,
+        settings.jwks_url,
+        keep=settings.keys_seconds,
+        pause=settings.refresh_seconds,
+        timeout=settings.timeout,
+        most_bytes=settings.max_bytes,
+    )
+    return OidcAuthenticator(rules, keys)
 
 
 def embedding_model(settings: Settings) -> EmbeddingModel:

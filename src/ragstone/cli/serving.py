@@ -48,6 +48,9 @@ async def run(session: Session, settings: Settings, model: Awaitable[EmbeddingMo
         except asyncio.CancelledError:
             if not stop.asked:
                 raise
+        finally:
+            if keys is not None:
+                await keys.close()
     session.output.note("Stopped.")
 
 

@@ -110,11 +110,15 @@ class PreconditionFailed(Conflict):
 
 
 class Unauthorized(RagstoneError):
-    """The request carries no key that this server knows."""
+    """The request carries no key or token that this server takes. `presented`: it carries one that is refused."""
 
     code = "unauthorized"
     status = 401
     title = "Unauthorized"
+
+    def __init__(self, message: str, *, field: str | None = None, presented: bool = True) -> None:
+        super().__init__(message, field=field)
+        self.presented = presented
 
 
 class Forbidden(RagstoneError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import Field, SecretStr, model_validator
@@ -59,6 +60,40 @@ class InteractionSettings(Section):
     spool_bytes: int = Field(default=64 * 2**20, ge=0, description="on disk, while the log takes nothing")
 
 
+class OidcSettings(Section):
+    """An OpenID Connect issuer whose tokens (JWTs) are taken as bearers, beside keys or alone. It needs no secret: tokens are checked by public keys."""
+
+    issuer: str = Field(description="as the claim `iss` says it, for example https://login.example.org/realms/staff")
+    audience: str = Field(min_length=1, description="what the claim `aud` must hold: this server's name at the issuer")
+    jwks_url: str | None = Field(default=None, description="where its public keys are; unset: where its discovery document says")
+    algorithms: tuple[
+        Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"],
+        ...,
+    ] = Field(default=("RS256", "ES256"), min_length=1, description="of signatures that are taken")
+    clock_skew: float = Field(default=30.0, ge=0, le=300, description="seconds by which the issuer's clock may differ")
+    name_claim: str = Field(default="sub", min_length=1, description="who it is; must never pass from one person to another")
+    scopes_claim: str = Field(default="scope", min_length=1, description="what they may do: words, with blanks between or as a list")
+    scopes_prefix: str = Field(default="ragstone:", description="of the words that count: ragstone:read, ragstone:docs=write")
+    groups_claim: str = Field(default="groups", min_length=1, description="whose documents they may see")
+    keys_seconds: float = Field(
+        default=600.0, ge=1, le=86_400, description="for which the issuer's keys count before they are fetched anew"
+    )
+    refresh_seconds: float = Field(default=30.0, ge=1, le=3_600, description="between two fetches, however many tokens name an unknown key")
+    timeout: float = Field(default=5.0, gt=0, le=60, description="seconds for the issuer to answer")
+    max_bytes: int = Field(default=2**18, ge=1_024, le=2**24, description="of its answer")
+
+    @model_validator(mode="after")
+    def _trusted_way(self) -> OidcSettings:
+        """Whoever can change the keys on their way is the issuer."""
+        for name, address in (("issuer", self.issuer), ("jwks_url", self.jwks_url)):
+            parts = urlsplit(address or "https://unset")
+            if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK)):
+                raise ValueError(
+                    f"{name}: it must be an https address (http on loopback only), so that nobody can change keys on their way"
+                )
+        return self
+
+
 class Settings(BaseSettings):
     """Built in `main()`, read by bootstrap and entry points only."""
 
@@ -74,6 +109,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8642, ge=0, le=65535)
     management_port: int | None = Field(default=None, ge=0, le=65535, description="health and metrics alone, without keys; unset: none")
     api_keys_file: Path | None = Field(default=None, description="name:scope:SHA-256 of a key, one a line; unset: no keys, loopback only")
+    oidc: OidcSettings | None = Field(default=None, description="an issuer whose tokens are taken; unset: keys alone")
     allowed_hosts: tuple[str, ...] = Field(default=(), description="names beside loopback's that the Host header may carry")
     model: str = Field(default="all-minilm-l6-v2", description="a preset (ragstone models list), a directory, or an .onnx file")
     threads: int = Field(default=0, ge=0, description="of the embedding model; 0: as many as cores, or as the container's CPU limit")
@@ -90,10 +126,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _keys_beyond_loopback(self) -> Settings:
-        if self.role != "worker" and self.host not in LOOPBACK and self.api_keys_file is None:  # a worker serves no API
+        if (
+            self.role != "worker" and self.host not in LOOPBACK and self.api_keys_file is None and self.oidc is None
+        ):  # a worker serves no API
             raise ValueError(
                 f"host: {self.host} is not a loopback address; whoever can reach it would own the knowledge base. Make keys with `ragstone keys new` "
-                "and name their file in api_keys_file (RAGSTONE_API_KEYS_FILE), or use 127.0.0.1."
+                "and name their file in api_keys_file (RAGSTONE_API_KEYS_FILE), name an issuer of tokens in oidc, or use 127.0.0.1."
             )
         return self
 

@@ -94,3 +94,22 @@ def test_redaction_is_set_in_the_file_and_its_key_is_masked(monkeypatch: pytest.
     Path("ragstone.toml").write_text('[interactions.redact]\nquestion = "forget"\n')
     with pytest.raises(InvalidInput, match="redact"):
         load_settings()
+
+
+def test_an_issuer_of_tokens_will_do_beyond_loopback_when_nobody_can_change_its_keys() -> None:
+    oidc: dict[str, object] = {"issuer": "https://login.example.org", "audience": "ragstone"}
+    assert load_settings(host="0.0.0.0", oidc=oidc).api_keys_file is None
+    assert load_settings(oidc={**oidc, "issuer": "http://127.0.0.1:5556/dex", "jwks_url": "http://localhost:1/keys"}).oidc is not None
+    wrong: tuple[dict[str, object], ...] = (
+        {"issuer": "http://login.example.org"},
+        {"issuer": "login.example.org"},
+        {"jwks_url": "http://10.0.0.1/keys"},
+        {"jwks_url": "file:///etc/passwd"},
+        {"algorithms": ["HS256"]},
+        {"algorithms": ["none"]},
+        {"algorithms": []},
+        {"audience": ""},
+    )
+    for each in wrong:
+        with pytest.raises(InvalidInput, match="oidc"):
+            load_settings(oidc={**oidc, **each})

@@ -64,7 +64,11 @@ def author(request: Request, claimed: str) -> str:
 def document_keys(document: dict[str, Any], routes: list[BaseRoute]) -> None:
     """Adds to an OpenAPI document which key each operation needs, and the 401."""
     schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
-    schemes[_SCHEME] = {"type": "http", "scheme": "bearer", "description": "A key of this server; `ragstone keys new` makes one."}
+    schemes[_SCHEME] = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of this server (`ragstone keys new` makes one), or a token of its issuer.",
+    }
     for route in routes:
         if not isinstance(route, Route) or not route.include_in_schema:
             continue
@@ -75,8 +79,8 @@ def document_keys(document: dict[str, Any], routes: list[BaseRoute]) -> None:
             if needed is not None:
                 refusal = operation["responses"]["403"]
                 refusal["description"] = f"Refused: the key's scope is less than {needed.word}"
-                challenge = {"WWW-Authenticate": {"schema": {"type": "string", "const": "Bearer"}}}
-                operation["responses"]["401"] = {**refusal, "description": "No key, or one that is not known", "headers": challenge}
+                challenge = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+                operation["responses"]["401"] = {**refusal, "description": "No key or token, or one that is refused", "headers": challenge}
 
 
 class _Guarded:

@@ -13,10 +13,11 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from ragstone.domain.commits import HeadConflict
-from ragstone.domain.errors import InvalidInput, RagstoneError
+from ragstone.domain.errors import Forbidden, InvalidInput, RagstoneError, Unauthorized
 from ragstone.domain.jobs import DocumentFailure, JobResult
 
 PROBLEM = "application/problem+json"
+_CHALLENGE = 'Bearer realm="ragstone"'  # RFC 6750
 OPENAI_PATHS = ("/v1/chat/", "/v1/embeddings", "/v1/models")
 
 
@@ -89,12 +90,14 @@ def openai_error(error: RagstoneError, request_id: str) -> dict[str, Any]:
 
 
 def error_response(error: RagstoneError, path: str, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The response for a request to `path`; `Retry-After` in whole seconds where the error names a time, the way to authenticate where that is missing."""
+    """The response for a request to `path`; `Retry-After` in whole seconds where the error names a time, the way to authenticate where that failed."""
     fields = dict(headers or {})
     if error.retry_after is not None:
         fields["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    if error.status == 401:
-        fields["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, Unauthorized):
+        fields["WWW-Authenticate"] = _CHALLENGE + (', error="invalid_token"' if error.presented else "")
+    elif isinstance(error, Forbidden) and error.field == "Authorization":
+        fields["WWW-Authenticate"] = f'{_CHALLENGE}, error="insufficient_scope"'
     if path.startswith(OPENAI_PATHS):
         return Response(to_json(openai_error(error, request_id)), error.status, fields, "application/json")
     return Response(to_json(problem(error, request_id)), error.status, fields, PROBLEM)

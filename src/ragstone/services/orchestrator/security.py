@@ -14,7 +14,7 @@ from ragstone.ports.authenticator import Authenticator
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]{1,5})?", re.ASCII)
 _DOCS = ("/docs", "/")
-_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]{1,512})", re.ASCII | re.IGNORECASE)
+_BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/=-]{1,16384})", re.ASCII | re.IGNORECASE)
 
 
 class LoopbackGuard:
@@ -57,7 +57,7 @@ class LoopbackGuard:
 
 
 class KeyGuard:
-    """Pure ASGI middleware: refuses (401) a request without a known key, unless its path is `unguarded`. Routes check the key's scope.
+    """Pure ASGI middleware: refuses (401) a request without a known key or token, unless its path is `unguarded`. Routes check its scope.
 
     Pages of other origins are no danger: a browser adds no Authorization by itself.
     """
@@ -79,6 +79,8 @@ class KeyGuard:
         if principal is None:
             what = "the key is not known here" if bearer else "a key is needed"
             raise Unauthorized(
-                f"Authorization: {what}; send `Authorization: Bearer KEY` (the command line: RAGSTONE_API_KEY).", field="Authorization"
+                f"Authorization: {what}; send `Authorization: Bearer KEY` (the command line: RAGSTONE_API_KEY).",
+                field="Authorization",
+                presented=bearer is not None,
             )
         return principal
