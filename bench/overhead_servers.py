@@ -81,6 +81,9 @@ class StubGenerator:
     def count_tokens(self, text: str) -> int:
         return text.count(" ") + 1
 
+    async def check(self) -> None:
+        """Always there."""
+
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         yield GeneratedText(request.passages[0].chunk.text.partition(".")[0] + ". [1]")
         yield GenerationFinished(Usage(100, 20))

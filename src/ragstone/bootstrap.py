@@ -138,8 +138,21 @@ def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
             from ragstone.adapters.openai_generator import OpenAIGenerator  # noqa: PLC0415 - its HTTP client is slow to import
 
             return OpenAIGenerator(
-                base_url=openai.base_url, model=openai.model, api_key=_api_key(openai), context_window=openai.context_window
+                base_url=openai.base_url,
+                model=openai.model,
+                api_key=_api_key(openai),
+                context_window=openai.context_window,
+                first_token_timeout=openai.first_token_timeout,
+                concurrency=openai.concurrency,
             )
+
+
+def answering(settings: Settings, model: EmbeddingModel) -> Answering:
+    """What answers with the settings' generator, and without it while it is down. Raises `InvalidInput` for a key file that can't be read."""
+    remembered = EmbeddingCache(model)  # answers look at the same sentences again and again
+    own = generator(settings, remembered)
+    fallback = None if isinstance(own, ExtractiveGenerator) else ExtractiveGenerator(remembered)
+    return Answering(remembered, own, Prompts(), Calibrations(), fallback)
 
 
 def redaction(settings: configured.InteractionSettings) -> Redaction:
@@ -182,14 +195,12 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
     data = open_data_directory(settings.data_dir)
     try:
         model = embedder if embedder is not None else await asyncio.to_thread(embedding_model, settings)
-        remembered = EmbeddingCache(model)  # answers look at the same sentences again and again
         adapters = _adapters(settings, data, model)
         if armed:
             adapters = _with_failpoints(adapters, armed)
-        answering = Answering(remembered, generator(settings, remembered), Prompts(), Calibrations())
         platform = assemble(
             adapters,
-            answering,
+            answering(settings, model),
             Limits(**settings.limits.model_dump()),
             _holder(),
             keep_interactions=settings.interactions.keep_days * _DAY or None,

@@ -27,7 +27,7 @@ class ScriptedGenerator:
         name: str = "scripted",
     ) -> None:
         self._pieces = pieces
-        self._error = error
+        self.error = error
         self._blocks = blocks
         self._context_window = context_window
         self._identity = GeneratorIdentity("scripted", name, "1")
@@ -49,6 +49,10 @@ class ScriptedGenerator:
     def count_tokens(self, text: str) -> int:
         return len(text.split())
 
+    async def check(self) -> None:
+        if self.error:
+            raise self.error
+
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         self.requests.append(request)
         pieces = _quote(request) if self._pieces is None else self._pieces
@@ -57,8 +61,8 @@ class ScriptedGenerator:
                 yield GeneratedText(piece)
             if self._blocks:
                 await self._wait(request.timeout)
-            if self._error:
-                raise self._error
+            if self.error:
+                raise self.error
         except GeneratorExit:
             self.closed += 1
             raise

@@ -28,6 +28,7 @@ def fake_platform(
     generator: Generator | None = None,
     interactions: InteractionLog | None = None,
     queue: JobQueue | None = None,
+    fallback: Generator | None = None,
 ) -> Platform:
     """Not started. Whatever is not given is a fresh fake."""
     embedder = HashingEmbeddingModel(32)
@@ -42,5 +43,5 @@ def fake_platform(
         interactions=interactions or InMemoryInteractionLog(),
         dead_letters=InMemoryDeadLetters(),
     )
-    answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations())
+    answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations(), fallback)
     return assemble(adapters, answering, limits or Limits(), "test")

@@ -58,7 +58,7 @@ class ChatServer:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-            body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))))
+            body = json.loads(await reader.readexactly(int(headers.get("content-length", 0))) or b"{}")
             call = Call(head[0].split()[1], headers, body, writer)
             self.calls.append(call)
             answering = asyncio.ensure_future(self._reply(call))

@@ -44,6 +44,9 @@ class ExtractiveGenerator:
         """Words, separated by white space."""
         return len(text.split())
 
+    async def check(self) -> None:
+        """Nothing is between."""
+
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """One piece per sentence, each followed by ` [n]`. Sentences of one passage come in its order."""
         try:

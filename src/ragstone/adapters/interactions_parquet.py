@@ -70,6 +70,7 @@ SCHEMA = pa.schema(
         ("replay_of", pa.string()),
         ("redacted", pa.map_(pa.string(), pa.string())),
         ("purged", pa.bool_()),
+        ("degraded", _TEXTS),
     ]
 )
 
@@ -145,6 +146,7 @@ def _row(interaction: Interaction) -> dict[str, Any]:
         "replay_of": interaction.request.get("replay_of"),
         "redacted": list(interaction.redacted.items()),
         "purged": interaction.purged,
+        "degraded": list(interaction.degraded),
     }
 
 

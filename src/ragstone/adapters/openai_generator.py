@@ -11,12 +11,16 @@ from typing import Any
 
 import httpx
 
+from ragstone.adapters.dependency import Dependency
 from ragstone.domain.answers import Usage
-from ragstone.domain.errors import Busy, InvalidInput, Unavailable
+from ragstone.domain.deadline import deadline
+from ragstone.domain.errors import Busy, InvalidInput, RagstoneError, Unavailable
 from ragstone.domain.generation import GeneratedText, GenerationEvent, GenerationFinished, GenerationRequest, GeneratorIdentity
 
 _LONGEST_LINE = 2**20  # bytes of one event: far beyond any token
 _ERROR_BYTES = 2**16  # of an error's body that are read
+_CONNECT = 2.0  # seconds for a connection, and for a place among those there may be
+_OF_THE_REQUEST = frozenset({400, 413, 422})  # statuses that say nothing against the endpoint
 _CODE = re.compile(r"[a-z][a-z0-9_]{1,47}")
 _WORD_OR_MARK = re.compile(r"[A-Za-z]+|[^\sA-Za-z]")
 
@@ -26,19 +30,31 @@ class OpenAIGenerator:
 
     `base_url` ends in the API's version (`http://127.0.0.1:8080/v1`). `api_key` goes into the Authorization header and nowhere else. What an
     endpoint writes into an error is not passed on, as it may repeat the request or the key; its status and a code of one word are.
+    `first_token_timeout`: seconds until an answer has begun. `concurrency`: answers at once; one more is `Busy`.
     `aclose` when done. Raises `InvalidInput` for a base URL that is none or holds a password.
     """
 
-    def __init__(self, base_url: str, model: str, *, api_key: str | None = None, context_window: int = 8192) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        context_window: int = 8192,
+        first_token_timeout: float = 30.0,
+        concurrency: int = 128,
+    ) -> None:
         self._identity = GeneratorIdentity("openai", model)
         self._context_window = context_window
         address = _checked(base_url)
-        self._url = f"{str(address).rstrip('/')}/chat/completions"
+        self._base = str(address).rstrip("/")
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=httpx.Timeout(None, connect=10.0),
+            timeout=httpx.Timeout(None, connect=_CONNECT, pool=_CONNECT),
+            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
             verify=address.scheme != "http",  # without TLS there are no certificates to load, which takes most of a second
         )
+        self._dependency = Dependency("generation", timeout=first_token_timeout, concurrency=concurrency, translate=_translation)
 
     @property
     def identity(self) -> GeneratorIdentity:
@@ -61,42 +77,53 @@ class OpenAIGenerator:
             -(-len(piece) // 3) if piece.isascii() else len(piece.encode("utf-8", "replace")) for piece in _WORD_OR_MARK.findall(text)
         )
 
+    async def check(self) -> None:
+        """Asks for the endpoint's models, which costs it nothing; an endpoint without such a list is there, too."""
+
+        async def ask(seconds: float) -> None:
+            response = await self._client.get(f"{self._base}/models", timeout=seconds)
+            if response.status_code in (401, 403) or response.status_code >= 500:
+                raise _Failed(_refused(response.status_code, ""))
+
+        await self._dependency.look(ask)
+
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]:
         """Text as it comes, then the usage (estimated where the endpoint gives none). Closing it closes the connection.
 
-        Raises `Busy` for status 429, `Unavailable` for other errors, for silence beyond the deadline, and for a stream that breaks off.
+        Nothing is tried again: an answer without a generator is at hand, and a second try would cost an endpoint in need twice as much.
         """
-        deadline = asyncio.get_running_loop().time() + request.timeout
-        async with _failures(deadline):
-            response = await self._client.send(self._request(request), stream=True)
-        usage: Usage | None = None
-        finished = False
+        until = asyncio.get_running_loop().time() + request.timeout
+        with deadline(request.timeout):
+            reply, text = await self._dependency.call(lambda _: self._begun(request), retry=False)
         written = 0
         try:
-            async with _failures(deadline):
-                await _check_response(response)
-            events = _events(response)
-            while True:
-                async with _failures(deadline):  # around each wait, never around a yield: the consumer's time is its own
-                    data = await anext(events, None)
-                if data is None or data == "[DONE]":
-                    break
-                chunk = _parsed(data)
-                usage = _usage(chunk) or usage
-                text, last = _choice(chunk)
-                finished = finished or last
-                if text:
-                    written += self.count_tokens(text)
-                    yield GeneratedText(text)
-            if data is None and not finished:
-                raise Unavailable("The generator's answer broke off; ask again.")
+            while text is not None:
+                written += self.count_tokens(text)
+                yield GeneratedText(text)
+                async with _failures(until):  # around each wait, never around a yield: the consumer's time is its own
+                    text = await reply.text()
         finally:
-            await response.aclose()
-        yield GenerationFinished(usage or Usage(self.count_tokens(request.system) + self.count_tokens(request.user), written))
+            await reply.aclose()
+        usage = reply.usage or Usage(self.count_tokens(request.system) + self.count_tokens(request.user), written)
+        yield GenerationFinished(usage)
 
     async def aclose(self) -> None:
         """Closes the connections."""
         await self._client.aclose()
+
+    async def _begun(self, request: GenerationRequest) -> tuple[_Reply, str | None]:
+        """An answer, and its first piece of text."""
+        response = await self._client.send(self._request(request), stream=True)
+        reply = _Reply(response)
+        try:
+            await _check_response(response)
+            return reply, await reply.text()
+        except Unavailable as error:
+            await reply.aclose()
+            raise _Failed(error) from error
+        except BaseException:
+            await reply.aclose()
+            raise
 
     def _request(self, request: GenerationRequest) -> httpx.Request:
         body = {
@@ -107,19 +134,64 @@ class OpenAIGenerator:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        return self._client.build_request("POST", self._url, json=body, headers={"Accept": "text/event-stream"})
+        return self._client.build_request("POST", f"{self._base}/chat/completions", json=body, headers={"Accept": "text/event-stream"})
+
+
+class _Reply:
+    """A stream of events that has begun."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._events = _events(response)
+        self._finished = False
+        self.usage: Usage | None = None
+
+    async def text(self) -> str | None:
+        """The next piece; None at the end. Raises `Unavailable` when it is another kind of stream, or breaks off."""
+        while (data := await anext(self._events, None)) is not None and data != "[DONE]":
+            chunk = _parsed(data)
+            self.usage = _usage(chunk) or self.usage
+            text, last = _choice(chunk)
+            self._finished = self._finished or last
+            if text:
+                return text
+        if data is None and not self._finished:
+            raise Unavailable("The generator's answer broke off; ask again.")
+        return None
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+class _Failed(Exception):
+    """What the endpoint answered counts against it."""
+
+    def __init__(self, error: Unavailable) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def _translation(error: Exception) -> RagstoneError | None:
+    match error:
+        case _Failed():
+            return error.error
+        case TimeoutError():
+            return Unavailable("The generator did not answer in time; ask for less or raise its timeout.")
+        case httpx.PoolTimeout():
+            return Busy("As many answers are being generated as may be at once; try again later.", retry_after=_CONNECT)
+        case httpx.TransportError():
+            return Unavailable(f"The generator cannot be reached or broke off ({type(error).__name__}).")
+    return None
 
 
 @asynccontextmanager
-async def _failures(deadline: float) -> AsyncIterator[None]:
-    """Everything that the network can do, as our errors. `deadline` is on the event loop's clock."""
+async def _failures(until: float) -> AsyncIterator[None]:
+    """Everything that the network can do, as our errors. `until` is on the event loop's clock."""
     try:
-        async with asyncio.timeout_at(deadline):
+        async with asyncio.timeout_at(until):
             yield
-    except TimeoutError as error:
-        raise Unavailable("The generator did not answer in time; ask for less or raise its timeout.") from error
-    except httpx.TransportError as error:
-        raise Unavailable(f"The generator cannot be reached or broke off ({type(error).__name__}).") from error
+    except (TimeoutError, httpx.TransportError) as error:
+        raise _translation(error) or error from error
 
 
 async def _check_response(response: httpx.Response) -> None:
@@ -131,8 +203,14 @@ async def _check_response(response: httpx.Response) -> None:
     code = await _error_code(response)
     if status == httpx.codes.TOO_MANY_REQUESTS:
         raise Busy(f"The generator has too much to do{code}; try again later.", retry_after=_retry_after(response))
+    if status in _OF_THE_REQUEST:
+        raise InvalidInput(f"The generator refuses the question with status {status}{code}; lower max_tokens, or ask for something else.")
+    raise _refused(status, code)
+
+
+def _refused(status: int, code: str) -> Unavailable:
     hint = {401: "; check its API key", 403: "; check its API key", 404: "; check its base URL and model"}.get(status, "")
-    raise Unavailable(f"The generator answered with status {status}{code}{hint}.")
+    return Unavailable(f"The generator answered with status {status}{code}{hint}.")
 
 
 async def _error_code(response: httpx.Response) -> str:

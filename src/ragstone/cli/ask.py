@@ -129,6 +129,9 @@ async def _stream(session: Session, client: Client, body: Json) -> Json:
     async for event in client.events("POST", "/query", body | {"stream": True}):
         if event.name == "delta":
             session.output.raw(clean(event.data["text"]))
+        elif event.name == "withdrawn":
+            session.output.raw("\n\n")
+            session.output.print(text("The generator broke off; what it wrote so far is void. The passages themselves say:", "yellow"))
         elif event.name == "answer":
             response = event.data
     session.output.raw("\n")
@@ -157,6 +160,8 @@ def source_lines(response: Json) -> list[RenderableType]:
     elif answer["grounded"] < 1:
         lines.append(text(f"Only {answer['grounded']:.0%} of this answer is borne out by the passages it cites.", "yellow"))
     lines.append(text(f"{where}, release {response['release']['id'][:12]}, interaction {response['id']}", "dim"))
+    if "generation" in response["degraded"]:
+        lines.append(text("The generator is down: the answer is made of quotations instead.", "yellow"))
     if response["logged"] == "deferred":
         lines.append(
             text("The log takes nothing now: the interaction waits in the server's spool, and can be read once the log answers.", "yellow")

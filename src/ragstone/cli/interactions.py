@@ -110,6 +110,7 @@ async def show(session: Session, interaction: _ID) -> None:
         *(("feedback", _said(said)) for said in one["feedback"]),
         *(("not kept" if how == "drop" else "hashed", name) for name, how in one["redacted"].items()),
         *([("purged", "texts of a purged document were taken out")] if one["purged"] else []),
+        *(("made without", part) for part in one["degraded"]),
     ]
     session.output.result(one, *lines, table(("", ""), rows))
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from ragstone.domain.retrieval import Passage
 
+GENERATION = "generation"  # in `Answer.degraded`
+
 
 @dataclass(frozen=True, slots=True)
 class Citation:
@@ -46,7 +48,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`grounded`: share of the answer's sentences that are supported, 0 to 1. `abstained`: the knowledge base does not hold an answer."""
+    """`grounded`: share of the answer's sentences that are supported, 0 to 1. `abstained`: the knowledge base does not hold an answer.
+
+    `degraded`: what did not answer, so that this answer was made without it (`GENERATION`).
+    """
 
     text: str
     abstained: bool
@@ -55,6 +60,7 @@ class Answer:
     sentences: tuple[AnswerSentence, ...]
     citations: tuple[Citation, ...]
     usage: Usage = field(default_factory=Usage)
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +78,15 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class TextWithdrawn:
+    """No text so far counts: its generator broke off. What comes after it is another answer, from its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerDone:
     """Last event: the checked answer."""
 
     answer: Answer
 
 
-AnswerEvent = PassagesFound | TextDelta | AnswerDone
+AnswerEvent = PassagesFound | TextDelta | TextWithdrawn | AnswerDone

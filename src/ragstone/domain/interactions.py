@@ -28,6 +28,7 @@ class Interaction:
     """One question. `answer` and `passages` are the JSON forms of what was returned; `timings` are in milliseconds. `created_at`: Unix seconds.
 
     `redacted`: fields that were not kept as they were, with what was done to them. `purged`: texts of a purged document were taken out.
+    `degraded`: what the answer had to be made without (`Answer.degraded`).
     """
 
     id: str
@@ -48,6 +49,7 @@ class Interaction:
     feedback: tuple[Feedback, ...] = field(default_factory=tuple)
     redacted: Mapping[str, Treatment] = field(default_factory=dict)
     purged: bool = False
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ class Generator(Protocol):
     """Contract:
 
     - `stream` yields `GeneratedText` pieces, then exactly one `GenerationFinished`. Closing the iterator early stops the work behind it.
-    - Raises `Unavailable` when the generator does not answer within `request.timeout` seconds or answers with an error.
+    - Raises `Unavailable` when the generator does not answer within `request.timeout` seconds or answers with an error, `Busy` when it has too
+      much to do, `InvalidInput` when it refuses this request and may take others.
+    - `check` raises `Unavailable` while it would not answer.
     - `count_tokens` counts in the generator's own tokens (an upper estimate where its tokeniser is not to be had).
     - `context_window`: tokens of prompt and answer together.
     - `reads_prompt` False: it works from question and passages alone; no prompt is rendered for it, `system` and `user` are empty.
@@ -28,5 +30,7 @@ class Generator(Protocol):
     def reads_prompt(self) -> bool: ...
 
     def count_tokens(self, text: str) -> int: ...
+
+    async def check(self) -> None: ...
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[GenerationEvent, None]: ...

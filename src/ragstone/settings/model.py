@@ -32,7 +32,11 @@ class OpenAIGenerator(Section):
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
     context_window: int = Field(default=8192, ge=512)
-    timeout: float = Field(default=120.0, gt=0, description="seconds")
+    timeout: float = Field(default=120.0, gt=0, description="seconds for a whole answer; never more than limits.request_seconds leaves")
+    first_token_timeout: float = Field(
+        default=30.0, gt=0, description="seconds until an answer begins; after that it is made of quotations"
+    )
+    concurrency: int = Field(default=128, ge=1, le=10_000, description="answers at once")
 
 
 class LimitSettings(Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -44,6 +46,9 @@ class Metrics:
             registry=self.registry,
         )
         self.answers = Counter("ragstone_answers_total", "Questions answered, by outcome.", ("outcome",), registry=self.registry)
+        self.answers_degraded = Counter(
+            "ragstone_answers_degraded_total", "Answers that had to be made without a part: generation.", ("part",), registry=self.registry
+        )
         self.interactions_logged = Counter("ragstone_interactions_logged_total", "Interactions stored in the log.", registry=self.registry)
         self.interactions_deferred = Counter(
             "ragstone_interactions_deferred_total",
@@ -75,9 +80,11 @@ class Metrics:
             child = self._request_children[key] = self.requests.labels(method, route, str(status))
         child.observe(seconds)
 
-    def answered(self, timings: dict[str, float], logged: str, *, abstained: bool) -> None:
-        """One question, with its `timings` in milliseconds by phase, `logged` as stored or deferred."""
+    def answered(self, timings: dict[str, float], logged: str, *, abstained: bool, degraded: Iterable[str] = ()) -> None:
+        """One question, with its `timings` in milliseconds by phase, `logged` as stored or deferred, and the parts that it was made without."""
         self.answers.labels("abstained" if abstained else "answered").inc()
+        for part in degraded:
+            self.answers_degraded.labels(part).inc()
         (self.interactions_logged if logged == "stored" else self.interactions_deferred).inc()
         for phase, milliseconds in timings.items():
             child = self._phase_children.get(phase)

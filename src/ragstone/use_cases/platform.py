@@ -84,6 +84,7 @@ class Platform:
     documents: Documents
     history: History
     query: Query
+    answering: Answering
     search: Search
     snapshots: Snapshots
     interactions: InteractionLog
@@ -190,6 +191,7 @@ def assemble(
         documents=Documents(adapters.catalog, adapters.versions, adapters.index, snapshots),
         history=History(adapters.catalog, adapters.versions, adapters.index, snapshots, ingest),
         query=query,
+        answering=answering,
         search=search,
         snapshots=snapshots,
         interactions=adapters.interactions,

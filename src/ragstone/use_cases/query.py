@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from ragstone.domain.answers import Answer, AnswerDone, PassagesFound, TextDelta
+from ragstone.domain.answers import Answer, AnswerDone, PassagesFound, TextDelta, TextWithdrawn
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Snapshot
 from ragstone.domain.errors import Gone, InvalidInput, TooLarge
@@ -64,7 +64,7 @@ class QueryDone:
     logged: Logged
 
 
-QueryEvent = PassagesFound | TextDelta | QueryDone
+QueryEvent = PassagesFound | TextDelta | TextWithdrawn | QueryDone
 
 
 class Query:
@@ -102,7 +102,7 @@ class Query:
         return Found(snapshot, passages, {"search": _milliseconds(began), "total": _milliseconds(began)})
 
     async def stream(self, question: Question) -> AsyncGenerator[QueryEvent, None]:
-        """`PassagesFound`, `TextDelta`s, then `QueryDone` once the interaction is stored."""
+        """`PassagesFound`, `TextDelta`s, perhaps `TextWithdrawn` and others, then `QueryDone` once the interaction is stored."""
         self._check(question)
         began = time.perf_counter()
         collection, snapshot, passages = await self._read(question)
@@ -193,7 +193,7 @@ class Query:
         timings: dict[str, float],
     ) -> Interaction:
         model = collection.space(snapshot.space_id).model
-        generator = self._answering.generator
+        generator = self._answering.writer(answer)  # the release names the one that it is set to
         return Interaction(
             id=new_id(),
             collection=collection.name,
@@ -222,6 +222,7 @@ class Query:
                 "generator_revision": generator.revision,
             },
             timings=timings,
+            degraded=answer.degraded,
         )
 
 

@@ -236,6 +236,76 @@ async def test_nobody_listening_is_unavailable() -> None:
     await generator.aclose()
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_what_the_request_itself_is_to_blame_for_is_invalid_input(status: int) -> None:
+    async def reply(call: Call) -> None:
+        await call.start(status, "application/json")
+
+    async with endpoint(reply) as (generator, _):
+        for _ in range(6):  # and nothing against the endpoint: it is asked each time
+            with pytest.raises(InvalidInput, match=str(status)):
+                await collect(generator)
+
+
+async def test_an_answer_that_does_not_begin_in_time_is_unavailable_long_before_the_whole_one_would_be() -> None:
+    async def slow(call: Call) -> None:
+        await call.start()
+        await call.event({"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": None}]})
+        await asyncio.Event().wait()
+
+    async with chat_server(slow) as server:
+        generator = OpenAIGenerator(server.base_url, "tiny", first_token_timeout=0.1)
+        async with asyncio.timeout(5):
+            with pytest.raises(Unavailable, match="in time"):
+                await collect(generator, timeout=60)
+        await generator.aclose()
+
+
+@pytest.mark.parametrize("kind", ["refuses", "fails", "breaks off"])
+async def test_an_endpoint_that_is_down_is_not_asked_each_time(kind: str) -> None:
+    async def reply(call: Call) -> None:
+        await call.start(500 if kind == "fails" else 200)
+
+    async with chat_server(reply) as server:
+        generator = OpenAIGenerator("http://127.0.0.1:1/v1" if kind == "refuses" else server.base_url, "tiny")
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                await collect(generator)
+        asked = len(server.calls)
+        with pytest.raises(Unavailable, match="not asked now"):
+            await collect(generator)
+        assert len(server.calls) == asked
+        await generator.aclose()
+
+
+async def test_one_more_answer_than_may_be_at_once_is_busy() -> None:
+    async with chat_server(hang) as server:
+        generator = OpenAIGenerator(server.base_url, "tiny", concurrency=1)
+        async with aclosing(generator.stream(ASK)) as first:
+            await anext(first)
+            with pytest.raises(Busy):
+                await collect(generator)
+        await generator.aclose()
+
+
+async def test_a_check_asks_for_the_models_whatever_was_last_answered() -> None:
+    async def reply(call: Call) -> None:
+        await call.start(statuses[0], "application/json")
+
+    statuses = [200]
+    async with endpoint(reply) as (generator, server):
+        await generator.check()
+        assert server.calls[0].path == "/v1/models"
+        statuses[0] = 404
+        await generator.check()
+        for status in (500, 503, 401):
+            statuses[0] = status
+            with pytest.raises(Unavailable, match=str(status)):
+                await generator.check()
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        await OpenAIGenerator("http://127.0.0.1:1/v1", "tiny").check()
+
+
 @pytest.mark.parametrize(
     "url", ["", "127.0.0.1:8080", "ftp://host/v1", "http://user:pw@host/v1", "http://host/v1?key=1", "http://", "http://[::1"]
 )

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ragstone.adapters.extractive import ExtractiveGenerator
 from ragstone.cli import ask, collections, documents, history, interactions, jobs, retention
 from ragstone.cli.ingest import ingest
+from ragstone.domain.errors import Unavailable
+from tests.fakes.embedding_model import HashingEmbeddingModel
+from tests.fakes.generator import ScriptedGenerator
+from tests.fakes.platform import fake_platform
 from tests.unit.cli.conftest import Shell
 
 Tree = Callable[..., Path]
@@ -44,6 +50,23 @@ async def test_a_streamed_answer_prints_the_same(filled: Shell) -> None:
     whole = (await filled(ask.ask, "What is Alpha?", "docs")).out
     streamed = (await filled(ask.ask, "What is Alpha?", "docs", stream=True)).out
     assert streamed.split("interaction")[0] == whole.split("interaction")[0]
+
+
+async def test_an_answer_without_its_generator_says_so(shell: Shell, tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = ScriptedGenerator(["Beta, I th"], error=Unavailable("gone"))
+    platform = fake_platform(generator=generator, fallback=ExtractiveGenerator(HashingEmbeddingModel(32)))
+    await platform.start()
+    degraded = Shell(replace(shell.world, platform=platform), capsys)
+    await degraded(ingest, [tree("docs", {"a.md": HOSTILE, "b.md": "# Beta\n\nBeta is a letter of the Greek alphabet.\n"})], "docs")
+    ran = await degraded(ask.ask, "What is Alpha?", "docs")
+    assert "The generator is down: the answer is made of quotations instead." in ran.out
+    assert "Beta" not in ran.out
+    streamed = (await degraded(ask.ask, "What is Alpha?", "docs", stream=True)).out
+    assert streamed.startswith("Beta, I th\n\nThe generator broke off; what it wrote so far is void.")
+    assert "made of quotations" in streamed
+    [first, *_] = (await degraded(interactions.list_, as_json=True)).json["interactions"]
+    assert "made without" in (await degraded(interactions.show, first["id"])).out
+    await platform.adapters.queue.stop(0)
 
 
 async def test_streamed_json_is_one_event_a_line(filled: Shell) -> None:

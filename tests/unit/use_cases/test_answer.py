@@ -7,8 +7,9 @@ from contextlib import aclosing
 import pytest
 
 from ragstone.adapters.extractive import ExtractiveGenerator
-from ragstone.domain.answers import Answer, AnswerDone, AnswerEvent, PassagesFound, TextDelta
-from ragstone.domain.errors import InvalidInput, NotFound, Unavailable
+from ragstone.domain.answers import Answer, AnswerDone, AnswerEvent, PassagesFound, TextDelta, TextWithdrawn
+from ragstone.domain.deadline import deadline, remaining
+from ragstone.domain.errors import Busy, InvalidInput, NotFound, RagstoneError, Unavailable
 from ragstone.domain.retrieval import Passage
 from ragstone.ports.generator import Generator
 from ragstone.use_cases.answer import ABSTENTION, Answering, AnswerSettings
@@ -156,3 +157,60 @@ async def test_closing_the_stream_closes_the_generators() -> None:
 def test_the_threshold_is_that_of_the_snapshots_space() -> None:
     assert answering(threshold=0.7).threshold(COLLECTION, SNAPSHOT) == 0.7
     assert answering().threshold(COLLECTION, SNAPSHOT) == FALLBACK.threshold
+
+
+def degrading(generator: Generator) -> Answering:
+    model = HashingEmbeddingModel()
+    return Answering(model, generator, Prompts(), Calibrations(), ExtractiveGenerator(model))
+
+
+async def test_without_its_generator_the_answer_is_made_of_quotations_and_says_so() -> None:
+    use_case = degrading(ScriptedGenerator([], error=Unavailable("gone")))
+    found = await events(use_case)
+    answer = last(found)
+    assert answer.text == last(await events(answering())).text
+    assert answer.degraded == ("generation",)
+    assert use_case.writer(answer).kind == "extractive"
+    assert use_case.generator.kind == "scripted"
+    assert TextWithdrawn() not in found  # there was nothing to withdraw
+
+
+async def test_what_a_generator_wrote_before_it_broke_off_is_withdrawn() -> None:
+    found = await events(degrading(ScriptedGenerator(["The boat ", "is gr"], error=Unavailable("gone"))))
+    at = found.index(TextWithdrawn())
+    assert found[1:at] == [TextDelta("The boat "), TextDelta("is gr")]
+    assert "".join(event.text for event in found[at:] if isinstance(event, TextDelta)) == last(found).text
+    assert "gr [" not in last(found).text
+
+
+async def test_an_answer_of_the_generator_is_not_degraded() -> None:
+    use_case = degrading(ScriptedGenerator(["The rescue boat is orange. [1]"]))
+    answer = last(await events(use_case))
+    assert (answer.degraded, use_case.writer(answer).kind) == ((), "scripted")
+
+
+@pytest.mark.parametrize("error", [InvalidInput("too many tokens"), Busy("later")])
+async def test_a_refusal_of_the_request_or_a_full_generator_is_no_outage(error: RagstoneError) -> None:
+    with pytest.raises(type(error)):
+        await events(degrading(ScriptedGenerator([], error=error)))
+
+
+async def test_a_generator_leaves_time_for_the_answer_without_it() -> None:
+    generator = ScriptedGenerator([], blocks=True)
+    with deadline(0.2):
+        answer = last(await events(degrading(generator)))
+        assert (remaining() or 0) > 0
+    assert answer.degraded == ("generation",)
+    assert 0 < generator.requests[0].timeout <= 0.1
+
+
+async def test_the_log_tells_when_the_generator_goes_and_comes_not_each_answer(caplog: pytest.LogCaptureFixture) -> None:
+    generator = ScriptedGenerator(["The rescue boat is orange. [1]"], error=Unavailable("gone"))
+    use_case = degrading(generator)
+    for error in (Unavailable("gone"), Unavailable("gone"), None, None):
+        generator.error = error
+        await events(use_case)
+    assert [record.message for record in caplog.records] == [
+        "answers are extractive until the generator answers again: gone",
+        "the generator answers again",
+    ]

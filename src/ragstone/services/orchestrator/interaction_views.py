@@ -44,6 +44,7 @@ def interaction_json(interaction: Interaction) -> Json:
         "feedback": [feedback_json(feedback) for feedback in interaction.feedback],
         "redacted": dict(interaction.redacted),
         "purged": interaction.purged,
+        "degraded": list(interaction.degraded),
     }
 
 
@@ -62,6 +63,7 @@ def replay_json(replayed: Replayed) -> Json:
             "created_at": moment(old.created_at),
             "release_id": old.release_id,
             "models": dict(old.models),
+            "degraded": list(old.degraded),
         },
         "now": {
             "answer": dict(new.answer),
@@ -69,6 +71,7 @@ def replay_json(replayed: Replayed) -> Json:
             "release": release_json(replayed.done.release),
             "models": dict(new.models),
             "timings": dict(new.timings),
+            "degraded": list(new.degraded),
         },
         "same_release": old.release_id == replayed.done.release.id,
         "diff": replayed.diff,

@@ -17,6 +17,7 @@ from ragstone.services.orchestrator.documentation import body, errors
 from ragstone.services.orchestrator.interaction_export import MEDIA_TYPES, export
 from ragstone.services.orchestrator.interaction_filter import InteractionExport, InteractionPage
 from ragstone.services.orchestrator.interaction_views import interaction_json, replay_json
+from ragstone.services.orchestrator.query import count
 from ragstone.services.orchestrator.schemas import interactions as schemas
 from ragstone.services.orchestrator.schemas.requests import FeedbackBody
 from ragstone.services.orchestrator.sse import primed
@@ -91,8 +92,7 @@ def routes(context: Context) -> APIRouter:
         """
         async with context.queries:
             replayed = await while_connected(request, replay.run(interaction, principal=caller(request).name))
-        done = replayed.done
-        context.metrics.answered(dict(done.interaction.timings), done.logged, abstained=done.answer.abstained)
+        count(context, replayed.done)
         return json_response(replay_json(replayed), headers=commit_header(replayed.interaction.commit_id))
 
     return router

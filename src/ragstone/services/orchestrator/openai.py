@@ -13,8 +13,8 @@ from fastapi import APIRouter, Request, Response
 from sse_starlette import ServerSentEvent
 
 from ragstone.domain.access import Scope
-from ragstone.domain.answers import TextDelta, Usage
-from ragstone.domain.errors import InvalidInput, NotFound, TooLarge
+from ragstone.domain.answers import TextDelta, TextWithdrawn, Usage
+from ragstone.domain.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from ragstone.domain.ids import new_id
 from ragstone.domain.names import check_collection_name
 from ragstone.services.orchestrator.access import caller, needs
@@ -23,7 +23,7 @@ from ragstone.services.orchestrator.context import Context, commit_header, json_
 from ragstone.services.orchestrator.documentation import body, errors, event_stream
 from ragstone.services.orchestrator.middleware import request_id
 from ragstone.services.orchestrator.problems import openai_error
-from ragstone.services.orchestrator.query import default_sentences, default_timeout, gated
+from ragstone.services.orchestrator.query import count, default_sentences, default_timeout, gated
 from ragstone.services.orchestrator.schemas import openai as forms
 from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, primed, respond
 from ragstone.services.orchestrator.views import snapshot_json
@@ -78,7 +78,11 @@ def routes(context: Context) -> APIRouter:
     )
     @needs(Scope.READ)
     async def chat(request: Request) -> Response:
-        """The last user message is answered from the collection; citations, commit and interaction id are under `ragstone`."""
+        """The last user message is answered from the collection; citations, commit and interaction id are under `ragstone`.
+
+        `ragstone.degraded` names what the answer had to be made without: `generation`, while the generator is down, when the answer is made of
+        quotations. A stream whose generator breaks off ends with an error.
+        """
         asked = await read_json(request, forms.ChatBody)
         question = _question(context, request, asked)
         if asked.stream:
@@ -87,7 +91,7 @@ def routes(context: Context) -> APIRouter:
             return respond(_chunks(stream, asked.model, request_id(request.scope), with_usage=with_usage))
         async with context.queries:
             done = await while_connected(request, platform.query.run(question))
-        context.metrics.answered(dict(done.interaction.timings), done.logged, abstained=done.answer.abstained)
+        count(context, done)
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": done.answer.text, "refusal": None},
@@ -188,6 +192,8 @@ async def _chunks(
             async for item in stream:
                 if isinstance(item, TextDelta):
                     yield chunk({"content": item.text})
+                elif isinstance(item, TextWithdrawn):  # the protocol can't take back what was sent
+                    raise Unavailable("The generator broke off; ask again.")
                 elif isinstance(item, QueryDone):
                     yield chunk({}, "stop", ragstone=_extras(item))
                     if with_usage:
@@ -206,6 +212,7 @@ def _extras(done: QueryDone) -> dict[str, Any]:
         "snapshot": snapshot_json(done.snapshot),
         "release_id": done.release.id,
         "logged": done.logged,
+        "degraded": list(done.interaction.degraded),
     }
 
 

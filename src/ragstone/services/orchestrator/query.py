@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from sse_starlette import ServerSentEvent
 
 from ragstone.domain.access import Scope
-from ragstone.domain.answers import PassagesFound, TextDelta
+from ragstone.domain.answers import GENERATION, PassagesFound, TextDelta, TextWithdrawn
 from ragstone.domain.names import check_collection_name
 from ragstone.domain.retrieval import RetrievalSettings
 from ragstone.services.orchestrator.access import caller, needs
@@ -30,8 +30,9 @@ from ragstone.use_cases.query import QueryDone, QueryEvent, Question
 from ragstone.use_cases.rendering import passage_json
 
 _STREAM = event_stream(
-    "`passages` {passages}, `delta` {text} …, `answer` (the JSON response) or `error` (a problem); then `[DONE]`",
-    "passages", "delta", "answer", "error",
+    "`passages` {passages}, `delta` {text} …, `answer` (the JSON response) or `error` (a problem); then `[DONE]`. `withdrawn` {reason}: the "
+    "generator broke off, and the text so far is void; the `delta`s after it are another answer, from its beginning",
+    "passages", "delta", "withdrawn", "answer", "error",
 )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def routes(context: Context) -> APIRouter:
             return respond(_events(context, stream, request_id(request.scope), explain=asked.explain))
         async with context.queries:
             done = await while_connected(request, context.platform.query.run(question))
-        context.metrics.answered(dict(done.interaction.timings), done.logged, abstained=done.answer.abstained)
+        count(context, done)
         return json_response(query_json(done, explain=asked.explain), headers=commit_header(done.snapshot.commit_id))
 
     @router.post(
@@ -85,8 +86,13 @@ async def gated(context: Context, question: Question) -> AsyncGenerator[QueryEve
     async with context.queries, aclosing(context.platform.query.stream(question)) as events:
         async for item in events:
             if isinstance(item, QueryDone):
-                context.metrics.answered(dict(item.interaction.timings), item.logged, abstained=item.answer.abstained)
+                count(context, item)
             yield item
+
+
+def count(context: Context, done: QueryDone) -> None:
+    """Puts an answered question into the metrics."""
+    context.metrics.answered(dict(done.interaction.timings), done.logged, abstained=done.answer.abstained, degraded=done.answer.degraded)
 
 
 def query_json(done: QueryDone, *, explain: bool) -> dict[str, Any]:
@@ -101,6 +107,7 @@ def query_json(done: QueryDone, *, explain: bool) -> dict[str, Any]:
         "models": interaction.models,
         "timings": interaction.timings,
         "logged": done.logged,
+        "degraded": list(interaction.degraded),
     }
 
 
@@ -115,6 +122,8 @@ async def _events(
                         yield event({"passages": [passage_json(passage, explain=explain) for passage in passages]}, "passages")
                     case TextDelta(text):
                         yield event({"text": text}, "delta")
+                    case TextWithdrawn():
+                        yield event({"reason": GENERATION}, "withdrawn")
                     case QueryDone():
                         yield event(query_json(item, explain=explain), "answer")
     except Exception as error:  # the 200 is sent: whatever happens is told as an event

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ragstone.services.orchestrator.schemas.responses import Citation, Commit, Form, Release, Time
+from ragstone.services.orchestrator.schemas.responses import Citation, Commit, Degraded, Form, Release, Time
 
 
 class Feedback(Form):
@@ -40,6 +40,7 @@ class Interaction(Form):
     feedback: list[Feedback]
     redacted: dict[str, Literal["drop", "hash"]] = Field(description="fields that were not kept as they were")
     purged: bool = Field(description="texts of a purged document were taken out")
+    degraded: Degraded
 
 
 class InteractionsResponse(Form):
@@ -56,6 +57,7 @@ class AnswerThen(Form):
     created_at: Time
     release_id: str
     models: dict[str, str]
+    degraded: Degraded
 
 
 class AnswerNow(Form):
@@ -66,6 +68,7 @@ class AnswerNow(Form):
     release: Release
     models: dict[str, str]
     timings: dict[str, float]
+    degraded: Degraded
 
 
 class CitationChanges(Form):

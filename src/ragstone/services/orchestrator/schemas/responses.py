@@ -268,6 +268,12 @@ class Release(Form):
     abstain_below: float
 
 
+Degraded = Annotated[
+    list[Literal["generation"]],
+    Field(description="what the answer had to be made without; `generation`: the generator is down, the answer is made of quotations"),
+]
+
+
 class QueryResponse(Form):
     """An answer with its sources and provenance; `id` is the interaction's."""
 
@@ -279,6 +285,7 @@ class QueryResponse(Form):
     models: dict[str, str]
     timings: dict[str, float]
     logged: Literal["stored", "deferred"] = Field(description="deferred: in a local spool; to be read once the log answers again")
+    degraded: Degraded
 
 
 class Collection(Form):
