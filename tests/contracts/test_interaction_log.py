@@ -101,6 +101,10 @@ async def test_recent_ones_are_paged_newest_first(log: InteractionLog) -> None:
     second = await log.page(InteractionFilter("docs"), before=first[-1].id, limit=9)
     assert [each.id for each in first + second] == ["i5", "i4", "i2", "i1"]
     assert [each.id for each in await log.page(InteractionFilter(), before="i5", limit=3)] == ["i4", "i3", "i2"]
+    several = InteractionFilter(collections=frozenset({"docs", "absent"}))
+    assert [each.id for each in await log.page(several, before="i5", limit=2)] == ["i4", "i2"]
+    assert await log.page(InteractionFilter("other", collections=frozenset({"docs"}))) == []
+    assert await log.page(InteractionFilter(collections=frozenset())) == []
     assert await log.page(InteractionFilter("absent")) == []
     assert await log.page(InteractionFilter(), before="absent") == []
 

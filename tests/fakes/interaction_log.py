@@ -74,6 +74,7 @@ def _passes(interaction: Interaction, wanted: InteractionFilter) -> bool:
     said = interaction.feedback
     return (
         wanted.collection in (None, interaction.collection)
+        and (wanted.collections is None or interaction.collection in wanted.collections)
         and (wanted.since is None or interaction.created_at >= wanted.since)
         and (wanted.until is None or interaction.created_at < wanted.until)
         and (wanted.abstained is None or bool(interaction.answer.get("abstained")) is wanted.abstained)

@@ -205,6 +205,8 @@ def _wanted(filter: InteractionFilter) -> Document:
         "cited.chunk": None if filter.chunks is None else {"$in": sorted(filter.chunks)},
     }
     times = {"$gte": filter.since, "$lt": filter.until}
+    if filter.collections is not None:
+        given["$and"] = [{"collection": {"$in": sorted(filter.collections)}}]
     given["created_at"] = {name: value for name, value in times.items() if value is not None} or None
     return {field: value for field, value in given.items() if value is not None}
 

@@ -69,7 +69,9 @@ def selection(wanted: InteractionFilter, before: int | None, limit: int) -> tupl
     ]
     by_fact, given = _given(facts), _given([*facts, *others])
     table = "interaction_facts" if by_fact else "interactions"
+    several = None if wanted.collections is None else json.dumps(sorted(wanted.collections))
     given += _given([("+collection = ?" if given else "collection = ?", wanted.collection), ("number < ?", before)])
+    given += _given([("+collection IN (SELECT value FROM json_each(?))", several)])
     where = " AND ".join(condition for condition, _ in given) or "1"
     return f"SELECT number FROM {table} WHERE {where} ORDER BY number DESC LIMIT ?", [*(value for _, value in given), limit]  # noqa: S608 - constants
 

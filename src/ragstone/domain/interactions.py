@@ -56,7 +56,7 @@ class Interaction:
 class InteractionFilter:
     """Which interactions are meant; all that is given holds. `since` and `until`: Unix seconds, `since <= created_at < until`.
 
-    `thumb` and `tag`: some feedback says so. `path`: a passage of that document was used. `chunks`: one of these was cited.
+    `thumb` and `tag`: some feedback says so. `path`: a passage of that document was used. `chunks`: one of these was cited. `collections`: of one of these.
     """
 
     collection: str | None = None
@@ -69,6 +69,7 @@ class InteractionFilter:
     release_id: str | None = None
     path: str | None = None
     chunks: frozenset[str] | None = None
+    collections: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import asdict, replace
 
 from ragstone.domain.documents import checksum
@@ -140,9 +140,12 @@ class Ingest:
             return Progress("done")
         return await self._catalog.progress(job.id) or here
 
-    async def jobs(self, name: str | None = None, *, before: str | None = None, limit: int = 50) -> list[Job]:
-        """Newest first."""
-        return await self._catalog.jobs(name, before=before, limit=limit)
+    async def jobs(self, names: Collection[str] | None = None, *, before: str | None = None, limit: int = 50) -> list[Job]:
+        """Those of these collections (None: of all), newest first."""
+        if names is None:
+            return await self._catalog.jobs(before=before, limit=limit)
+        found = [job for name in names for job in await self._catalog.jobs(name, before=before, limit=limit)]
+        return sorted(found, key=lambda job: job.id, reverse=True)[:limit]  # ids are in order of time, across collections too
 
     async def wait(self, job_id: str, within: float) -> Job:
         """The job when it is terminal, or as it is after `within` seconds, or once this process works off no more jobs."""

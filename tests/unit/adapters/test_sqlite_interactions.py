@@ -44,7 +44,7 @@ async def test_interactions_and_feedback_of_an_older_database_are_found(tmp_path
     await log.close()
 
 
-EVERY = InteractionFilter("docs", 1.0, 2.0, True, 1, "x", "c", "r", "p", frozenset({"k"}))
+EVERY = InteractionFilter("docs", 1.0, 2.0, True, 1, "x", "c", "r", "p", frozenset({"k"}), frozenset({"docs"}))
 ONE_EACH = [InteractionFilter(**{name: getattr(EVERY, name)}) for name in InteractionFilter.__dataclass_fields__] + [
     InteractionFilter("docs", **{name: getattr(EVERY, name)}) for name in InteractionFilter.__dataclass_fields__ if name != "collection"
 ]
@@ -53,7 +53,7 @@ ONE_EACH = [InteractionFilter(**{name: getattr(EVERY, name)}) for name in Intera
 @pytest.mark.parametrize("wanted", [InteractionFilter(), *ONE_EACH], ids=repr)
 @pytest.mark.parametrize("before", [None, 10])
 def test_no_listing_reads_or_sorts_more_than_it_gives(wanted: InteractionFilter, before: int | None) -> None:
-    """Walking by number is fine where it ends with the page: all interactions, one collection's, and those of a time."""
+    """Walking by number is fine where it ends with the page: all interactions, one collection's, several's, and those of a time."""
     with closing(sqlite3.connect(":memory:")) as database:
         for migration in MIGRATIONS:
             for statement in migration:
@@ -62,7 +62,10 @@ def test_no_listing_reads_or_sorts_more_than_it_gives(wanted: InteractionFilter,
         plan = [row[3] for row in database.execute("EXPLAIN QUERY PLAN " + numbers, values)]
     assert not any("TEMP B-TREE" in step for step in plan), plan
     walks = {"SCAN interactions", "SCAN interaction_facts", "SEARCH interactions USING INTEGER PRIMARY KEY (rowid<?)"}
-    by_time_alone = wanted in (InteractionFilter(wanted.collection, wanted.since, wanted.until), InteractionFilter())
+    by_time_alone = wanted in (
+        InteractionFilter(wanted.collection, wanted.since, wanted.until, collections=wanted.collections),
+        InteractionFilter(),
+    )
     assert by_time_alone or not walks & set(plan), plan
 
 

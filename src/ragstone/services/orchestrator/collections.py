@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from ragstone.domain.access import Scope
 from ragstone.domain.collections import Collection
 from ragstone.domain.names import check_collection_name
-from ragstone.services.orchestrator.access import needs
+from ragstone.services.orchestrator.access import allow_making, needs, needs_where_asked, readable
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import body, errors
@@ -26,10 +26,11 @@ def routes(context: Context) -> APIRouter:
         return collection_json(collection, await platform.adapters.catalog.head(collection.name))
 
     @router.get("", summary="List collections", response_model=None, responses={200: {"model": responses.CollectionsResponse}, **errors()})
-    @needs(Scope.READ)
-    async def every() -> Response:
-        """In order of name, each with its head."""
-        return json_response({"collections": [await view(collection) for collection in await platform.collections.all()]})
+    @needs_where_asked(Scope.READ)
+    async def every(request: Request) -> Response:
+        """Those that the caller may read, in order of name, each with its head."""
+        may = readable(request)
+        return json_response({"collections": [await view(one) for one in await platform.collections.all() if may(one.name)]})
 
     @router.post(
         "",
@@ -39,11 +40,12 @@ def routes(context: Context) -> APIRouter:
         responses={201: {"model": responses.Collection}, **errors(409, 413, 415, 507)},
         openapi_extra=body(CollectionBody),
     )
-    @needs(Scope.WRITE)
+    @needs_where_asked(Scope.WRITE)
     async def create(request: Request) -> Response:
         """An empty one, in the embedding space of the model that is loaded."""
         wanted = await read_json(request, CollectionBody)
         name = check_collection_name(wanted.name, "name")
+        allow_making(request, name)
         made = await platform.collections.create(name, wanted.language, wanted.description)
         return json_response(collection_json(made, None), 201, {"Location": f"/v1/collections/{name}"})
 

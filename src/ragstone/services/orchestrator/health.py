@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 import ragstone
 from ragstone.domain.access import Scope
-from ragstone.services.orchestrator.access import needs, open_to_all
+from ragstone.services.orchestrator.access import needs, needs_where_asked, open_to_all, readable
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import errors
 from ragstone.services.orchestrator.follower import Follower
@@ -44,7 +44,7 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"description": "Prometheus's text format", "content": {"text/plain": {"schema": {"type": "string"}}}}, **errors()},
     )
-    @needs(Scope.READ)
+    @needs(Scope.ADMIN)
     async def metrics() -> Response:
         """Of this process, and the totals of each collection's head."""
         await follower.refresh()
@@ -54,9 +54,10 @@ def routes(context: Context) -> APIRouter:
         return Response(content, media_type=media_type)
 
     @router.get("/v1/info", summary="What runs here", response_model=None, responses={200: {"model": responses.Info}, **errors()})
-    @needs(Scope.READ)
-    async def info() -> Response:
+    @needs_where_asked(Scope.READ)
+    async def info(request: Request) -> Response:
         """Version, embedding model, generator and limits."""
+        may = readable(request)
         return json_response(
             {
                 "version": ragstone.__version__,
@@ -64,7 +65,7 @@ def routes(context: Context) -> APIRouter:
                 "model": asdict(platform.embedder.identity),
                 "generator": asdict(platform.query.generator),
                 "limits": asdict(platform.limits),
-                "collections": len(await platform.collections.all()),
+                "collections": sum(may(collection.name) for collection in await platform.collections.all()),
             }
         )
 

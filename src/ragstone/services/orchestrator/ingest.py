@@ -16,7 +16,7 @@ from ragstone.domain.errors import Conflict, InvalidInput, NotFound
 from ragstone.domain.jobs import Delete, Job, Move
 from ragstone.domain.names import check_collection_name
 from ragstone.domain.uploads import IngestPlan, IngestRequest, Upload
-from ragstone.services.orchestrator.access import author, caller, needs
+from ragstone.services.orchestrator.access import allow, allow_making, author, caller, needs_where_asked
 from ragstone.services.orchestrator.bodies import parse, read_json
 from ragstone.services.orchestrator.context import Context, commit_header, job_response, json_response
 from ragstone.services.orchestrator.documentation import accepted, errors, json_body, multipart_body
@@ -51,7 +51,7 @@ def routes(context: Context) -> APIRouter:
         responses={**accepted(JobResponse | PlanResponse), **errors(404, 409, 412, 413, 415, 422, 429, 503, 507)},
         openapi_extra={"requestBody": {"required": True, "content": {**json_body(IngestBody), **multipart_body()}}},
     )
-    @needs(Scope.WRITE)
+    @needs_where_asked(Scope.WRITE)
     async def ingest(request: Request, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None) -> Response:
         """Adds, changes, moves and removes documents. Unchanged content embeds and writes nothing.
 
@@ -92,6 +92,7 @@ async def _accept(
 ) -> Job | IngestPlan:
     ingest = context.platform.ingest
     name = check_collection_name(options.collection or "")
+    (allow_making if options.create else allow)(request, name)
     wanted = IngestRequest(
         uploads=uploads,
         deletes=tuple(

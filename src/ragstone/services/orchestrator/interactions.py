@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
 
-from ragstone.domain.access import Scope
-from ragstone.domain.interactions import Feedback
-from ragstone.services.orchestrator.access import caller, needs
+from ragstone.domain.access import Scope, no_interaction
+from ragstone.domain.interactions import Feedback, Interaction, InteractionFilter
+from ragstone.services.orchestrator.access import allow, allow_everywhere, caller, needs_where_asked, readable
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, json_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors
@@ -31,13 +32,27 @@ _FILES: dict[str, Any] = {
 def routes(context: Context) -> APIRouter:
     """The routes, with their platform."""
     router = APIRouter(prefix="/v1/interactions", tags=["interactions"])
-    interactions, replay = context.platform.interactions, context.platform.replay
+    interactions, replay, collections = context.platform.interactions, context.platform.replay, context.platform.collections
+
+    async def known(request: Request, interaction_id: str) -> Interaction:
+        interaction = await interactions.get(interaction_id)
+        allow(request, interaction.collection, otherwise=no_interaction(interaction_id))
+        return interaction
+
+    async def within(request: Request, wanted: InteractionFilter) -> InteractionFilter:
+        if wanted.collection is not None:
+            allow(request, wanted.collection)
+            return wanted
+        may = readable(request)
+        if caller(request).may(Scope.READ):
+            return wanted
+        return replace(wanted, collections=frozenset(one.name for one in await collections.all() if may(one.name)))
 
     @router.get("", summary="List interactions", response_model=None, responses={200: {"model": schemas.InteractionsResponse}, **errors()})
-    @needs(Scope.READ)
-    async def page(asked: Annotated[InteractionPage, Query()]) -> Response:
+    @needs_where_asked(Scope.READ)
+    async def page(request: Request, asked: Annotated[InteractionPage, Query()]) -> Response:
         """Newest first."""
-        found = await interactions.page(asked.filter(), before=asked.before, limit=asked.limit + 1)
+        found = await interactions.page(await within(request, asked.filter()), before=asked.before, limit=asked.limit + 1)
         following = found[asked.limit - 1].id if len(found) > asked.limit else None
         return json_response({"interactions": [interaction_json(one) for one in found[: asked.limit]], "next": following})
 
@@ -47,20 +62,24 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"description": "The file", "content": _FILES}, **errors(503)},
     )
-    @needs(Scope.ADMIN)
-    async def file(asked: Annotated[InteractionExport, Query()]) -> Response:
-        """Newest first, streamed. An export that broke off goes on with `before`: the id of the last interaction that came whole."""
-        stream = await primed(export(interactions, asked.filter(), asked.format, before=asked.before, limit=asked.limit))
+    @needs_where_asked(Scope.READ)
+    async def file(request: Request, asked: Annotated[InteractionExport, Query()]) -> Response:
+        """Newest first, streamed. That of all collections is for who is admin of all. One that broke off goes on with `before`: the last id that came whole."""
+        if asked.collection is None:
+            allow_everywhere(request, Scope.ADMIN)
+        stream = await primed(
+            export(interactions, await within(request, asked.filter()), asked.format, before=asked.before, limit=asked.limit)
+        )
         headers = {"Content-Disposition": f'attachment; filename="interactions.{asked.format}"'}
         return StreamingResponse(stream, media_type=MEDIA_TYPES[asked.format], headers=headers)
 
     @router.get(
         "/{interaction}", summary="One interaction", response_model=None, responses={200: {"model": schemas.Interaction}, **errors(404)}
     )
-    @needs(Scope.READ)
-    async def one(interaction: str) -> Response:
+    @needs_where_asked(Scope.READ)
+    async def one(request: Request, interaction: str) -> Response:
         """The question, the answer, the passages with their scores, release, commit and timings. One that was deferred is a 404 until it is stored."""
-        found = await interactions.get(interaction)
+        found = await known(request, interaction)
         return json_response(interaction_json(found), headers=commit_header(found.commit_id))
 
     @router.post(
@@ -71,9 +90,10 @@ def routes(context: Context) -> APIRouter:
         responses={201: {"model": schemas.Interaction}, **errors(404, 413, 415, 507)},
         openapi_extra=body(FeedbackBody),
     )
-    @needs(Scope.WRITE)
+    @needs_where_asked(Scope.WRITE)
     async def feedback(request: Request, interaction: str) -> Response:
         """Added to what was said before; nothing is replaced."""
+        await known(request, interaction)
         said = await read_json(request, FeedbackBody)
         word = Feedback(said.thumb, said.score, said.comment, tuple(said.tags), time.time())
         return json_response(interaction_json(await interactions.add_feedback(interaction, word)), 201)
@@ -84,12 +104,13 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"model": schemas.ReplayResponse}, **errors(404, 409, 410, 429, 503, 507)},
     )
-    @needs(Scope.READ)
+    @needs_where_asked(Scope.READ)
     async def again(request: Request, interaction: str) -> Response:
         """The passages of then, from the commit of then, with the settings of then, by the generator of now: the new answer beside the old one.
 
         It is logged as an interaction of its own. 409 where the question was not kept; 410 where commit, collection or a passage is gone.
         """
+        await known(request, interaction)
         async with context.queries:
             replayed = await while_connected(request, replay.run(interaction, principal=caller(request).name))
         count(context, replayed.done)

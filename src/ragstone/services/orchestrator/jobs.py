@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from sse_starlette import ServerSentEvent
 
-from ragstone.domain.access import Scope
+from ragstone.domain.access import Scope, no_job
 from ragstone.domain.jobs import Job, Progress
-from ragstone.services.orchestrator.access import needs
+from ragstone.services.orchestrator.access import allow, caller, needs_where_asked, readable
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import errors, event_stream
 from ragstone.services.orchestrator.middleware import request_id
@@ -28,28 +28,38 @@ _STREAM = event_stream(
 def routes(context: Context) -> APIRouter:
     """The routes, with their platform."""
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-    ingest = context.platform.ingest
+    ingest, collections = context.platform.ingest, context.platform.collections
+
+    async def known(request: Request, job_id: str) -> Job:
+        job = await ingest.job(job_id)
+        allow(request, job.collection, otherwise=no_job(job_id))
+        return job
 
     async def view(job: Job, progress: Progress | None = None) -> Json:
         return job_json(job, progress if progress is not None else await ingest.progress(job))
 
     @router.get("", summary="List jobs", response_model=None, responses={200: {"model": responses.JobsResponse}, **errors(404)})
-    @needs(Scope.READ)
+    @needs_where_asked(Scope.READ)
     async def page(
+        request: Request,
         collection: Annotated[str | None, Query(description="only this collection's", max_length=1000)] = None,
         before: Annotated[str | None, Query(description="`next` of the page before: a job's id", max_length=100)] = None,
         limit: Limit = 50,
     ) -> Response:
         """Newest first."""
-        jobs = await ingest.jobs(collection, before=before, limit=limit + 1)
+        if collection is not None:
+            allow(request, collection)
+        may = readable(request)
+        names = None if caller(request).may(Scope.READ) else [one.name for one in await collections.all() if may(one.name)]
+        jobs = await ingest.jobs(names if collection is None else [collection], before=before, limit=limit + 1)
         following = jobs[limit - 1].id if len(jobs) > limit else None
         return json_response({"jobs": [await view(job) for job in jobs[:limit]], "next": following})
 
     @router.get("/{job}", summary="One job", response_model=None, responses={200: {"model": responses.JobResponse}, **errors(404)})
-    @needs(Scope.READ)
-    async def one(job: str) -> Response:
+    @needs_where_asked(Scope.READ)
+    async def one(request: Request, job: str) -> Response:
         """Its state, its progress, and its result once it is finished."""
-        return json_response({"job": await view(await ingest.job(job))})
+        return json_response({"job": await view(await known(request, job))})
 
     @router.get(
         "/{job}/events",
@@ -57,10 +67,10 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"description": "Server-Sent Events until the job is finished", "content": _STREAM}, **errors(404)},
     )
-    @needs(Scope.READ)
+    @needs_where_asked(Scope.READ)
     async def events(request: Request, job: str) -> Response:
         """Progress whenever it changes, then the finished job."""
-        await ingest.job(job)
+        await known(request, job)
         return respond(watch(job, request_id(request.scope)))
 
     async def watch(job_id: str, request: str) -> AsyncGenerator[ServerSentEvent, None]:

@@ -11,7 +11,7 @@ from ragstone.domain.access import Principal, Scope
 from ragstone.services.orchestrator.middleware import RequestContext
 
 PATHS = ("/healthz", "/readyz", "/metrics")
-_PRINCIPAL = Principal("management", Scope.READ)
+_PRINCIPAL = Principal("management", Scope.ADMIN)
 
 
 def create_management_app(api: FastAPI) -> FastAPI:

@@ -17,7 +17,7 @@ from ragstone.domain.answers import TextDelta, TextWithdrawn, Usage
 from ragstone.domain.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from ragstone.domain.ids import new_id
 from ragstone.domain.names import check_collection_name
-from ragstone.services.orchestrator.access import caller, needs
+from ragstone.services.orchestrator.access import allow, caller, in_general, needs_where_asked, readable
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, json_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors, event_stream
@@ -44,10 +44,11 @@ def routes(context: Context) -> APIRouter:
     @router.get(
         "/models", summary="List models", response_model=None, responses={200: {"model": forms.OpenAIModels}, **errors(shape=_SHAPE)}
     )
-    @needs(Scope.READ)
-    async def models() -> Response:
-        """Each collection as `ragstone/<name>`, and the embedding model."""
-        listed = [_model(_PREFIX + collection.name, collection.created_at) for collection in await platform.collections.all()]
+    @needs_where_asked(Scope.READ)
+    async def models(request: Request) -> Response:
+        """Each collection that the caller may read as `ragstone/<name>`, and the embedding model."""
+        may = readable(request)
+        listed = [_model(_PREFIX + one.name, one.created_at) for one in await platform.collections.all() if may(one.name)]
         return json_response({"object": "list", "data": [*listed, _model(platform.embedder.identity.name, 0)]})
 
     @router.get(
@@ -56,12 +57,14 @@ def routes(context: Context) -> APIRouter:
         response_model=None,
         responses={200: {"model": forms.OpenAIModel}, **errors(404, shape=_SHAPE)},
     )
-    @needs(Scope.READ)
-    async def model(model: str) -> Response:
+    @needs_where_asked(Scope.READ)
+    async def model(request: Request, model: str) -> Response:
         """A collection, also at a commit or tag, or the embedding model."""
         if model == platform.embedder.identity.name:
+            in_general(request)
             return json_response(_model(model, 0))
         name, as_of = _split(model)
+        allow(request, name)
         collection = await platform.collections.get(name)
         if as_of is not None:
             await platform.history.show(name, as_of)
@@ -76,7 +79,7 @@ def routes(context: Context) -> APIRouter:
         responses={**chat_responses, **errors(404, 410, 413, 415, 429, 503, 507, shape=_SHAPE)},
         openapi_extra=body(forms.ChatBody),
     )
-    @needs(Scope.READ)
+    @needs_where_asked(Scope.READ)
     async def chat(request: Request) -> Response:
         """The last user message is answered from the collection; citations, commit and interaction id are under `ragstone`.
 
@@ -116,15 +119,19 @@ def routes(context: Context) -> APIRouter:
         responses={200: {"model": forms.Embeddings}, **errors(404, 413, 415, 429, 503, shape=_SHAPE)},
         openapi_extra=body(forms.EmbeddingsBody),
     )
-    @needs(Scope.READ)
+    @needs_where_asked(Scope.READ)
     async def embeddings(request: Request) -> Response:
         """Each text's vector, as questions are embedded."""
         asked = await read_json(request, forms.EmbeddingsBody)
         identity = platform.embedder.identity
-        if asked.model != identity.name:
+        if asked.model == identity.name:
+            in_general(request)
+        else:
             if not asked.model.startswith(_PREFIX):
                 raise NotFound(f"model: there is no {asked.model[:100]!r}; the embedding model is {identity.name!r}.", field="model")
-            await platform.collections.get(_split(asked.model)[0])
+            name, _ = _split(asked.model)
+            allow(request, name)
+            await platform.collections.get(name)
         if asked.dimensions not in (None, identity.dimension):
             raise InvalidInput(f"dimensions: the model has {identity.dimension}; leave the field out.", field="dimensions")
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
@@ -158,6 +165,7 @@ def _split(model: str) -> tuple[str, str | None]:
 
 def _question(context: Context, request: Request, asked: forms.ChatBody) -> Question:
     name, as_of = _split(asked.model)
+    allow(request, name)
     users = [message for message in asked.messages if message.role == "user"]
     if not users or users[-1].content is None:
         raise InvalidInput("messages: there is no text of the user in them.", field="messages")

@@ -13,7 +13,7 @@ from ragstone.domain.access import Scope
 from ragstone.domain.answers import GENERATION, PassagesFound, TextDelta, TextWithdrawn
 from ragstone.domain.names import check_collection_name
 from ragstone.domain.retrieval import RetrievalSettings
-from ragstone.services.orchestrator.access import caller, needs
+from ragstone.services.orchestrator.access import allow, caller, needs_where_asked
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, DirectRoute, commit_header, json_response, read_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors, event_stream, read
@@ -49,7 +49,7 @@ def routes(context: Context) -> APIRouter:
         responses={**query_responses, **errors(404, 410, 413, 415, 429, 503, 507)},
         openapi_extra=body(QueryBody),
     )
-    @needs(Scope.READ)
+    @needs_where_asked(Scope.READ)
     async def query(request: Request) -> Response:
         """Answers with citations from exactly one commit, or says that the collection holds no answer. The answer is logged before it ends."""
         asked = await read_json(request, QueryBody)
@@ -69,7 +69,7 @@ def routes(context: Context) -> APIRouter:
         responses={**read(SearchResponse), **errors(404, 410, 413, 415, 429, 503)},
         openapi_extra=body(SearchBody),
     )
-    @needs(Scope.READ)
+    @needs_where_asked(Scope.READ)
     async def search(request: Request) -> Response:
         """Retrieval alone: nothing is generated, nothing is logged."""
         asked = await read_json(request, SearchBody)
@@ -132,8 +132,10 @@ async def _events(
 
 
 def _question(request: Request, asked: SearchBody, answer: AnswerSettings) -> Question:
+    collection = check_collection_name(asked.collection)
+    allow(request, collection)
     return Question(
-        collection=check_collection_name(asked.collection),
+        collection=collection,
         text=asked.question,
         as_of=asked.as_of,
         min_commit=asked.min_commit,
