@@ -12,7 +12,7 @@ DEV := .venv
 POLICY := .venv-policy
 MLFLOW := .venv-mlflow
 MLFLOW_LOCKS := requirements/mlflow.txt requirements/build.txt
-SERVER_TESTS := tests/servers tests/contracts tests/charts/test_setup_scripts.py
+SERVER_TESTS := tests/servers tests/contracts tests/behaviour tests/charts/test_setup_scripts.py
 POLICY_LOCKS := requirements/policy.txt requirements/build.txt
 UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock"

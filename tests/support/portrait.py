@@ -14,14 +14,16 @@ from ragstone.use_cases.query import Question
 Portrait = dict[str, Any]
 
 
-async def portrait(platform: Platform, questions: Sequence[str], *, answers: bool = False) -> Portrait:
-    """Every collection: its tags, and of each commit the documents' bytes, the visible chunks, and what searches of it find.
+async def portrait(platform: Platform, questions: Sequence[str], *, answers: bool = False, only: str | None = None) -> Portrait:
+    """Every collection, or `only` this one: its tags, and of each commit the documents' bytes, the visible chunks, and what searches of it find.
 
     `answers`: their text too; each is logged as an interaction.
     """
     catalog = platform.adapters.catalog
     found: Portrait = {}
     for collection in await catalog.collections():
+        if only not in (None, collection.name):
+            continue
         commits = await catalog.commits(collection.name, limit=1000)
         found[collection.name] = {
             "tags": {tag.name: tag.commit_id for tag in await catalog.tags(collection.name)},

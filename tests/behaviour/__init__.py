@@ -1,0 +1,1 @@
+"""What the platform does, whatever stores it is made of."""
