@@ -41,6 +41,7 @@ from ragstone.ports.authenticator import Authenticator
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.dead_letters import DeadLetters
 from ragstone.ports.embedding_model import EmbeddingModel
+from ragstone.ports.event_publisher import EventPublisher
 from ragstone.ports.experiment_tracker import ExperimentTracker
 from ragstone.ports.generator import Generator
 from ragstone.ports.interaction_log import InteractionLog
@@ -240,11 +241,12 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
             index = _qdrant(qdrant)
     queue: JobQueue
     letters: DeadLetters
+    events: EventPublisher | None = None
     match settings.queue:
         case stores.InProcessQueue():
             queue, letters = InProcessJobQueue(), SqliteDeadLetters(data.database)
         case stores.NatsQueue() as nats:
-            queue, letters = _nats(nats, connections)
+            queue, letters, events = _nats(nats, connections)
     tracker: ExperimentTracker | None = None
     registry: ReleaseRegistry | None = None
     match settings.tracking:
@@ -266,6 +268,7 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
         embedder=model,
         interactions=interaction_log(settings.interactions, log, data.spool),
         dead_letters=letters,
+        events=events,
         tracker=tracker,
         registry=registry,
         storage=DiskSpace(settings.data_dir) if embedded else None,
@@ -328,9 +331,10 @@ def _qdrant(settings: stores.QdrantIndex) -> QdrantServerIndex:
     return QdrantServerIndex(server, dependency)
 
 
-def _nats(settings: stores.NatsQueue, connections: list[Connection]) -> tuple[JobQueue, DeadLetters]:
+def _nats(settings: stores.NatsQueue, connections: list[Connection]) -> tuple[JobQueue, DeadLetters, EventPublisher]:
     from ragstone.adapters.nats import NatsConnection, NatsServer  # noqa: PLC0415
     from ragstone.adapters.nats_dead_letters import NatsDeadLetters  # noqa: PLC0415
+    from ragstone.adapters.nats_events import NatsEventPublisher  # noqa: PLC0415
     from ragstone.adapters.nats_names import Names  # noqa: PLC0415
     from ragstone.adapters.nats_queue import NatsJobQueue  # noqa: PLC0415
 
@@ -346,7 +350,7 @@ def _nats(settings: stores.NatsQueue, connections: list[Connection]) -> tuple[Jo
     connection = NatsConnection(server, (names.jobs, names.dead, names.events))
     connections.append(connection)
     queue = NatsJobQueue(connection, names, parallel=settings.parallel, tries=settings.max_deliver, ack_wait=settings.ack_wait)
-    return queue, NatsDeadLetters(connection, names)
+    return queue, NatsDeadLetters(connection, names), NatsEventPublisher(connection, names)
 
 
 def object_store(name: str, settings: stores.ObjectStoreSettings) -> ObjectStore:

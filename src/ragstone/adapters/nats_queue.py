@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class NatsJobQueue:
-    """Implements `JobQueue` for any number of processes (ADR 0022).
+    """Implements `JobQueue` for any number of processes (ADR 0021).
 
     A collection's consumer has at most one message under way (`max_ack_pending` 1), so its jobs go one at a time and in order whoever works.
     Up to `parallel` collections are worked on here. A message that nobody keeps alive for `ack_wait` seconds is delivered again; one that was

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit
-from ragstone.domain.errors import NotFound, RagstoneError
+from ragstone.domain.errors import NotFound, RagstoneError, Unavailable
 from ragstone.ports.catalog import Catalog
 
 _PERIOD = 2.0  # seconds between looks
@@ -55,6 +55,10 @@ class CommitRelay:
                 handed += await self._of(collection)
             except NotFound:  # deleted meanwhile
                 continue
+            except Unavailable:
+                raise  # nor will the others get through
+            except RagstoneError as error:  # a damaged collection holds up no other one
+                _log.warning("%s: commits of %s could not be handed on: %s", self._name, collection.name, error.message)
         return handed
 
     async def _of(self, collection: Collection) -> int:

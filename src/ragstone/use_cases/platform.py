@@ -12,6 +12,7 @@ from ragstone.ports.catalog import Catalog
 from ragstone.ports.dead_letters import DeadLetters
 from ragstone.ports.document_parser import DocumentParser
 from ragstone.ports.embedding_model import EmbeddingModel
+from ragstone.ports.event_publisher import EventPublisher
 from ragstone.ports.experiment_tracker import ExperimentTracker
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
@@ -29,6 +30,7 @@ from ragstone.use_cases.doctor.doctor import Doctor
 from ragstone.use_cases.doctor.stores import Stores
 from ragstone.use_cases.documents import Documents
 from ragstone.use_cases.erasure import Erasure
+from ragstone.use_cases.events import Events
 from ragstone.use_cases.exclusive import Exclusive
 from ragstone.use_cases.history import History
 from ragstone.use_cases.housekeeping import Housekeeping
@@ -68,6 +70,7 @@ class Adapters:
     embedder: EmbeddingModel
     interactions: InteractionLog
     dead_letters: DeadLetters
+    events: EventPublisher | None = None  # None: nobody is told
     tracker: ExperimentTracker | None = None  # None: nobody records runs
     registry: ReleaseRegistry | None = None
     storage: Storage | None = None  # None where the space is nobody's business here
@@ -142,7 +145,7 @@ class Platform:
         await adapters.versions.close()
         await adapters.interactions.close()
         await adapters.dead_letters.close()
-        for optional in (adapters.tracker, adapters.registry):
+        for optional in (adapters.tracker, adapters.registry, adapters.events):
             if optional is not None:
                 await optional.close()
         await adapters.catalog.close()
@@ -180,11 +183,6 @@ def assemble(
         adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, progress, recovery, adapters.storage
     )
     query = Query(snapshots, spaces, search, answering, adapters.interactions, limits, shared=shared)
-    tracking = (
-        (CommitRelay(adapters.catalog, "tracking", Tracking(adapters.catalog, adapters.tracker).record, holder),)
-        if adapters.tracker
-        else ()
-    )
     return Platform(
         collections=Collections(adapters.catalog, adapters.versions, adapters.index, spaces, snapshots),
         ingest=ingest,
@@ -203,7 +201,7 @@ def assemble(
         impact=Impact(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, snapshots),
         housekeeping=Housekeeping(adapters.interactions, keep_interactions),
         sweeper=Sweeper(adapters.catalog, adapters.queue, recovery, holder),
-        relays=tracking,
+        relays=_relays(adapters, holder),
         write_path=WritePath(
             adapters.catalog,
             adapters.versions,
@@ -229,3 +227,12 @@ def assemble(
         dead_letters=letters,
         doctor=Doctor(adapters.catalog, adapters.versions, adapters.index, spaces, stores, maintenance, erasure),
     )
+
+
+def _relays(adapters: Adapters, holder: str) -> tuple[CommitRelay, ...]:
+    relays = []
+    if adapters.tracker is not None:
+        relays.append(CommitRelay(adapters.catalog, "tracking", Tracking(adapters.catalog, adapters.tracker).record, holder))
+    if adapters.events is not None:
+        relays.append(CommitRelay(adapters.catalog, "events", Events(adapters.versions, adapters.events).publish, holder))
+    return tuple(relays)
