@@ -398,7 +398,6 @@ async def cluster_backup(settings: Settings) -> AsyncIterator[tuple[ClusterBacku
     try:
         catalog = MongoCatalog(database, dependency)
         backup = ClusterBackup(
-            catalog,
             MongoDump(database, dependency),
             versions,
             index,

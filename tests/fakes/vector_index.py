@@ -34,6 +34,10 @@ class InMemoryVectorIndex:
     def __init__(self) -> None:
         self._indexes: dict[str, _Index] = {}
 
+    def held(self) -> dict[str, _Index]:
+        """Everything, by index; for backups."""
+        return self._indexes
+
     def _index(self, index: str) -> _Index:
         try:
             return self._indexes[index]

@@ -27,6 +27,10 @@ class InMemoryVersionStore:
     def __init__(self) -> None:
         self._repositories: dict[str, _Repository] = {}
 
+    def held(self) -> dict[str, _Repository]:
+        """Everything, by repository; for backups."""
+        return self._repositories
+
     async def create(self, repo: str) -> None:
         self._repositories.setdefault(repo, _Repository())
 

@@ -12,70 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 import ragstone
-from ragstone.adapters import lakefs_backup
-from ragstone.adapters.lakefs_backup import LakeFsDump, Refs
-from ragstone.adapters.mongo_backup import VERSION, MongoDump
+from ragstone.adapters.cluster_backup_manifest import FORMAT, NAME, BackedUp, File, Manifest, Refs
+from ragstone.adapters.cluster_backup_stores import Database, IndexSnapshots, Known, Repositories
+from ragstone.adapters.mongo_backup import VERSION
 from ragstone.adapters.object_store import ObjectStore
-from ragstone.adapters.qdrant_server_snapshots import Snapshots
 from ragstone.domain.errors import Conflict, DataDirectoryError, NotFound
-from ragstone.ports.catalog import Catalog
 from ragstone.ports.vector_index import VectorIndex
 
-FORMAT = 1
 Tell = Callable[[str, int, int], None]  # what, how many are done, of how many
 _MANIFEST_LIMIT = 64 * 2**20  # bytes
 _AT_ONCE = 8  # objects copied
-_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z")
-_FILE = re.compile(r"[A-Za-z0-9._-]{1,200}")
-
-
-class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BackedUp(_Form):
-    """A collection, where its head was, and the attempts that began while the backup was made: (first, last)."""
-
-    name: str
-    uid: str
-    commit_id: str | None
-    position: int | None
-    later: tuple[int, int]
-    indexes: tuple[str, ...]
-    namespace: str
-    refs: Refs
-
-
-class File(_Form):
-    """`size` in bytes; `sha256` of the content, in hexadecimal."""
-
-    size: int
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-
-
-class Manifest(_Form):
-    """What a backup holds. `objects`: the version store's, by their keys below `objects/`, with their sizes."""
-
-    format: int
-    name: str
-    created_at: str
-    ragstone: str
-    schema_version: int
-    collections: tuple[BackedUp, ...]
-    files: dict[str, File]
-    objects: dict[str, int]
-
-    @property
-    def size(self) -> int:
-        """Bytes of everything, shared objects included."""
-        return sum(file.size for file in self.files.values()) + sum(self.objects.values())
 
 
 class ClusterBackup:
@@ -83,17 +36,15 @@ class ClusterBackup:
 
     def __init__(
         self,
-        catalog: Catalog,
-        database: MongoDump,
-        versions: LakeFsDump,
+        database: Database,
+        repositories: Repositories,
         index: VectorIndex,
-        snapshots: Snapshots,
+        snapshots: IndexSnapshots,
         objects: ObjectStore,
         target: ObjectStore,
     ) -> None:
-        self._catalog = catalog
         self._database = database
-        self._versions = versions
+        self._repositories = repositories
         self._index = index
         self._snapshots = snapshots
         self._objects = objects
@@ -101,52 +52,40 @@ class ClusterBackup:
 
     async def collections(self) -> list[str]:
         """Names of those that there are, in order."""
-        return sorted(one.name for one in await self._catalog.collections())
+        return await self._database.names()
 
     async def create(self, tell: Tell) -> Manifest:
-        """Makes a backup of now. Raises `Unavailable`, `Conflict` when there is one of this second."""
+        """Makes a backup of now. Raises `Unavailable`, `Conflict` when there is one of this second or a collection was deleted on the way."""
         now = datetime.now(UTC)
         name = f"{now:%Y%m%dT%H%M%SZ}"
         if name in await self.names():
             raise Conflict(f"There is a backup {name} already; try again.", field="backup")
-        known = [(one, await self._catalog.head(one.name)) for one in await self._catalog.collections()]
-        before = await self._database.attempts()
         files: dict[str, File] = {}
         tell("catalog", 0, 1)
-        async for file, content in self._database.files():
-            files[f"catalog/{file}.bson"] = await self._write(name, f"catalog/{file}.bson", content)
-        heads = {one.uid: head for one, head in known}
+        async with self._database.moment() as moment:
+            known = moment.collections
+            async for file, content in moment.files():
+                files[f"catalog/{file}.bson"] = await self._write(name, f"catalog/{file}.bson", content)
         objects: dict[str, int] = {}
-        parts = []
-        for number, (one, _) in enumerate(known):
+        dumps: list[tuple[str, Refs]] = []
+        for number, one in enumerate(known):
             tell("documents", number, len(known))
-            namespace = await self._versions.namespace(one.uid)
+            uid = one.collection.uid
+            namespace = await self._repositories.namespace(uid)
             if namespace is None:
-                raise NotFound(f"Collection {one.name!r} has no repository; run `ragstone doctor` before the backup.", field="versions")
-            refs = await self._versions.dump(one.uid)
-            objects |= await self._copy_objects(one.uid, namespace)
-            parts.append((one, namespace, refs))
-        collections = []
-        for number, (one, namespace, refs) in enumerate(parts):
-            tell("index", number, len(parts))
-            indexes = tuple(one.index_name(space.id) for space in one.spaces)
-            for index in indexes:
-                files[f"index/{index}"] = await self._write(name, f"index/{index}", self._snapshots.snapshot(index))
-            after = await self._database.attempts()
-            head = heads[one.uid]
-            later = (before.get(one.uid, 0) + 1, after.get(one.uid, before.get(one.uid, 0)))
-            collections.append(
-                BackedUp(
-                    name=one.name,
-                    uid=one.uid,
-                    commit_id=head.id if head else None,
-                    position=head.position if head else None,
-                    later=later,
-                    indexes=indexes,
-                    namespace=namespace,
-                    refs=refs,
+                raise Conflict(
+                    f"Collection {one.collection.name!r} has no repository: it was deleted meanwhile, then try again; else run `ragstone doctor`.",
+                    field="versions",
                 )
-            )
+            dumps.append((namespace, await self._repositories.dump(uid)))
+            objects |= await self._copy_objects(uid, namespace)
+        collections = []
+        for number, (one, (namespace, refs)) in enumerate(zip(known, dumps, strict=True)):
+            tell("index", number, len(known))
+            for index in _indexes(one):
+                async with aclosing(self._snapshots.snapshot(index)) as snapshot:
+                    files[f"index/{index}"] = await self._write(name, f"index/{index}", snapshot)
+            collections.append(await self._backed_up(one, namespace, refs))
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -164,14 +103,14 @@ class ClusterBackup:
         """Puts a backup into stores that are empty. The catalog comes last: before it is there, nobody sees any of it.
 
         Raises `Conflict` when the stores hold collections, `NotFound`, `DataDirectoryError` for a backup that is damaged or newer. One that was cut
-        short is begun again after the stores were emptied.
+        short is done by another restore of the same backup.
         """
         manifest = await self.manifest(name)
         await self._database.ensure_empty()
         await self._copy_back(manifest, tell)
         for number, one in enumerate(manifest.collections):
             tell("documents", number, len(manifest.collections))
-            await self._versions.restore(one.uid, one.namespace, one.refs)
+            await self._repositories.restore(one)
         for number, one in enumerate(manifest.collections):
             tell("index", number, len(manifest.collections))
             for index in one.indexes:
@@ -180,9 +119,8 @@ class ClusterBackup:
                 if last >= first:
                     await self._index.erase_attempts(index, range(first, last + 1))
         files = [file for file in manifest.files if file.startswith("catalog/")]
-        for number, file in enumerate(
-            sorted(files, key=lambda file: file == "catalog/collections.bson")
-        ):  # that which names the others is the last
+        files.sort(key=lambda file: file == "catalog/collections.bson")  # that which names the others is the last
+        for number, file in enumerate(files):
             tell("catalog", number, len(files))
             await self._database.load(file.removeprefix("catalog/").removesuffix(".bson"), self._read(manifest, file))
         await self._database.finish()
@@ -191,11 +129,11 @@ class ClusterBackup:
     async def names(self) -> list[str]:
         """Backups that are whole, oldest first."""
         keys = [key async for key, _ in self._target.list("backups")]
-        return sorted(key.split("/")[1] for key in keys if key.endswith("/manifest.json") and _NAME.fullmatch(key.split("/")[1]))
+        return sorted(key.split("/")[1] for key in keys if key.endswith("/manifest.json") and NAME.fullmatch(key.split("/")[1]))
 
     async def manifest(self, name: str) -> Manifest:
         """Raises `NotFound`, `DataDirectoryError` for one that can't be read."""
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise NotFound(f"backup: {name[:80]!r} is no backup's name; `ragstone cluster-backup list` shows them.", field="backup")
         content = bytearray()
         async for piece in self._target.stream(f"backups/{name}/manifest.json"):
@@ -210,7 +148,7 @@ class ClusterBackup:
             raise DataDirectoryError(
                 f"backup: {name} was made by ragstone {found.ragstone[:40]}, which is newer; upgrade ragstone.", field="backup"
             )
-        if any(not _FILE.fullmatch(part) for file in found.files for part in file.split("/")):
+        if found.name != name or not found.sound:
             raise _damaged(name)
         return found
 
@@ -226,12 +164,24 @@ class ClusterBackup:
             await self._target.delete([key async for key, _ in self._target.list("objects") if key not in needed])
         return doomed
 
+    async def _backed_up(self, one: Known, namespace: str, refs: Refs) -> BackedUp:
+        uid = one.collection.uid
+        return BackedUp(
+            name=one.collection.name,
+            uid=uid,
+            commit_id=one.head.id if one.head else None,
+            position=one.head.position if one.head else None,
+            later=(one.attempts + 1, (await self._database.attempts()).get(uid, one.attempts)),
+            indexes=_indexes(one),
+            namespace=namespace,
+            refs=refs,
+        )
+
     async def _copy_objects(self, uid: str, namespace: str) -> dict[str, int]:
         """Copies what is not there yet; the namespace's objects by key, with their sizes."""
         prefix = self._below(namespace)
         there = {key: size async for key, size in self._target.list(f"objects/{uid}")}
         found = {f"{uid}/{key.removeprefix(prefix).lstrip('/')}": (key, size) async for key, size in self._objects.list(prefix)}
-        found.pop(f"{uid}/{lakefs_backup.MARK}", None)
         missing = [(key, source) for key, (source, size) in found.items() if there.get(f"objects/{key}") != size]
         await _several(missing, lambda pair: self._target.put(f"objects/{pair[0]}", self._objects.stream(pair[1])))
         return {key: size for key, (_, size) in found.items()}
@@ -283,6 +233,10 @@ class ClusterBackup:
             yield piece
         if digest.hexdigest() != wanted.sha256:
             raise _damaged(manifest.name)
+
+
+def _indexes(one: Known) -> tuple[str, ...]:
+    return tuple(one.collection.index_name(space.id) for space in one.collection.spaces)
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

@@ -5,7 +5,7 @@ A snapshot holds what the server that is asked has: with several servers, `ragst
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from uuid import uuid4
 
 from ragstone.adapters.qdrant_server_collections import Collections
@@ -53,7 +53,7 @@ class Snapshots:
             async for part in answer.aiter_bytes(_PART):
                 yield part
 
-    async def snapshot(self, index: str) -> AsyncIterator[bytes]:
+    async def snapshot(self, index: str) -> AsyncGenerator[bytes, None]:
         """The bytes of a new snapshot, which is deleted from the server when they have been read or are not wanted any more."""
         name = await self.create(index)
         try:

@@ -14,7 +14,7 @@ from ragstone.cli.session import Session
 from ragstone.cli.words import commit_name
 
 if TYPE_CHECKING:
-    from ragstone.adapters.cluster_backup import Manifest
+    from ragstone.adapters.cluster_backup_manifest import Manifest
 
 
 def add_to(app: typer.Typer) -> None:
