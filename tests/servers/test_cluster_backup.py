@@ -13,7 +13,6 @@ from ragstone.domain.errors import Conflict
 from tests.fakes.cluster_stores import PickledIndexes
 from tests.fakes.vector_index import InMemoryVectorIndex
 from tests.servers import lakefs, qdrant
-from tests.servers.qdrant import qdrant_url  # noqa: F401 - a fixture
 from tests.support import cluster_world
 from tests.support.cluster_world import TEXTS, Cluster, Stores, told
 
