@@ -167,7 +167,7 @@ async def test_unknown_paths_and_methods_are_problems(api: Api) -> None:
 async def test_operation(filled: Api) -> None:
     await filled.http.post("/query", json={"collection": "handbook", "question": "bicycle ticket"})
     assert (await filled.http.get("/healthz")).json() == {"status": "ok"}
-    assert (await filled.http.get("/readyz")).json() == {"status": "ready"}
+    assert (await filled.http.get("/readyz")).json() == {"status": "ready", "degraded": []}
     info = (await filled.http.get("/v1/info")).json()
     assert (info["data_directory"], info["collections"], info["limits"]["top_k"]) == ("data", 1, 100)
     text = (await filled.http.get("/metrics")).text

@@ -52,6 +52,10 @@ async def test_a_run_is_recorded_once(tracker: ExperimentTracker) -> None:
     assert [run.metrics["documents"] for run in await tracker.runs(RUN.experiment)] == [3.0]
 
 
+async def test_one_that_is_there_says_so(tracker: ExperimentTracker) -> None:
+    await tracker.check()
+
+
 async def test_experiments_are_apart(tracker: ExperimentTracker) -> None:
     other = replace(RUN, experiment="ragstone/other")
     await asyncio.gather(tracker.record(RUN), tracker.record(other))

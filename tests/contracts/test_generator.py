@@ -121,6 +121,10 @@ async def test_cancelling_a_waiting_stream_ends_it(silent: Generator) -> None:
         await asyncio.wait_for(task, 1)
 
 
+async def test_one_that_is_there_says_so(generator: Generator) -> None:
+    await generator.check()
+
+
 async def test_tokens_grow_with_the_text(generator: Generator) -> None:
     assert generator.count_tokens("") == 0
     assert 0 < generator.count_tokens("Quartz.") < generator.count_tokens("Quartz is a mineral made of silica.")

@@ -18,5 +18,8 @@ class InMemoryTracker:
         found = [run for run in self._runs.values() if run.experiment == experiment]
         return sorted(found, key=lambda run: (run.began_at, run.key), reverse=True)[:limit]
 
+    async def check(self) -> None:
+        pass
+
     async def close(self) -> None:
         pass

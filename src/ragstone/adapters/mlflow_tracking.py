@@ -57,6 +57,9 @@ class MlflowTracker:
         stored = await self._mlflow.call(work, retry=True)
         return sorted((_run(experiment, one) for one in stored), key=lambda run: (run.began_at, run.key), reverse=True)
 
+    async def check(self) -> None:
+        await self._mlflow.call(lambda client: client.search_experiments(max_results=1))
+
     async def close(self) -> None:
         await self._mlflow.close()
 

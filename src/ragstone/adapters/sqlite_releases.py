@@ -37,6 +37,9 @@ class SqliteTracker:
         rows = await self._db.read(lambda db: db.execute(statement, (experiment, limit)).fetchall())
         return [Run(**json.loads(row["body"])) for row in rows]
 
+    async def check(self) -> None:
+        """Nothing is between."""
+
     async def close(self) -> None:
         await self._db.close()
 

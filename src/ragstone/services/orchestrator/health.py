@@ -30,13 +30,14 @@ def routes(context: Context) -> APIRouter:
         return Response(_OK.body, media_type="application/json")
 
     @router.get(
-        "/readyz", summary="Are its stores there?", response_model=None, responses={200: {"model": responses.Health}, **errors(503)}
+        "/readyz", summary="Are its stores there?", response_model=None, responses={200: {"model": responses.Readiness}, **errors(503)}
     )
     @open_to_all
     async def readyz() -> Response:
-        """Asks each store something small. A 503 names the one that is missing in `field`, or says that the server is stopping."""
-        await context.readiness.check()
-        return json_response({"status": "ready"})
+        """Asks each dependency something small, at most once a second. A 503 lists in `missing` those without which nothing can be answered
+        (the first one in `field`), or says that the server is stopping; `degraded` lists those that it does without."""
+        missed = await context.readiness.check()
+        return json_response({"status": "ready", "degraded": [asdict(each) for each in missed]})
 
     @router.get(
         "/metrics",

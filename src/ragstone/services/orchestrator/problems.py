@@ -14,9 +14,10 @@ from starlette.responses import Response
 
 from ragstone.domain.commits import HeadConflict
 from ragstone.domain.errors import Forbidden, InvalidInput, RagstoneError, Unauthorized
-from ragstone.domain.jobs import DocumentFailure, JobResult
+from ragstone.domain.jobs import JobResult
 
 PROBLEM = "application/problem+json"
+_MAY_PASS = frozenset({429, 503})
 _CHALLENGE = 'Bearer realm="ragstone"'  # RFC 6750
 OPENAI_PATHS = ("/v1/chat/", "/v1/embeddings", "/v1/models")
 
@@ -58,7 +59,7 @@ class JobFailed(RagstoneError):
 
 
 def problem(error: RagstoneError, request_id: str) -> dict[str, Any]:
-    """The problem document; `failures` where the error lists documents, `head` and `conflicts` where If-Match failed."""
+    """The problem document; `failures` where the error lists documents, `missing` dependencies, `head` and `conflicts` where If-Match failed."""
     form: dict[str, Any] = {
         "type": f"urn:ragstone:problem:{error.code}",
         "title": _TITLES.get(error.code, error.title),
@@ -71,9 +72,10 @@ def problem(error: RagstoneError, request_id: str) -> dict[str, Any]:
     conflict: HeadConflict | None = getattr(error, "conflict", None)
     if conflict is not None:
         form |= conflict_json(conflict)
-    failures: Iterable[DocumentFailure] | None = getattr(error, "failures", None)
-    if failures is not None:
-        form["failures"] = [asdict(failure) for failure in failures]
+    for name in ("failures", "missing"):
+        listed: Iterable[Any] | None = getattr(error, name, None)
+        if listed is not None:
+            form[name] = [asdict(each) for each in listed]
     return form
 
 
@@ -90,10 +92,10 @@ def openai_error(error: RagstoneError, request_id: str) -> dict[str, Any]:
 
 
 def error_response(error: RagstoneError, path: str, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
-    """The response for a request to `path`; `Retry-After` in whole seconds where the error names a time, the way to authenticate where that failed."""
+    """The response for a request to `path`; `Retry-After` in whole seconds where it may pass or the error names a time, the way to authenticate where that failed."""
     fields = dict(headers or {})
-    if error.retry_after is not None:
-        fields["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if error.retry_after is not None or error.status in _MAY_PASS:
+        fields["Retry-After"] = str(max(1, math.ceil(error.retry_after or 1.0)))
     if isinstance(error, Unauthorized):
         fields["WWW-Authenticate"] = _CHALLENGE + (', error="invalid_token"' if error.presented else "")
     elif isinstance(error, Forbidden) and error.field == "Authorization":

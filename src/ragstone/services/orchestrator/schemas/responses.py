@@ -50,6 +50,13 @@ class HeadConflict(Form):
     conflicts: Conflicts
 
 
+class Missing(Form):
+    """A dependency that does not answer, and why."""
+
+    part: str = Field(examples=["catalog"])
+    reason: str
+
+
 class Problem(Form):
     """RFC 9457 problem details. `type` is stable: `urn:ragstone:problem:<code>`."""
 
@@ -61,6 +68,7 @@ class Problem(Form):
     failures: list[Failure] | None = None
     head: Head | None = Field(default=None, description="where If-Match failed: the head now")
     conflicts: Conflicts | None = Field(default=None, description="where If-Match failed")
+    missing: list[Missing] | None = Field(default=None, description="of /readyz: dependencies that do not answer")
     request_id: str
 
 
@@ -364,9 +372,16 @@ class JobsResponse(Form):
 
 
 class Health(Form):
-    """The process answers (`ok`), or its stores do too (`ready`)."""
+    """The process answers."""
 
-    status: Literal["ok", "ready"]
+    status: Literal["ok"]
+
+
+class Readiness(Form):
+    """The stores answer too. `degraded`: what does not, and is not needed (generation, tracking; of a process with an API, the queue)."""
+
+    status: Literal["ready"]
+    degraded: list[Missing]
 
 
 class Info(Form):
