@@ -10,6 +10,7 @@ import pytest
 
 from ragstone.adapters.in_process_queue import InProcessJobQueue
 from ragstone.adapters.nats_queue import NatsJobQueue
+from ragstone.domain.deadline import deadline, remaining
 from ragstone.domain.errors import InternalError, RagstoneError, Unavailable
 from ragstone.ports.job_queue import JobQueue
 from tests.fakes.job_queue import InMemoryJobQueue
@@ -88,6 +89,19 @@ class Handler:
         async with asyncio.timeout(SOON), self._changed:
             await self._changed.wait_for(lambda: len(calls) >= count)
         return calls
+
+
+async def test_a_job_has_more_time_than_the_request_that_brought_it(queue: JobQueue) -> None:
+    left: asyncio.Queue[float | None] = asyncio.Queue()
+
+    async def handler(collection: str, job_id: str) -> None:
+        left.put_nowait(remaining())
+
+    await queue.start(handler, Handler().give_up)
+    with deadline(1):
+        await queue.enqueue("docs", "j1")
+    async with asyncio.timeout(SOON):
+        assert await left.get() is None
 
 
 async def test_jobs_of_a_collection_run_in_order_of_enqueueing(queue: JobQueue) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import defaultdict
 
+from ragstone.domain.deadline import deadline
 from ragstone.domain.errors import Unavailable
 from ragstone.ports.job_queue import GiveUp, JobHandler
 
@@ -34,7 +35,8 @@ class InMemoryJobQueue:
             self._early.append((collection, job_id))
         elif (collection, job_id) not in self._waiting:
             self._waiting.add((collection, job_id))
-            task = asyncio.create_task(self._handle(*self._handler, collection, job_id))
+            with deadline(None):  # of whoever enqueues
+                task = asyncio.create_task(self._handle(*self._handler, collection, job_id))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

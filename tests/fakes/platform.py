@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ragstone.ports.catalog import Catalog
 from ragstone.ports.generator import Generator
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
@@ -29,11 +30,12 @@ def fake_platform(
     interactions: InteractionLog | None = None,
     queue: JobQueue | None = None,
     fallback: Generator | None = None,
+    catalog: Catalog | None = None,
 ) -> Platform:
     """Not started. Whatever is not given is a fresh fake."""
     embedder = HashingEmbeddingModel(32)
     adapters = Adapters(
-        catalog=InMemoryCatalog(),
+        catalog=catalog or InMemoryCatalog(),
         versions=InMemoryVersionStore(),
         index=InMemoryVectorIndex(),
         staging=InMemoryStaging(),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 
+from ragstone.domain.deadline import deadline
 from ragstone.domain.errors import RagstoneError, Unavailable
 from ragstone.ports.job_queue import GiveUp, JobHandler
 
@@ -50,7 +51,8 @@ class InProcessJobQueue:
 
     def _work_off(self, collection: str, handler: JobHandler, give_up: GiveUp) -> None:
         if collection not in self._workers:
-            self._workers[collection] = asyncio.create_task(self._work(collection, handler, give_up), name=f"jobs of {collection}")
+            with deadline(None):  # of whoever enqueues
+                self._workers[collection] = asyncio.create_task(self._work(collection, handler, give_up), name=f"jobs of {collection}")
 
     async def _work(self, collection: str, handler: JobHandler, give_up: GiveUp) -> None:
         try:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from ragstone.adapters import codecs
 from ragstone.adapters.spool_file import SpoolFile
+from ragstone.domain.deadline import deadline
 from ragstone.domain.errors import InvalidInput, RagstoneError, StorageFull, Unavailable
 from ragstone.domain.interactions import CitedChunk, Feedback, Interaction, InteractionFilter, Logged, without_document
 from ragstone.ports.interaction_log import InteractionLog
@@ -59,7 +60,8 @@ class SpooledInteractionLog:
     def start(self) -> None:
         """Begins to hand on what an earlier process left."""
         if self._spool.lines and self._handing_on is None:
-            self._handing_on = asyncio.create_task(self._hand_on(), name="spool")
+            with deadline(None):  # of the question whose answer was spooled
+                self._handing_on = asyncio.create_task(self._hand_on(), name="spool")
 
     async def append(self, interaction: Interaction) -> Logged:
         ticket = object()

@@ -11,6 +11,7 @@ from typing import Any
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit
+from ragstone.domain.deadline import deadline
 from ragstone.domain.errors import RagstoneError
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.use_cases.exclusive import Exclusive
@@ -38,7 +39,8 @@ class Maintenance:
 
     def background(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Runs what nobody waits for; what it raises is logged. `name` is not running already."""
-        task = asyncio.create_task(work, name=name)
+        with deadline(None):
+            task = asyncio.create_task(work, name=name)
         self._running[name] = task
         task.add_done_callback(partial(self._ended, name))
 

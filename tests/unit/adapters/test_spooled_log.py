@@ -18,6 +18,7 @@ from ragstone.adapters.redacting_log import RedactingInteractionLog
 from ragstone.adapters.spool_file import SpoolFile
 from ragstone.adapters.spooled_log import SpooledInteractionLog
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
+from ragstone.domain.deadline import deadline, remaining
 from ragstone.domain.errors import DataDirectoryError, InvalidInput, NotFound, RagstoneError, StorageFull, Unavailable
 from ragstone.domain.interactions import PURGED, Interaction, InteractionFilter, Logged
 from ragstone.domain.redaction import Redaction
@@ -94,6 +95,24 @@ async def test_what_the_log_does_not_take_is_deferred_and_handed_on_later(tmp_pa
     assert [await inner.get("a"), await inner.get("b")] == [interaction("a"), interaction("b")]
     assert await log.append(interaction("c")) == "stored"
     await log.close()
+
+
+async def test_entries_are_handed_on_with_more_time_than_their_questions_had(tmp_path: Path) -> None:
+    class Timed(Fickle):
+        left: float | None = -1.0
+
+        async def append(self, interaction: Interaction) -> Logged:
+            self.left = remaining()
+            return await super().append(interaction)
+
+    log, clock = Timed(Unavailable("down")), Clock()
+    spooled = SpooledInteractionLog(log, tmp_path, LIMIT, pause=clock.pause)
+    with deadline(5):
+        assert await spooled.append(interaction()) == "deferred"
+        assert log.left is not None
+    await clock.asked.wait()
+    assert log.left is None
+    await spooled.close()
 
 
 async def test_a_log_that_does_not_answer_in_time_is_no_reason_to_wait(tmp_path: Path) -> None:

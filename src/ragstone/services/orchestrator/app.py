@@ -28,6 +28,7 @@ from ragstone.services.orchestrator import (
 )
 from ragstone.services.orchestrator.context import Context
 from ragstone.services.orchestrator.gate import Gate
+from ragstone.services.orchestrator.hurry import hurry
 from ragstone.services.orchestrator.middleware import RequestContext, request_id
 from ragstone.services.orchestrator.problems import MethodNotAllowed, NoSuchRoute, error_response, invalid
 from ragstone.services.orchestrator.readiness import Readiness
@@ -89,6 +90,7 @@ def create_app(platform: Platform, settings: Settings, authenticator: Authentica
     documentation.install(app, limits, keys=authenticator is not None)
     app.router.routes += documentation.routes(app).routes
     unguarded = access.guard(app.router.routes)
+    hurry(app.router.routes, limits.request_seconds)
     app.add_exception_handler(RagstoneError, _domain_error)
     app.add_exception_handler(RequestValidationError, _domain_error)
     app.add_exception_handler(HTTPException, _domain_error)

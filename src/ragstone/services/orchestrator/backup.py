@@ -14,6 +14,7 @@ from ragstone.ports.backup import BackupCopy
 from ragstone.services.orchestrator.access import needs
 from ragstone.services.orchestrator.context import Context
 from ragstone.services.orchestrator.documentation import errors
+from ragstone.services.orchestrator.hurry import unhurried
 
 MEDIA_TYPE = "application/gzip"
 _ARCHIVE = {MEDIA_TYPE: {"schema": {"type": "string", "contentMediaType": MEDIA_TYPE}}}
@@ -50,6 +51,7 @@ def routes(context: Context) -> APIRouter:
         },
     )
     @needs(Scope.ADMIN)
+    @unhurried
     async def backup() -> StreamingResponse:
         """Consistent at one commit of each collection; readers and writers go on. A stream that breaks off is no backup: check the file that came."""
         return _Archive(await backups.take())

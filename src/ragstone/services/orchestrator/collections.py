@@ -11,6 +11,7 @@ from ragstone.services.orchestrator.access import allow_making, needs, needs_whe
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import body, errors
+from ragstone.services.orchestrator.hurry import unhurried
 from ragstone.services.orchestrator.params import CollectionPath
 from ragstone.services.orchestrator.schemas import responses
 from ragstone.services.orchestrator.schemas.requests import CollectionBody
@@ -61,6 +62,7 @@ def routes(context: Context) -> APIRouter:
         "/{collection}", summary="Remove a collection", status_code=204, response_model=None, responses={**errors(404, 409, 503)}
     )
     @needs(Scope.ADMIN)
+    @unhurried
     async def delete(collection: CollectionPath) -> Response:
         """With its whole history. There is no way back."""
         await platform.collections.delete(collection)

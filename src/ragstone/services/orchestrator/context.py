@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ragstone.domain.commits import Snapshot
+from ragstone.domain.deadline import deadline
 from ragstone.domain.errors import RagstoneError
 from ragstone.domain.jobs import TERMINAL, Job
 from ragstone.services.orchestrator.gate import Gate
@@ -106,11 +107,12 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
 async def job_response(context: Context, request: Request, job: Job, *, wait: bool, within: float) -> Response:
     """200 with the finished job, 202 with one that goes on after `within` seconds; a failed job becomes its problem."""
     ingest = context.platform.ingest
-    if wait and within > 0 and job.state not in TERMINAL:
-        job = await while_connected(request, ingest.wait(job.id, within))
-    if job.state == "failed" and job.result is not None:
-        raise JobFailed(job.id, job.result)
-    form = {"job": job_json(job, await ingest.progress(job))}
+    with deadline(None):  # it is accepted; whoever waits says how long
+        if wait and within > 0 and job.state not in TERMINAL:
+            job = await while_connected(request, ingest.wait(job.id, within))
+        if job.state == "failed" and job.result is not None:
+            raise JobFailed(job.id, job.result)
+        form = {"job": job_json(job, await ingest.progress(job))}
     location = {"Location": f"/v1/jobs/{job.id}"}
     if job.state not in TERMINAL:
         return json_response(form, 202, location)

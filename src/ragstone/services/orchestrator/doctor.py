@@ -17,6 +17,7 @@ from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, json_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors, event_stream
 from ragstone.services.orchestrator.gate import Gate
+from ragstone.services.orchestrator.hurry import unhurried
 from ragstone.services.orchestrator.middleware import request_id
 from ragstone.services.orchestrator.problems import problem
 from ragstone.services.orchestrator.schemas import doctor as schemas
@@ -42,6 +43,7 @@ def routes(context: Context) -> APIRouter:
         openapi_extra=body(schemas.DoctorBody),
     )
     @needs(Scope.ADMIN)
+    @unhurried
     async def check(request: Request) -> Response:
         """Compares index, version store and jobs with the catalog. Readers and writers go on meanwhile. Events with `Accept: text/event-stream`."""
         asked = await read_json(request, schemas.DoctorBody)

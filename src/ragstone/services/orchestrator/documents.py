@@ -15,6 +15,7 @@ from ragstone.services.orchestrator.access import author, caller, needs
 from ragstone.services.orchestrator.bodies import json_header, read_bytes, read_json
 from ragstone.services.orchestrator.context import Context, commit_header, job_response, read_response
 from ragstone.services.orchestrator.documentation import accepted, body, errors, read
+from ragstone.services.orchestrator.hurry import accepting, unhurried
 from ragstone.services.orchestrator.ingest import IdempotencyKey, IfMatch, expected_head, stored_metadata
 from ragstone.services.orchestrator.params import AsOf, CollectionPath, DocumentPath, Limit, MinCommit, WriteParameters
 from ragstone.services.orchestrator.problems import invalid
@@ -96,6 +97,7 @@ def routes(context: Context) -> APIRouter:
         openapi_extra={"requestBody": {"required": True, "content": _BYTES, "description": "the bytes; Content-Type is the media type"}},
     )
     @needs(Scope.WRITE)
+    @unhurried
     async def put(
         request: Request,
         collection: CollectionPath,
@@ -118,7 +120,8 @@ def routes(context: Context) -> APIRouter:
                 author=author(request, write.author),
                 message=write.message,
             )
-            job = await ingest.submit(collection, wanted, principal=caller(request).name, idempotency_key=idempotency_key)
+            with accepting(context.platform.limits.request_seconds):
+                job = await ingest.submit(collection, wanted, principal=caller(request).name, idempotency_key=idempotency_key)
         return await job_response(context, request, job, wait=write.wait, within=write.timeout)
 
     @router.delete("/documents/{path:path}", summary="Remove a document", response_model=None, responses=_WRITE)

@@ -20,6 +20,7 @@ from ragstone.services.orchestrator.access import allow, allow_making, author, c
 from ragstone.services.orchestrator.bodies import parse, read_json
 from ragstone.services.orchestrator.context import Context, commit_header, job_response, json_response
 from ragstone.services.orchestrator.documentation import accepted, errors, json_body, multipart_body
+from ragstone.services.orchestrator.hurry import accepting, unhurried
 from ragstone.services.orchestrator.multipart import Form, read_multipart
 from ragstone.services.orchestrator.schemas.requests import DocumentUpload, IngestBody, IngestOptions, MetadataByPath, PrefixDelete
 from ragstone.services.orchestrator.schemas.responses import JobResponse, PlanResponse
@@ -52,6 +53,7 @@ def routes(context: Context) -> APIRouter:
         openapi_extra={"requestBody": {"required": True, "content": {**json_body(IngestBody), **multipart_body()}}},
     )
     @needs_where_asked(Scope.WRITE)
+    @unhurried
     async def ingest(request: Request, idempotency_key: IdempotencyKey = None, if_match: IfMatch = None) -> Response:
         """Adds, changes, moves and removes documents. Unchanged content embeds and writes nothing.
 
@@ -60,7 +62,8 @@ def routes(context: Context) -> APIRouter:
         """
         async with context.uploads:
             options, uploads = await _read(context, request)
-            outcome = await _accept(context, request, options, uploads, idempotency_key, expected_head(if_match))
+            with accepting(context.platform.limits.request_seconds):
+                outcome = await _accept(context, request, options, uploads, idempotency_key, expected_head(if_match))
         if isinstance(outcome, IngestPlan):
             return json_response({"plan": plan_json(outcome)}, headers=commit_header(outcome.commit_id) if outcome.commit_id else None)
         return await job_response(context, request, outcome, wait=options.wait, within=options.timeout)

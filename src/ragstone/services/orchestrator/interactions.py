@@ -15,6 +15,7 @@ from ragstone.services.orchestrator.access import allow, allow_everywhere, calle
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, json_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors
+from ragstone.services.orchestrator.hurry import unhurried
 from ragstone.services.orchestrator.interaction_export import MEDIA_TYPES, export
 from ragstone.services.orchestrator.interaction_filter import InteractionExport, InteractionPage
 from ragstone.services.orchestrator.interaction_views import interaction_json, replay_json
@@ -63,6 +64,7 @@ def routes(context: Context) -> APIRouter:
         responses={200: {"description": "The file", "content": _FILES}, **errors(503)},
     )
     @needs_where_asked(Scope.READ)
+    @unhurried
     async def file(request: Request, asked: Annotated[InteractionExport, Query()]) -> Response:
         """Newest first, streamed. That of all collections is for who is admin of all. One that broke off goes on with `before`: the last id that came whole."""
         if asked.collection is None:

@@ -13,6 +13,7 @@ from ragstone.domain.jobs import Job, Progress
 from ragstone.services.orchestrator.access import allow, caller, needs_where_asked, readable
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import errors, event_stream
+from ragstone.services.orchestrator.hurry import unhurried
 from ragstone.services.orchestrator.middleware import request_id
 from ragstone.services.orchestrator.params import Limit
 from ragstone.services.orchestrator.problems import problem
@@ -68,6 +69,7 @@ def routes(context: Context) -> APIRouter:
         responses={200: {"description": "Server-Sent Events until the job is finished", "content": _STREAM}, **errors(404)},
     )
     @needs_where_asked(Scope.READ)
+    @unhurried
     async def events(request: Request, job: str) -> Response:
         """Progress whenever it changes, then the finished job."""
         await known(request, job)

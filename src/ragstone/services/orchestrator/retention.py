@@ -14,6 +14,7 @@ from ragstone.services.orchestrator.access import author, needs
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import body, errors
+from ragstone.services.orchestrator.hurry import unhurried
 from ragstone.services.orchestrator.params import CollectionPath
 from ragstone.services.orchestrator.schemas import retention as schemas
 from ragstone.services.orchestrator.views import commit_json, moment
@@ -34,6 +35,7 @@ def routes(context: Context) -> APIRouter:
         openapi_extra=body(schemas.PruneBody),
     )
     @needs(Scope.ADMIN)
+    @unhurried
     async def prune(request: Request, collection: CollectionPath) -> Response:
         """Frees points and documents that only forgotten commits need. Reading a forgotten commit is a 410; the log still lists it."""
         asked = await read_json(request, schemas.PruneBody)
@@ -57,6 +59,7 @@ def routes(context: Context) -> APIRouter:
         openapi_extra=body(schemas.PurgeBody),
     )
     @needs(Scope.ADMIN)
+    @unhurried
     async def purge(request: Request, collection: CollectionPath) -> Response:
         """Its bytes, text, points of every commit and quotes in logged answers go. Commit ids stay; reading it there is a 410."""
         asked = await read_json(request, schemas.PurgeBody)
