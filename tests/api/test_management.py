@@ -45,7 +45,7 @@ def client(app: Any, host: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url=f"http://{host}")
 
 
-async def served(generator: ScriptedGenerator | None = None, **broken: Any) -> AsyncIterator[Ports]:
+async def served(*, generator: Any = None, **broken: Any) -> AsyncIterator[Ports]:
     platform = fake_platform(generator=generator)
     platform = replace(platform, adapters=replace(platform.adapters, **broken))
     app = create_app(platform, Settings(data_dir=Path("data")), KnownKeys({}))
@@ -97,7 +97,7 @@ async def test_readiness_names_all_that_is_missing() -> None:
 
 
 async def test_what_it_can_do_without_is_told_and_leaves_it_ready() -> None:
-    async for ports in served(ScriptedGenerator(error=Unavailable("no GPU.")), queue=Broken(), tracker=Broken()):
+    async for ports in served(generator=ScriptedGenerator(error=Unavailable("no GPU.")), queue=Broken(), tracker=Broken()):
         answer = await ports.management.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (200, "ready")
         assert answer.json()["degraded"] == [
@@ -112,7 +112,7 @@ async def test_a_generator_that_hangs_does_not_keep_readiness_waiting() -> None:
         async def check(self) -> None:
             await asyncio.Event().wait()
 
-    async for ports in served(Hanging()):
+    async for ports in served(generator=Hanging()):
         async with asyncio.timeout(1.5):
             assert (await ports.management.get("/readyz")).status_code == 200
 
