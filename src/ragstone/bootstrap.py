@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragstone.adapters.container import usable_memory
 from ragstone.adapters.data_directory import DataDirectory, open_data_directory, owner
@@ -357,9 +357,9 @@ def object_store(name: str, settings: stores.ObjectStoreSettings) -> ObjectStore
     """The object store of a section of the settings, by whose name its errors go. Raises `InvalidInput`."""
     from ragstone.adapters.object_store import ObjectStore, translate  # noqa: PLC0415
 
-    options: dict[str, str | bool] = {}
+    options: dict[str, Any] = {}
     if settings.endpoint:
-        options |= {"endpoint": settings.endpoint, "allow_http": settings.endpoint.startswith("http://")}
+        options |= {"endpoint": settings.endpoint, "client_options": {"allow_http": settings.endpoint.startswith("http://")}}
     if settings.region:
         options["region"] = settings.region
     if settings.access_key_id:
