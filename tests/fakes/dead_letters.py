@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ragstone.domain.access import no_dead_letter
 from ragstone.domain.dead_letters import DeadLetter
-from ragstone.domain.errors import NotFound
 
 
 class InMemoryDeadLetters:
@@ -19,7 +19,7 @@ class InMemoryDeadLetters:
         try:
             return self._letters[job_id]
         except KeyError:
-            raise NotFound(f"there is no dead letter of job {job_id!r}.") from None
+            raise no_dead_letter(job_id) from None
 
     async def page(self, collection: str | None = None, *, before: str | None = None, limit: int = 50) -> list[DeadLetter]:
         kept = [

@@ -11,8 +11,8 @@ from nats.js.errors import NotFoundError
 from ragstone.adapters import codecs
 from ragstone.adapters.nats import NatsConnection
 from ragstone.adapters.nats_names import Names
+from ragstone.domain.access import no_dead_letter
 from ragstone.domain.dead_letters import DeadLetter
-from ragstone.domain.errors import NotFound
 
 _JOB = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -41,7 +41,7 @@ class NatsDeadLetters:
             found = await self._connection.call(lambda js: self._last(js, self._names.letter("*", job_id)), retry=True)
             if found is not None:
                 return found
-        raise NotFound(f"there is no dead letter of job {job_id[:64]!r}; `ragstone dead-letters list` shows what is there.")
+        raise no_dead_letter(job_id)
 
     async def page(self, collection: str | None = None, *, before: str | None = None, limit: int = 50) -> list[DeadLetter]:
         subjects = await self._subjects(collection or "*")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ragstone.adapters import codecs
 from ragstone.adapters.sqlite import SqliteDatabase
+from ragstone.domain.access import no_dead_letter
 from ragstone.domain.dead_letters import DeadLetter
-from ragstone.domain.errors import NotFound
 
 
 class SqliteDeadLetters:
@@ -25,7 +25,7 @@ class SqliteDeadLetters:
     async def get(self, job_id: str) -> DeadLetter:
         row = await self._db.read(lambda db: db.execute("SELECT body FROM dead_letters WHERE job_id = ?", (job_id,)).fetchone())
         if row is None:
-            raise NotFound(f"there is no dead letter of job {job_id[:64]!r}; `ragstone dead-letters list` shows what is there.")
+            raise no_dead_letter(job_id)
         return codecs.DEAD_LETTER.load(row["body"])
 
     async def page(self, collection: str | None = None, *, before: str | None = None, limit: int = 50) -> list[DeadLetter]:

@@ -154,6 +154,11 @@ def no_job(job_id: str) -> NotFound:
     return NotFound(f"there is no job {job_id[:80]!r}.", field="job")
 
 
+def no_dead_letter(job_id: str) -> NotFound:
+    """What is said of a job that has no dead letter, and of one that may not be known of."""
+    return NotFound(f"there is no dead letter of job {job_id[:64]!r}; `ragstone dead-letters list` shows what is there.", field="job")
+
+
 def no_interaction(interaction_id: str) -> NotFound:
     """What is said of an interaction that is not there, and of one that may not be known of."""
     return NotFound(f"there is no interaction {interaction_id[:80]!r}.", field="interaction")

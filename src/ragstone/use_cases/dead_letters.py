@@ -7,6 +7,7 @@ import logging
 import time
 from dataclasses import dataclass
 
+from ragstone.domain.access import no_dead_letter
 from ragstone.domain.collections import Lease
 from ragstone.domain.dead_letters import DeadLetter, leaves_letter
 from ragstone.domain.errors import Busy, Conflict, Gone, NotFound, RagstoneError, Unavailable, WorkerLost
@@ -92,7 +93,7 @@ class DeadLetterOffice:
         """Raises `NotFound`."""
         dead = await self._dead(await self._letters.get(job_id))
         if dead is None:
-            raise NotFound(f"there is no dead letter of job {job_id[:64]!r}; `ragstone dead-letters list` shows what is there.")
+            raise no_dead_letter(job_id)
         return dead
 
     async def replay(self, job_id: str, principal: str = "local") -> Job:

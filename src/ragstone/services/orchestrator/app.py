@@ -13,6 +13,7 @@ from ragstone.services.orchestrator import (
     access,
     backup,
     collections,
+    dead_letters,
     doctor,
     documentation,
     documents,
@@ -85,7 +86,22 @@ def create_app(platform: Platform, settings: Settings, authenticator: Authentica
         redirect_slashes=False,
     )
     app.state.metrics, app.state.readiness = metrics, readiness
-    for module in (query, ingest, collections, documents, history, retention, jobs, interactions, impact, openai, health, doctor, backup):
+    for module in (
+        query,
+        ingest,
+        collections,
+        documents,
+        history,
+        retention,
+        jobs,
+        dead_letters,
+        interactions,
+        impact,
+        openai,
+        health,
+        doctor,
+        backup,
+    ):
         app.router.routes += module.routes(context).routes  # flat: include_router would match every request twice
     documentation.install(app, limits, keys=authenticator is not None)
     app.router.routes += documentation.routes(app).routes
