@@ -30,13 +30,16 @@ from ragstone.adapters.parsing.sandbox import ParserLimits, SubprocessParser
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.redacting_log import RedactingInteractionLog
 from ragstone.adapters.secret_source import SecretSource
+from ragstone.adapters.spooled_audit import SpooledAuditLog
 from ragstone.adapters.spooled_log import SpooledInteractionLog
+from ragstone.adapters.sqlite_audit import SqliteAuditLog
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
 from ragstone.adapters.sqlite_releases import SqliteReleaseRegistry, SqliteTracker
 from ragstone.domain.errors import InvalidInput, RagstoneError
 from ragstone.domain.redaction import Redaction
+from ragstone.ports.audit_log import AuditLog
 from ragstone.ports.authenticator import Authenticator
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.dead_letters import DeadLetters
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from ragstone.adapters.qdrant_server import QdrantServerIndex
 
 _DAY = 86_400.0  # seconds
+_AUDIT_SPOOL = 16 * 2**20  # bytes, some 80,000 entries
 Announce = Callable[[str], None]  # tells a data directory's lock at which URL its owner answers
 
 
@@ -178,6 +182,13 @@ def interaction_log(settings: configured.InteractionSettings, log: InteractionLo
     return RedactingInteractionLog(spooled, rules) if rules.fields else spooled
 
 
+def audit_log(log: AuditLog, spool: Path) -> AuditLog:
+    """`log` behind its spool."""
+    spooled = SpooledAuditLog(log, spool, _AUDIT_SPOOL)
+    spooled.start()
+    return spooled
+
+
 @asynccontextmanager
 async def open_platform(settings: Settings, *, embedder: EmbeddingModel | None = None) -> AsyncIterator[Platform]:
     """The embedded platform over the data directory, recovered and started; closed at the end.
@@ -222,11 +233,13 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
     catalog: Catalog
     staging: Staging
     log: InteractionLog
+    audit: AuditLog
     match settings.catalog:
         case stores.SqliteCatalog():
-            catalog, staging, log = SqliteCatalog(data.database), FileStaging(data.staging), SqliteInteractionLog(data.database)
+            catalog, staging = SqliteCatalog(data.database), FileStaging(data.staging)
+            log, audit = SqliteInteractionLog(data.database), SqliteAuditLog(data.database)
         case stores.MongoCatalog() as mongo:
-            catalog, staging, log = _mongo(mongo, settings.interactions.keep_days, connections)
+            catalog, staging, log, audit = _mongo(mongo, settings.interactions.keep_days, connections)
     versions: VersionStore
     match settings.versions:
         case stores.GitVersions():
@@ -269,6 +282,7 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
         interactions=interaction_log(settings.interactions, log, data.spool),
         dead_letters=letters,
         events=events,
+        audit=audit_log(audit, data.spool) if settings.role != "worker" else None,
         tracker=tracker,
         registry=registry,
         storage=DiskSpace(settings.data_dir) if embedded else None,
@@ -277,8 +291,11 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
     )
 
 
-def _mongo(settings: stores.MongoCatalog, keep_days: float, connections: list[Connection]) -> tuple[Catalog, Staging, InteractionLog]:
+def _mongo(
+    settings: stores.MongoCatalog, keep_days: float, connections: list[Connection]
+) -> tuple[Catalog, Staging, InteractionLog, AuditLog]:
     from ragstone.adapters.mongo import MongoDatabase  # noqa: PLC0415
+    from ragstone.adapters.mongo_audit import MongoAuditLog  # noqa: PLC0415
     from ragstone.adapters.mongo_catalog import MongoCatalog  # noqa: PLC0415
     from ragstone.adapters.mongo_errors import translated  # noqa: PLC0415
     from ragstone.adapters.mongo_interactions import MongoInteractionLog  # noqa: PLC0415
@@ -294,6 +311,7 @@ def _mongo(settings: stores.MongoCatalog, keep_days: float, connections: list[Co
         MongoCatalog(mongo, dependency("catalog", settings.timeout)),
         GridFsStaging(mongo, dependency("staging", 6 * settings.timeout)),
         MongoInteractionLog(mongo, dependency("interactions", settings.timeout), keep_days or None),
+        MongoAuditLog(mongo, dependency("audit", settings.timeout)),
     )
 
 

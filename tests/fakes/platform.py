@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ragstone.ports.audit_log import AuditLog
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.generator import Generator
 from ragstone.ports.interaction_log import InteractionLog
@@ -11,6 +12,7 @@ from ragstone.use_cases.answerability import Calibrations
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, Platform, assemble
 from ragstone.use_cases.prompts import Prompts
+from tests.fakes.audit_log import InMemoryAuditLog
 from tests.fakes.catalog import InMemoryCatalog
 from tests.fakes.dead_letters import InMemoryDeadLetters
 from tests.fakes.document_parser import ParagraphParser
@@ -31,6 +33,7 @@ def fake_platform(
     queue: JobQueue | None = None,
     fallback: Generator | None = None,
     catalog: Catalog | None = None,
+    audit: AuditLog | None = None,
 ) -> Platform:
     """Not started. Whatever is not given is a fresh fake."""
     embedder = HashingEmbeddingModel(32)
@@ -44,6 +47,7 @@ def fake_platform(
         embedder=embedder,
         interactions=interactions or InMemoryInteractionLog(),
         dead_letters=InMemoryDeadLetters(),
+        audit=audit or InMemoryAuditLog(),
     )
     answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations(), fallback)
     return assemble(adapters, answering, limits or Limits(), "test")

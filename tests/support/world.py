@@ -21,6 +21,7 @@ from ragstone.use_cases.answerability import Calibrations
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, Platform, assemble
 from ragstone.use_cases.prompts import Prompts
+from tests.fakes.audit_log import InMemoryAuditLog
 from tests.fakes.catalog import InMemoryCatalog
 from tests.fakes.dead_letters import InMemoryDeadLetters
 from tests.fakes.document_parser import ParagraphParser
@@ -69,10 +70,12 @@ async def fake_world(directory: Path) -> World:
     """Over the fakes; what they hold outlives `reopen`."""
     embedder = RecordingEmbeddingModel()
     catalog, versions, index, staging = InMemoryCatalog(), InMemoryVersionStore(), InMemoryVectorIndex(), InMemoryStaging()
-    interactions, letters = InMemoryInteractionLog(), InMemoryDeadLetters()
+    interactions, letters, audit = InMemoryInteractionLog(), InMemoryDeadLetters(), InMemoryAuditLog()
 
     async def start() -> Platform:
-        adapters = Adapters(catalog, versions, index, staging, InMemoryJobQueue(), ParagraphParser(), embedder, interactions, letters)
+        adapters = Adapters(
+            catalog, versions, index, staging, InMemoryJobQueue(), ParagraphParser(), embedder, interactions, letters, audit=audit
+        )
         platform = assemble(adapters, answering(embedder), Limits(), "test")
         await platform.start()
         return platform

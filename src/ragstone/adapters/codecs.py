@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter
 
+from ragstone.domain.audit import AuditEntry
 from ragstone.domain.commits import CommitStats
 from ragstone.domain.dead_letters import DeadLetter
 from ragstone.domain.errors import InvalidInput
@@ -47,4 +48,5 @@ FEEDBACK: Codec[Feedback] = Codec(TypeAdapter(Feedback))
 PURGE: Codec[Purge] = Codec(TypeAdapter(Purge))
 RELEASE: Codec[Release] = Codec(TypeAdapter(Release))
 DEAD_LETTER: Codec[DeadLetter] = Codec(TypeAdapter(DeadLetter))
+AUDIT: Codec[AuditEntry] = Codec(TypeAdapter(AuditEntry))
 PROGRESS: Codec[Progress] = Codec(TypeAdapter(Progress))

@@ -64,6 +64,7 @@ INDEXES: dict[str, tuple[IndexModel, ...]] = {
         _index("cited.path"),
         _index("created_at"),
     ),
+    "audit": (_index(("order", DOWN)), _index("principal", ("order", DOWN)), _index("collection", ("order", DOWN))),
     # Accepted bytes, in GridFS.
     "staging.files": (_index("filename", "uploadDate"),),  # this and the next as GridFS itself would make them
     "staging.chunks": (_index("files_id", "n", unique=True),),

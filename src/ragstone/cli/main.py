@@ -12,6 +12,7 @@ import typer
 
 from ragstone.cli import (
     ask,
+    audit,
     backup,
     cluster_backup,
     collections,
@@ -52,6 +53,7 @@ GROUPS = (
     models,
     backup,
     cluster_backup,
+    audit,
     doctor,
     migrate,
     keys,

@@ -58,6 +58,11 @@ class Metrics:
         self.interactions_spooled = Gauge(
             "ragstone_interactions_spooled", "Interactions that wait in the spool now.", registry=self.registry
         )
+        self.audit_left_out = Counter(
+            "ragstone_audit_refusals_left_out_total",
+            "Refused requests of nobody known that came too fast for an audit entry each.",
+            registry=self.registry,
+        )
         self.queries_waiting = Gauge("ragstone_queries_waiting", "Questions that wait for a free place.", registry=self.registry)
         self.jobs = Counter("ragstone_jobs_total", "Jobs finished since this process began, by state.", ("state",), registry=self.registry)
         self.jobs_pending = Gauge("ragstone_jobs_pending", "Jobs accepted and not finished.", ("collection",), registry=self.registry)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ragstone.domain.jobs import Job
 from ragstone.domain.spaces import ChunkerSettings
+from ragstone.ports.audit_log import AuditLog
 from ragstone.ports.backup import Backup
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.dead_letters import DeadLetters
@@ -71,6 +72,7 @@ class Adapters:
     interactions: InteractionLog
     dead_letters: DeadLetters
     events: EventPublisher | None = None  # None: nobody is told
+    audit: AuditLog | None = None  # None where nobody comes in: a process without an API
     tracker: ExperimentTracker | None = None  # None: nobody records runs
     registry: ReleaseRegistry | None = None
     storage: Storage | None = None  # None where the space is nobody's business here
@@ -145,7 +147,7 @@ class Platform:
         await adapters.versions.close()
         await adapters.interactions.close()
         await adapters.dead_letters.close()
-        for optional in (adapters.tracker, adapters.registry, adapters.events):
+        for optional in (adapters.audit, adapters.tracker, adapters.registry, adapters.events):
             if optional is not None:
                 await optional.close()
         await adapters.catalog.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ragstone.adapters.extractive import ExtractiveGenerator
-from ragstone.cli import ask, collections, documents, history, interactions, jobs, retention
+from ragstone.cli import ask, audit, collections, documents, history, interactions, jobs, retention
 from ragstone.cli.ingest import ingest
 from ragstone.domain.errors import Unavailable
 from tests.fakes.embedding_model import HashingEmbeddingModel
@@ -227,3 +227,13 @@ async def test_if_match_refuses_a_change_of_what_has_changed_since(filled: Shell
     ):
         assert ran.problem is not None
         assert ran.problem["status"] == 412
+
+
+async def test_audit_lists_who_changed_what(filled: Shell) -> None:
+    entries = (await filled(audit.audit, as_json=True)).json["entries"]
+    assert [one["what"] for one in entries] == ["POST /ingest", "POST /v1/collections/{collection}/tags", "POST /ingest"]
+    assert {(one["principal"], one["collection"]) for one in entries} == {("local", "docs")}
+    ran = await filled(audit.audit, collection="docs", limit=1)
+    assert "POST /ingest" in ran.out
+    assert "local" in ran.out
+    assert (await filled(audit.audit, principal="nobody")).out == "None is like that.\n"

@@ -21,6 +21,7 @@ _OPEN = "open"
 _SCHEME = "key"
 _RULE = "rule"  # in the request's state: that of its route
 _ASKED = "asked"  # in the request's state: whether the route has asked what its caller may
+MEANT = "collection"  # in the request's state: the collection that the route asked about
 _PARAMETER = "collection"
 
 
@@ -95,6 +96,7 @@ def caller(request: Request) -> Principal:
 def allow(request: Request, collection: str, *, otherwise: NotFound | None = None) -> None:
     """Checks the route's scope in a collection. One that may not be read is told as one that is not there: `otherwise`, or `no_collection`."""
     rule: Rule = request.scope["state"][_RULE]
+    request.scope["state"][MEANT] = collection
     _check(caller(request), collection, rule.scope, otherwise)
     request.scope["state"][_ASKED] = True
 
@@ -102,6 +104,7 @@ def allow(request: Request, collection: str, *, otherwise: NotFound | None = Non
 def allow_making(request: Request, collection: str) -> None:
     """Checks the route's scope in a collection that may not be there yet: what is said does not depend on it."""
     rule: Rule = request.scope["state"][_RULE]
+    request.scope["state"][MEANT] = collection
     if not caller(request).may(rule.scope, collection):
         raise _refusal(caller(request), rule.scope, f"in collection {collection!r}")
     request.scope["state"][_ASKED] = True

@@ -11,6 +11,7 @@ from ragstone.domain.errors import RagstoneError
 from ragstone.ports.authenticator import Authenticator
 from ragstone.services.orchestrator import (
     access,
+    audit,
     backup,
     collections,
     dead_letters,
@@ -101,6 +102,7 @@ def create_app(platform: Platform, settings: Settings, authenticator: Authentica
         health,
         doctor,
         backup,
+        audit,
     ):
         app.router.routes += module.routes(context).routes  # flat: include_router would match every request twice
     documentation.install(app, limits, keys=authenticator is not None)
@@ -114,6 +116,8 @@ def create_app(platform: Platform, settings: Settings, authenticator: Authentica
         app.add_middleware(LoopbackGuard, allowed_hosts=settings.allowed_hosts)
     else:
         app.add_middleware(KeyGuard, authenticator=authenticator, unguarded=unguarded)
+    if platform.adapters.audit is not None:
+        app.add_middleware(audit.Auditing, log=platform.adapters.audit, routes=app.router.routes, metrics=metrics)
     app.add_middleware(RequestContext, metrics=metrics)
     app.add_middleware(Shedding, gate=context.queries, metrics=metrics)
     return app

@@ -33,8 +33,8 @@ class InteractionQuery(BaseModel):
         """Raises `InvalidInput` for what is no time."""
         return InteractionFilter(
             collection=self.collection,
-            since=_time("since", self.since),
-            until=_time("until", self.until),
+            since=parse_time("since", self.since),
+            until=parse_time("until", self.until),
             abstained=self.abstained,
             thumb=_THUMBS[self.thumb] if self.thumb else None,
             tag=self.tag,
@@ -57,7 +57,8 @@ class InteractionExport(InteractionQuery):
     limit: int | None = Field(default=None, ge=1, le=2**31, description="at most so many")
 
 
-def _time(field: str, value: str | None) -> float | None:
+def parse_time(field: str, value: str | None) -> float | None:
+    """Unix seconds. Raises `InvalidInput` naming the field."""
     if value is None:
         return None
     try:
