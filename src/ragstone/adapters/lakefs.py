@@ -1,4 +1,4 @@
-"""Version store: one lakeFS repository per collection (ADR 0021)."""
+"""Version store: one lakeFS repository per collection (ADR 0025)."""
 
 from __future__ import annotations
 

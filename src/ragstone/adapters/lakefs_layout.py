@@ -1,4 +1,4 @@
-"""Where things lie in a lakeFS repository, and how a document's sidecar is written (ADR 0021).
+"""Where things lie in a lakeFS repository, and how a document's sidecar is written (ADR 0025).
 
     documents/<path>    the original bytes, with the SHA-256 of the sidecar as user metadata
     extracted/<path>    the sidecar, three lines: the path, what is known of the document and its extracted text as JSON

@@ -1,4 +1,4 @@
-"""Branch `main`: it follows the head by merges (ADR 0021), so that a late writer can't take it back.
+"""Branch `main`: it follows the head by merges (ADR 0025), so that a late writer can't take it back.
 
 A merge is a commit of lakeFS' own, with the tree of the staged commit and that commit as its second parent; `main` here always means that one.
 """
