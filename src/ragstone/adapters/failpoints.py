@@ -1,7 +1,8 @@
 """Failpoints: named places around every side effect of the write path at which the process dies, an error comes, or a writer stops.
 
 For tests of recovery, and for trying out what a crash does. `RAGSTONE_FAILPOINTS` switches them on for a whole process
-(`index.insert.after=kill,catalog.publish.after@2=lost`); without it no adapter is wrapped, and they cost nothing.
+(`index.insert.after=kill,catalog.publish.after@2=lost`); without it no adapter is wrapped, and they cost nothing. With a word
+(`embedder.embed_passages.before~asbestos=kill`) one stands for input that nothing survives: it acts on every call that is given the word.
 """
 
 from __future__ import annotations
@@ -45,13 +46,17 @@ SIDE_EFFECTS: Mapping[str, tuple[str, ...]] = {
 MOMENTS = ("before", "after")
 
 Action = Literal["kill", "error", "lost", "pause"]
-_SPECIFICATION = re.compile(r"\s*(?P<name>[a-z_.]+)(?:@(?P<hit>[1-9][0-9]{0,8}))?=(?P<action>[a-z]+)\s*", re.ASCII)
+_SPECIFICATION = re.compile(
+    r"\s*(?P<name>[a-z_.]+)(?:@(?P<hit>[1-9][0-9]{0,8})|~(?P<word>[A-Za-z0-9_-]{1,64}))?=(?P<action>[a-z]+)\s*", re.ASCII
+)
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Failpoint:
     """What happens when `name` (`<port>.<method>.<before|after>`) is reached for the `hit`-th time; other times nothing does.
+
+    With a `word`: each time that an argument of the call holds it.
 
     `kill`: SIGKILL to this process. `error`: an exception that nobody expects. `lost`: `Unavailable`; before the call this is a request that
     got lost, after it a reply. `pause`: the caller waits until it is told to go on.
@@ -60,6 +65,7 @@ class Failpoint:
     name: str
     action: Action
     hit: int = 1
+    word: str = ""
 
     def __post_init__(self) -> None:
         known = list(names())
@@ -73,7 +79,8 @@ class Failpoint:
             )
 
     def __str__(self) -> str:
-        return f"{self.name}{f'@{self.hit}' if self.hit > 1 else ''}={self.action}"
+        when = f"~{self.word}" if self.word else f"@{self.hit}" if self.hit > 1 else ""
+        return f"{self.name}{when}={self.action}"
 
 
 def names() -> Iterator[str]:
@@ -85,7 +92,7 @@ def names() -> Iterator[str]:
 
 
 def parse(specification: str) -> tuple[Failpoint, ...]:
-    """Reads `name[@n]=action`, several separated by commas. Raises `InvalidInput` for what is none."""
+    """Reads `name[@n]=action` and `name~word=action`, several separated by commas. Raises `InvalidInput` for what is none."""
     points = []
     for part in filter(str.strip, specification.split(",")):
         match = _SPECIFICATION.fullmatch(part)
@@ -94,7 +101,7 @@ def parse(specification: str) -> tuple[Failpoint, ...]:
                 f"{VARIABLE}: {part.strip()[:100]!r} can't be read; write name=action or name@n=action, as in index.insert.after@2=kill.",
                 field=VARIABLE,
             )
-        points.append(Failpoint(match["name"], cast(Action, match["action"]), int(match["hit"] or 1)))
+        points.append(Failpoint(match["name"], cast(Action, match["action"]), int(match["hit"] or 1), match["word"] or ""))
     return tuple(points)
 
 
@@ -115,7 +122,8 @@ class Failpoints:
 
     def arm(self, *points: Failpoint) -> None:
         """These from now on, and no others; counting begins again."""
-        self._points = {(point.name, point.hit): point for point in points}
+        self._points = {(point.name, point.hit): point for point in points if not point.word}
+        self._words = {point.name: point for point in points if point.word}
         self.hits: Counter[str] = Counter()
         self.fired: list[Failpoint] = []
 
@@ -123,10 +131,12 @@ class Failpoints:
         """The adapter with failpoints around its side effects."""
         return cast(_T, _Wrapped(port, adapter, self))
 
-    async def reach(self, name: str) -> None:
-        """Called at the failpoint."""
+    async def reach(self, name: str, *given: object) -> None:
+        """Called at the failpoint of a call that is given this."""
         self.hits[name] += 1
         point = self._points.get((name, self.hits[name]))
+        if point is None and (marked := self._words.get(name)) is not None and marked.word in repr(given):
+            point = marked
         if point is None:
             return
         self.fired.append(point)
@@ -155,9 +165,9 @@ class _Wrapped:
             return attribute
 
         async def call(*arguments: Any, **named: Any) -> Any:
-            await self._failpoints.reach(f"{self._port}.{name}.before")
+            await self._failpoints.reach(f"{self._port}.{name}.before", arguments, named)
             result = await attribute(*arguments, **named)
-            await self._failpoints.reach(f"{self._port}.{name}.after")
+            await self._failpoints.reach(f"{self._port}.{name}.after", arguments, named)
             return result
 
         return call

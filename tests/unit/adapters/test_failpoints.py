@@ -72,6 +72,8 @@ def test_a_specification_names_point_hit_and_action() -> None:
         ("index.insert.after", "write name=action"),
         ("index.insert.after@0=kill", "write name=action"),
         ("index.insert.after=kill;rm", "write name=action"),
+        ("index.insert.after@2~word=kill", "write name=action"),
+        ("index.insert.after~a b=kill", "write name=action"),
     ],
 )
 def test_bad_specifications_are_refused_with_help(specification: str, told: str) -> None:
@@ -110,6 +112,18 @@ async def test_only_the_hit_that_is_named_acts() -> None:
     failpoints.arm()
     await wrapped.enqueue("docs", "j4")
     assert failpoints.fired == []
+
+
+async def test_with_a_word_each_call_that_is_given_it_acts() -> None:
+    (point,) = parse("queue.enqueue.after~j2=lost")
+    assert (point.word, str(point)) == ("j2", "queue.enqueue.after~j2=lost")
+    queue = Queue()
+    wrapped = Failpoints((point,)).wrap("queue", queue)
+    for _ in range(2):
+        await wrapped.enqueue("docs", "j1")
+        with pytest.raises(Unavailable):
+            await wrapped.enqueue("docs", job_id="j2")
+    assert queue.jobs == ["j1", "j2"] * 2
 
 
 async def test_a_pause_ends_when_it_is_told_to() -> None:

@@ -1,0 +1,23 @@
+"""Documents that nothing can be done with, over a real NATS server: given up after N tries, the others ingested, replayed after the fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.support.poison import poisoned
+
+
+@pytest.mark.parametrize(("how", "code", "tries", "deaths"), [("kill", "worker-lost", 2, 2), ("lost", "unavailable", 3, 0)])
+async def test_a_poisoned_document_becomes_a_dead_letter_and_holds_up_no_other(
+    tmp_path: Path, nats_url: str, how: Literal["kill", "lost"], code: str, tries: int, deaths: int
+) -> None:
+    outcome = await poisoned(tmp_path, nats_url, how=how, tries=tries, others=3)
+    [letter] = outcome.letters
+    assert (letter["code"], letter["tries"], letter["collection"]) == (code, tries, "sick")
+    assert (outcome.deaths, outcome.in_stream) == (deaths, 1)
+    assert outcome.published == outcome.accepted
+    assert outcome.told == outcome.accepted | {("sick", "poison.txt")}
+    assert (outcome.replayed, outcome.cured, outcome.letters_after) == ("published", True, 0)
