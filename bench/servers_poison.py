@@ -22,7 +22,7 @@ async def rows(data: Path) -> list[Row]:
             outcomes: dict[str, Outcome] = {}
             for how in ("kill", "lost"):
                 (home / how).mkdir()
-                outcomes[how] = await poisoned(home / how, url, how=how, tries=TRIES, others=OTHERS)  # type: ignore[arg-type]
+                outcomes[how] = await poisoned(home / how, url, how=how, tries=TRIES, others=OTHERS)
     return [
         _tries("poison document that kills its worker: tries until it is in the dead-letter stream", outcomes["kill"], "worker-lost"),
         _tries("poison document that a dependency refuses: tries until it is in the dead-letter stream", outcomes["lost"], "unavailable"),
