@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,7 @@ from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
 from ragstone.ports.release_registry import ReleaseRegistry
 from ragstone.ports.staging import Staging
+from ragstone.ports.usage_meter import UsageMeter
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.settings import model as configured
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from ragstone.adapters.qdrant_server import QdrantServerIndex
 
 _DAY = 86_400.0  # seconds
+_COUNTING = 1.0  # seconds that a request waits for its counts
 _AUDIT_SPOOL = 16 * 2**20  # bytes, some 80,000 entries
 Announce = Callable[[str], None]  # tells a data directory's lock at which URL its owner answers
 
@@ -230,16 +232,11 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
 def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) -> Adapters:
     """One adapter a port. Those of servers are imported only where they are used: they, and what they need, are an extra."""
     connections: list[Connection] = []
-    catalog: Catalog
-    staging: Staging
-    log: InteractionLog
-    audit: AuditLog
     match settings.catalog:
         case stores.SqliteCatalog():
-            catalog, staging = SqliteCatalog(data.database), FileStaging(data.staging)
-            log, audit = SqliteInteractionLog(data.database), SqliteAuditLog(data.database)
+            records = _sqlite(data, limited=settings.rate_limits.any)
         case stores.MongoCatalog() as mongo:
-            catalog, staging, log, audit = _mongo(mongo, settings.interactions.keep_days, connections)
+            records = _mongo(mongo, settings.interactions.keep_days, connections, limited=settings.rate_limits.any)
     versions: VersionStore
     match settings.versions:
         case stores.GitVersions():
@@ -270,19 +267,20 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
             tracker, registry = MlflowTracker(mlflow.uri), MlflowReleaseRegistry(mlflow.uri)
         case stores.NoTracking() if isinstance(settings.catalog, stores.SqliteCatalog):
             tracker, registry = SqliteTracker(data.database), SqliteReleaseRegistry(data.database)
-    embedded = isinstance(catalog, SqliteCatalog) and isinstance(versions, GitVersionStore) and isinstance(index, QdrantEdgeIndex)
+    embedded = isinstance(records.catalog, SqliteCatalog) and isinstance(versions, GitVersionStore) and isinstance(index, QdrantEdgeIndex)
     return Adapters(
-        catalog=catalog,
+        catalog=records.catalog,
         versions=versions,
         index=index,
-        staging=staging,
+        staging=records.staging,
         queue=queue,
         parser=SubprocessParser(ParserLimits.within(usable_memory())),
         embedder=model,
-        interactions=interaction_log(settings.interactions, log, data.spool),
+        interactions=interaction_log(settings.interactions, records.interactions, data.spool),
         dead_letters=letters,
         events=events,
-        audit=audit_log(audit, data.spool) if settings.role != "worker" else None,
+        audit=audit_log(records.audit, data.spool) if settings.role != "worker" else None,
+        meter=records.meter,
         tracker=tracker,
         registry=registry,
         storage=DiskSpace(settings.data_dir) if embedded else None,
@@ -291,9 +289,33 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
     )
 
 
-def _mongo(
-    settings: stores.MongoCatalog, keep_days: float, connections: list[Connection]
-) -> tuple[Catalog, Staging, InteractionLog, AuditLog]:
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """What one database holds."""
+
+    catalog: Catalog
+    staging: Staging
+    interactions: InteractionLog
+    audit: AuditLog
+    meter: UsageMeter | None
+
+
+def _sqlite(data: DataDirectory, *, limited: bool) -> _Records:
+    meter = None
+    if limited:
+        from ragstone.adapters.usage_limits import CountedUsage  # noqa: PLC0415 - not imported where nothing is limited
+
+        meter = CountedUsage()
+    return _Records(
+        SqliteCatalog(data.database),
+        FileStaging(data.staging),
+        SqliteInteractionLog(data.database),
+        SqliteAuditLog(data.database),
+        meter,
+    )
+
+
+def _mongo(settings: stores.MongoCatalog, keep_days: float, connections: list[Connection], *, limited: bool) -> _Records:
     from ragstone.adapters.mongo import MongoDatabase  # noqa: PLC0415
     from ragstone.adapters.mongo_audit import MongoAuditLog  # noqa: PLC0415
     from ragstone.adapters.mongo_catalog import MongoCatalog  # noqa: PLC0415
@@ -307,11 +329,18 @@ def _mongo(
     def dependency(name: str, timeout: float) -> Dependency:
         return Dependency(name, timeout=timeout, concurrency=settings.pool, translate=translated)
 
-    return (
+    meter = None
+    if limited:
+        from ragstone.adapters.mongo_usage import MongoUsageStorage  # noqa: PLC0415
+        from ragstone.adapters.usage_limits import CountedUsage  # noqa: PLC0415
+
+        meter = CountedUsage(MongoUsageStorage(mongo, dependency("usage", min(_COUNTING, settings.timeout))))
+    return _Records(
         MongoCatalog(mongo, dependency("catalog", settings.timeout)),
         GridFsStaging(mongo, dependency("staging", 6 * settings.timeout)),
         MongoInteractionLog(mongo, dependency("interactions", settings.timeout), keep_days or None),
         MongoAuditLog(mongo, dependency("audit", settings.timeout)),
+        meter,
     )
 
 

@@ -7,6 +7,7 @@ from ragstone.ports.catalog import Catalog
 from ragstone.ports.generator import Generator
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
+from ragstone.ports.usage_meter import UsageMeter
 from ragstone.use_cases.answer import Answering
 from ragstone.use_cases.answerability import Calibrations
 from ragstone.use_cases.limits import Limits
@@ -34,6 +35,7 @@ def fake_platform(
     fallback: Generator | None = None,
     catalog: Catalog | None = None,
     audit: AuditLog | None = None,
+    meter: UsageMeter | None = None,
 ) -> Platform:
     """Not started. Whatever is not given is a fresh fake."""
     embedder = HashingEmbeddingModel(32)
@@ -48,6 +50,7 @@ def fake_platform(
         interactions=interactions or InMemoryInteractionLog(),
         dead_letters=InMemoryDeadLetters(),
         audit=audit or InMemoryAuditLog(),
+        meter=meter,
     )
     answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations(), fallback)
     return assemble(adapters, answering, limits or Limits(), "test")

@@ -16,6 +16,7 @@ HOMES = {
     "gridfs": ("adapters/mongo*.py",),
     "grpc": ("adapters/qdrant_server*.py",),
     "jwt": ("adapters/oidc*.py",),
+    "limits": ("adapters/usage_limits.py", "adapters/mongo_usage.py"),
     "lakefs_sdk": ("adapters/lakefs*.py",),
     "mlflow": ("adapters/mlflow*.py",),
     "nats": ("adapters/nats*.py",),

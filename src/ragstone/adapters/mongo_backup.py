@@ -22,7 +22,9 @@ from ragstone.domain.errors import Conflict, DataDirectoryError, Unavailable
 from ragstone.domain.jobs import JobResult
 
 VERSION = len(MIGRATIONS)  # of the schema, which a restore needs to be no newer than its own
-_LEFT_OUT = frozenset({"staging.files", "staging.chunks", "locks", "job_progress"})  # of this moment, or of jobs that are not in the backup
+_LEFT_OUT = frozenset(
+    {"staging.files", "staging.chunks", "locks", "job_progress", "usage"}
+)  # of this moment, or of jobs that are not in the backup
 _LOGS = ("interactions", "audit")  # which only grow: they need not be of the same moment, and a long log would outlive the snapshot
 _BATCH = 1000  # documents
 _PIECE = 2**20  # bytes

@@ -65,6 +65,7 @@ INDEXES: dict[str, tuple[IndexModel, ...]] = {
         _index("created_at"),
     ),
     "audit": (_index(("order", DOWN)), _index("principal", ("order", DOWN)), _index("collection", ("order", DOWN))),
+    "usage": (IndexModel([("expires", UP)], expireAfterSeconds=0),),
     # Accepted bytes, in GridFS.
     "staging.files": (_index("filename", "uploadDate"),),  # this and the next as GridFS itself would make them
     "staging.chunks": (_index("files_id", "n", unique=True),),

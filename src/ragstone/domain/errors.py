@@ -12,6 +12,7 @@ RagstoneError
 ├── Unauthorized (401)
 ├── Forbidden (403)
 ├── Busy (429)
+│   └── AllowanceUsed (429)
 ├── Unavailable (503)
 │   ├── LeaseLost (503)
 │   ├── WorkerLost (503)
@@ -135,6 +136,13 @@ class Busy(RagstoneError):
     code = "busy"
     status = 429
     title = "Too many requests"
+
+
+class AllowanceUsed(Busy):
+    """The principal has used what it may in a window of time, which ends in `retry_after` seconds."""
+
+    code = "allowance-used"
+    title = "Allowance used"
 
 
 class Unavailable(RagstoneError):

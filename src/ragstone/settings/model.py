@@ -52,6 +52,21 @@ class LimitSettings(Section):
     request_seconds: float = Field(default=60.0, gt=0, le=3_600, description="that reading requests share with every call below them")
 
 
+class RateLimitSettings(Section):
+    """What each principal may use; 0: as much as they like. Shared by all processes over MongoDB, else counted by each process for itself."""
+
+    reads_per_minute: int = Field(default=0, ge=0, description="requests that need no more than the scope read")
+    writes_per_minute: int = Field(default=0, ge=0, description="requests that need write or admin")
+    questions_per_day: int = Field(default=0, ge=0, description="to /query, /v1/search and /v1/chat/completions")
+    documents_per_day: int = Field(default=0, ge=0, description="sent for ingestion, changed or not")
+    bytes_per_day: int = Field(default=0, ge=0, description="of those documents")
+
+    @property
+    def any(self) -> bool:
+        """Whether something is limited."""
+        return any(getattr(self, name) for name in type(self).model_fields)
+
+
 class InteractionSettings(Section):
     """What is kept of questions and answers, and for how long. The key comes from a file or from the environment."""
 
@@ -126,6 +141,7 @@ class Settings(BaseSettings):
     tracking: stores.Tracking = stores.NoTracking()
     backup: stores.BackupSettings | None = Field(default=None, description="where backups of a cluster go")
     limits: LimitSettings = LimitSettings()
+    rate_limits: RateLimitSettings = RateLimitSettings()
     interactions: InteractionSettings = InteractionSettings()
 
     @model_validator(mode="after")

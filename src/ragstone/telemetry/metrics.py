@@ -63,6 +63,17 @@ class Metrics:
             "Refused requests of nobody known that came too fast for an audit entry each.",
             registry=self.registry,
         )
+        self.allowances_used = Counter(
+            "ragstone_allowances_used_total",
+            "Requests refused because their principal had used what it may, by allowance.",
+            ("allowance",),
+            registry=self.registry,
+        )
+        self.allowances_uncounted = Counter(
+            "ragstone_allowances_uncounted_total",
+            "Requests that passed uncounted because usage could not be counted.",
+            registry=self.registry,
+        )
         self.queries_waiting = Gauge("ragstone_queries_waiting", "Questions that wait for a free place.", registry=self.registry)
         self.jobs = Counter("ragstone_jobs_total", "Jobs finished since this process began, by state.", ("state",), registry=self.registry)
         self.jobs_pending = Gauge("ragstone_jobs_pending", "Jobs accepted and not finished.", ("collection",), registry=self.registry)

@@ -20,6 +20,7 @@ from ragstone.ports.job_queue import JobQueue
 from ragstone.ports.release_registry import ReleaseRegistry
 from ragstone.ports.staging import Staging
 from ragstone.ports.storage import Storage
+from ragstone.ports.usage_meter import UsageMeter
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.answer import Answering
@@ -73,6 +74,7 @@ class Adapters:
     dead_letters: DeadLetters
     events: EventPublisher | None = None  # None: nobody is told
     audit: AuditLog | None = None  # None where nobody comes in: a process without an API
+    meter: UsageMeter | None = None  # None where nothing is limited
     tracker: ExperimentTracker | None = None  # None: nobody records runs
     registry: ReleaseRegistry | None = None
     storage: Storage | None = None  # None where the space is nobody's business here
@@ -147,7 +149,7 @@ class Platform:
         await adapters.versions.close()
         await adapters.interactions.close()
         await adapters.dead_letters.close()
-        for optional in (adapters.audit, adapters.tracker, adapters.registry, adapters.events):
+        for optional in (adapters.audit, adapters.meter, adapters.tracker, adapters.registry, adapters.events):
             if optional is not None:
                 await optional.close()
         await adapters.catalog.close()

@@ -28,6 +28,7 @@ from ragstone.services.orchestrator import (
     query,
     retention,
 )
+from ragstone.services.orchestrator.allowances import Allowances, allot
 from ragstone.services.orchestrator.context import Context
 from ragstone.services.orchestrator.gate import Gate
 from ragstone.services.orchestrator.hurry import hurry
@@ -74,6 +75,7 @@ def create_app(platform: Platform, settings: Settings, authenticator: Authentica
         readiness,
         Gate(limits.concurrent_queries, limits.concurrent_queries),
         Gate(_UPLOADS, 4 * _UPLOADS, 30.0),
+        Allowances(settings.rate_limits, platform.adapters.meter, metrics),
     )
     app = FastAPI(
         title="ragstone",
@@ -108,6 +110,7 @@ def create_app(platform: Platform, settings: Settings, authenticator: Authentica
     documentation.install(app, limits, keys=authenticator is not None)
     app.router.routes += documentation.routes(app).routes
     unguarded = access.guard(app.router.routes)
+    allot(app.router.routes, context.allowances)
     hurry(app.router.routes, limits.request_seconds)
     app.add_exception_handler(RagstoneError, _domain_error)
     app.add_exception_handler(RequestValidationError, _domain_error)

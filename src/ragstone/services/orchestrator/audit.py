@@ -15,7 +15,7 @@ from starlette.types import Scope as AsgiScope
 
 from ragstone.domain.access import Scope
 from ragstone.domain.audit import AuditEntry
-from ragstone.domain.errors import RagstoneError, Unavailable
+from ragstone.domain.errors import Busy, RagstoneError, Unavailable
 from ragstone.domain.ids import new_id
 from ragstone.ports.audit_log import AuditLog
 from ragstone.services.orchestrator.access import MEANT, needs, rule_of
@@ -99,7 +99,7 @@ class Auditing:
 
     async def _record(self, scope: AsgiScope, status: int) -> None:
         """Raises `Unavailable` when the entry can't be stored."""
-        entry = self._entry(scope, status)
+        entry = self._entry(scope, status) if status != Busy.status else None  # nothing was done, nor refused for good
         if entry is None:
             return
         if not entry.principal and not self._strangers.take():

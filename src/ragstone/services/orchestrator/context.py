@@ -16,6 +16,7 @@ from ragstone.domain.commits import Snapshot
 from ragstone.domain.deadline import deadline
 from ragstone.domain.errors import RagstoneError
 from ragstone.domain.jobs import TERMINAL, Job
+from ragstone.services.orchestrator.allowances import Allowances
 from ragstone.services.orchestrator.gate import Gate
 from ragstone.services.orchestrator.problems import JobFailed
 from ragstone.services.orchestrator.readiness import Readiness
@@ -38,6 +39,7 @@ class Context:
     readiness: Readiness
     queries: Gate
     uploads: Gate
+    allowances: Allowances
 
 
 class DirectRoute(APIRoute):

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from pydantic_core import to_json
 from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Route
 
-from ragstone.services.orchestrator.access import document_keys, open_to_all
+from ragstone.services.orchestrator.access import document_keys, open_to_all, rule_of
 from ragstone.services.orchestrator.problems import PROBLEM
 from ragstone.services.orchestrator.schemas import doctor, openai, requests, responses, retention
 from ragstone.use_cases.limits import Limits
@@ -159,12 +160,24 @@ def install(app: FastAPI, limits: Limits, *, keys: bool) -> None:
             for name in ("SearchBody", "QueryBody"):
                 schemas[name]["properties"]["top_k"]["maximum"] = limits.top_k
                 schemas[name]["properties"]["question"]["maxLength"] = limits.question_characters
+            _document_refusals(built, app.routes)
             if keys:
                 document_keys(built, app.routes)
             app.openapi_schema = built
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _document_refusals(document: dict[str, Any], routes: list[BaseRoute]) -> None:
+    """What every route behind the guard may answer beside its own: an allowance is used up, a store does not answer."""
+    for route in routes:
+        if not isinstance(route, Route) or not route.include_in_schema or rule_of(route) is None:
+            continue
+        for method in route.methods or ():
+            answers = document["paths"][route.path_format][method.lower()]["responses"]
+            for status in (429, 503):
+                answers.setdefault(str(status), {**answers["403"], "description": _MEANING[status], "headers": _RETRY})
 
 
 def routes(app: FastAPI) -> APIRouter:

@@ -114,6 +114,7 @@ def routes(context: Context) -> APIRouter:
         fields = stored_metadata(_header_metadata(request, metadata))
         async with context.uploads:
             content = await read_bytes(request, context.platform.limits.document_bytes, path)
+            await context.allowances.documents(request, 1, len(content))
             wanted = IngestRequest(
                 uploads=(Upload(path, content, media_type or None, fields),),
                 expected_head=expected_head(if_match),

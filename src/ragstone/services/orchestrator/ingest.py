@@ -112,6 +112,7 @@ async def _accept(
     )
     if options.dry_run:
         return await ingest.plan(name, wanted)
+    await context.allowances.documents(request, len(uploads), sum(len(upload.content) for upload in uploads))
     if options.create:
         await _make(context, name, options.language, wanted)
     return await ingest.submit(name, wanted, principal=caller(request).name, idempotency_key=key)
