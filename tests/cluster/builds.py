@@ -74,6 +74,7 @@ COMPONENTS = (
     ),
     Component("helm", ("helm.sh/helm/v4/cmd/helm",)),
     Component("coredns", (".",)),
+    Component("compose", (".",)),
     Component("traefik", ("github.com/traefik/traefik/v3/cmd/traefik",), patch=_NO_DNS_PROVIDERS),
 )
 
