@@ -22,25 +22,25 @@ async def rows(data: Path) -> list[Row]:
     return [
         row("cluster tests pass", float(status == 0), "share", "==", 1.0, 1, "make test-cluster, exit status"),
         row("cluster tests, warm cache", minutes, "minutes", "<=", WARM, 1, phases(figures)),
-        _bar(figures, "first answer after helm install", "s", "<=", 60.0, name="first answer through the ingress after helm install, small profile"),
-        _bar(figures, "outage, upgrade", "s", "<=", 30.0),
-        _bar(figures, "outage, helm rollback", "s", "<=", 30.0),
-        _bar(figures, "outage, pod killed during ingest", "s", "<=", 30.0),
-        _bar(figures, "state after the kills equals a clean run", "share", "==", 1.0),
-        _bar(figures, "working set of the pod, most", "MiB", "<=", request[0] if request else float("nan")),
-        _bar(figures, "memory request of the pod", "MiB", "<=", 1024.0),
+        figure(figures, "first answer after helm install", "s", "<=", 60.0, name="first answer through the ingress after helm install, small profile"),
+        figure(figures, "outage, upgrade", "s", "<=", 30.0),
+        figure(figures, "outage, helm rollback", "s", "<=", 30.0),
+        figure(figures, "outage, pod killed during ingest", "s", "<=", 30.0),
+        figure(figures, "state after the kills equals a clean run", "share", "==", 1.0),
+        figure(figures, "working set of the pod, most", "MiB", "<=", request[0] if request else float("nan")),
+        figure(figures, "memory request of the pod", "MiB", "<=", 1024.0),
         row("manifests that the API server refuses", _refused(figures), "manifests", "==", 0.0, int(_taken(figures)), "server-side dry run, all profiles and CI values"),
-        _bar(figures, "left behind by the cluster", "things", "==", 0.0),
+        figure(figures, "left behind by the cluster", "things", "==", 0.0),
     ]  # fmt: skip
 
 
-def cluster_tests(environment: dict[str, str]) -> tuple[int, float, Figures]:
-    """Exit status, minutes and figures of one whole run."""
+def cluster_tests(environment: dict[str, str], *options: str) -> tuple[int, float, Figures]:
+    """Exit status, minutes and figures of one whole run. `options`: pytest's, for a part of the tests."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figures"
         began = time.monotonic()
         done = subprocess.run(
-            [sys.executable, "-m", "tests.cluster", "test"],
+            [sys.executable, "-m", "tests.cluster", "test", *options],
             env={**os.environ, **environment, "RAGSTONE_CLUSTER_FIGURES": str(file)},
             stdout=sys.stderr,
             check=False,
@@ -53,10 +53,10 @@ def phases(figures: Figures) -> str:
     return ", ".join(f"{name.removeprefix('phase ')} {value:.0f} s" for name, (value, _) in figures.items() if name.startswith("phase "))
 
 
-def _bar(figures: Figures, figure: str, unit: str, op: Op, bar: float, *, name: str = "") -> Row:
+def figure(figures: Figures, key: str, unit: str, op: Op, bar: float, *, name: str = "") -> Row:
     """A figure that no test recorded never holds."""
-    value, note = figures.get(figure, (float("nan"), "not measured: its test did not get so far"))
-    return row(name or figure, value, unit, op, bar, 1, note)
+    value, note = figures.get(key, (float("nan"), "not measured: its test did not get so far"))
+    return row(name or key, value, unit, op, bar, 1, note)
 
 
 def _taken(figures: Figures) -> float:

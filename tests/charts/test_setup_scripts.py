@@ -24,6 +24,7 @@ import pytest
 from pymongo import MongoClient
 
 from tests.charts.helm import CHARTS
+from tests.cluster.images import mongod as mongod_stand_in
 
 Answer = Callable[[str, str, dict[str, str], bytes], int]
 
@@ -248,3 +249,30 @@ def test_a_replica_set_sets_itself_up_and_grows(secrets: Path, tmp_path: Path) -
             second = f"mongodb://app:app%20pw@{hosts[1]}/ragstone?directConnection=true&authSource=admin&readPreference=secondary"
             with MongoClient[dict[str, Any]](second) as client:
                 assert [each["text"] for each in client["ragstone"]["notes"].find()] == ["kept"]
+
+
+def test_a_replica_set_of_one_sets_itself_up_over_the_stand_in_of_the_cluster_tests(secrets: Path, tmp_path: Path) -> None:
+    """SecantusDB behind mongod's options: what the dev profile runs on where there is no mongod."""
+    (secrets / "root-password").write_text("root-pw")
+    (secrets / "keyfile").write_text("c2VjcmV0c2VjcmV0")
+    (secrets / "uri").write_text("mongodb://app:app%20pw@mongo:27017/ragstone?replicaSet=rs0&authSource=admin")
+    (tmp_path / "data").mkdir()
+    port, health = free_ports(2)
+    host, uri = f"127.0.0.1:{port}", f"mongodb://app:app%20pw@127.0.0.1:{port}/ragstone?replicaSet=rs0&authSource=admin"
+    own = ("--dbpath", str(tmp_path / "data"), "--port", str(port), "--bind_ip_all", "--replSet", "rs0", "--wiredTigerCacheSizeGB", "0.25")
+    mongod = (sys.executable, mongod_stand_in.PROGRAM, *own, "--keyFile", secrets / "keyfile")
+    text = program("mongodb", "replica_set.py", {"/etc/mongodb/secrets": secrets, "8080": health})
+    member = {"POD_NAME": "mongo-0", "REPLICA_SET_MEMBERS": host, "REPLICA_SET_DATABASE": "ragstone"}
+    with started(sys.executable, "-c", text, **member):
+        with started(*mongod):
+            wait_until_ready(health)
+            with MongoClient[dict[str, Any]](uri) as client:
+                assert client["ragstone"]["notes"].insert_one({"text": "kept"}).acknowledged
+        with started(*mongod), MongoClient[dict[str, Any]](uri) as client:  # a pod that is started again
+            assert [each["text"] for each in client["ragstone"]["notes"].find()] == ["kept"]
+
+
+def test_the_stand_in_is_made_of_the_development_lock() -> None:
+    lines = [line for line in mongod_stand_in.requirements().splitlines() if "==" in line]
+    assert any(line.startswith("secantusdb==") for line in lines)
+    assert mongod_stand_in.requirements().count("--hash=sha256:") >= len(lines) > 5

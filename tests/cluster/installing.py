@@ -1,4 +1,4 @@
-"""One installed release of the small profile in a namespace that enforces Pod Security "restricted", as its user would install it."""
+"""One installed release of a profile in a namespace that enforces Pod Security "restricted", as its user would install it."""
 
 from __future__ import annotations
 
@@ -45,15 +45,13 @@ class Release:
     command: Sequence[str]  # kubectl with its kubeconfig
     overlay: Mapping[str, Any]
     newer: str  # the tag of an image to upgrade to
+    profile: str = "small"  # of charts/ragstone/values-*.yaml
     key: str = field(default_factory=lambda: secrets.token_hex(24), repr=False)
     _clients: list[Api] = field(default_factory=list, repr=False)
 
     def make_namespace(self) -> None:
         """The namespace with Pod Security "restricted", and the keys' secret, as README tells people to make it."""
-        labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
-        labels["ragstone.io/gateway"] = "admitted"
-        manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
-        self.kubectl("apply", "--filename", "-", stdin=json.dumps(manifest))
+        self.make_bare_namespace()
         digest = hashlib.sha256(self.key.encode()).hexdigest()
         secret = {
             "apiVersion": "v1",
@@ -63,8 +61,15 @@ class Release:
         }
         self.kubectl("apply", "--filename", "-", stdin=json.dumps(secret))
 
+    def make_bare_namespace(self) -> None:
+        """The namespace alone."""
+        labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+        labels["ragstone.io/gateway"] = "admitted"
+        manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
+        self.kubectl("apply", "--filename", "-", stdin=json.dumps(manifest))
+
     def install(self, *options: str) -> None:
-        """Installs or upgrades the small profile with the overlay, and waits until it is ready. Raises `ClusterError`."""
+        """Installs or upgrades the profile with the overlay, and waits until it is ready. Raises `ClusterError`."""
         self._helm_install("--wait", "--timeout", "5m", *options)
 
     def start(self, *options: str) -> None:
@@ -82,7 +87,7 @@ class Release:
     def _helm_install(self, *options: str) -> None:
         chart = self.charts / "ragstone"
         command = ["upgrade", "--install", self.name, chart, "--namespace", self.namespace]
-        values = ["--values", chart / "values-small.yaml", "--values", "-"]
+        values = ["--values", chart / f"values-{self.profile}.yaml", "--values", "-"]
         self.helm(*command, *values, *options, stdin=yaml.safe_dump(dict(self.overlay)), limit=_HELM_LIMIT)
 
     def uninstall(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.charts.helm import all_charts, metadata
 from tests.cluster.bed import Bed
 from tests.cluster.images.names import NEXT_VERSION
 from tests.cluster.installing import GATEWAY, KEYS_SECRET, ROOT, Release
@@ -34,8 +35,9 @@ def charts(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """charts/ with each chart's dependencies beside it, as `helm dependency build` puts them."""
     folder = tmp_path_factory.mktemp("charts") / "charts"
     shutil.copytree(ROOT / "charts", folder, ignore=shutil.ignore_patterns("*.tgz"))
-    for chart in ("orchestrator", "ragstone"):
-        bed.helm("dependency", "build", folder / chart)
+    for chart in all_charts():
+        if metadata(chart).get("dependencies"):
+            bed.helm("dependency", "build", folder / chart)
     return folder
 
 

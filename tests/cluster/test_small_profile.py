@@ -15,6 +15,7 @@ import pytest
 
 from tests.cluster.figures import record
 from tests.cluster.installing import HANDBOOK, QUESTION, QUOTED, Release
+from tests.cluster.knowledge import QUESTIONS, state
 
 FIRST_ANSWER, OUTAGE = 60.0, 30.0  # seconds: the bars
 MEBIBYTE = 2**20
@@ -149,12 +150,12 @@ def test_a_pod_killed_three_ways_in_mid_ingest_loses_nothing(small: Release, rel
             assert not ingest.is_alive(), f"{folder.name} was not ingested within 300 s"
     record("outage, pod killed during ingest", watch.longest, "s", f"3 kills, {watch.answered} answers between")
     assert len(clean) == len(releases)
-    assert _state(api, "killed", len(releases)) == _state(api, "clean", len(releases))
+    assert state(api, "killed", len(releases)) == state(api, "clean", len(releases))
     record(
         "state after the kills equals a clean run",
         1,
         "share",
-        f"{len(releases)} commits: documents, chunks, passages of {len(_QUESTIONS)} questions each",
+        f"{len(releases)} commits: documents, chunks, passages of {len(QUESTIONS)} questions each",
     )
     assert watch.longest <= OUTAGE
 
@@ -209,21 +210,6 @@ def test_a_downgrade_that_cannot_work_says_so_and_leaves_the_data_alone(small: R
     small.restart()
     small.until_ready(60.0)
     assert QUOTED in small.api().ask("handbook", QUESTION)["answer"]["text"]
-
-
-_QUESTIONS = ("How do I declare a dependency?", "How do I return a file?", "What is a path operation?", "How do I test an application?")
-
-
-def _state(api: Any, collection: str, commits: int) -> list[Any]:
-    """Documents, totals and passages at each commit: what must not depend on what happened on the way."""
-    return [
-        (
-            api.documents(collection, f"#{position}"),
-            [api.passages(collection, question, f"#{position}") for question in _QUESTIONS],
-            api.get(f"/v1/collections/{collection}/commits/%23{position}")["commit"]["stats"]["chunks"],
-        )
-        for position in range(1, commits + 1)
-    ]
 
 
 def _insist(release: Release, collection: str, folder: Path) -> None:

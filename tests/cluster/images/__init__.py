@@ -31,10 +31,10 @@ def build_images(cache: Path, binaries: Path) -> list[Path]:
         archives.orchestrator(): _build_orchestrator,
         archives.infrastructure(binaries): partial(_build_programs, binaries=binaries),
     }
-    if stores.programs():
-        wanted[stores.archive()] = _build_stores
     if lacking := stores.missing():
         print(f"  images: no dev profile without {', '.join(lacking)}, which are not on PATH", flush=True)
+    else:
+        wanted |= {stores.archive(): _build_stores, archives.mlflow(): _build_mlflow}
     return _with_own_daemon(cache, wanted)
 
 
@@ -79,22 +79,42 @@ def _build_programs(docker: Docker, binaries: Path) -> None:
 
 
 def _build_stores(docker: Docker) -> None:
+    python, builder = _bases(docker)
     with _phase("images of the stores"), tempfile.TemporaryDirectory(prefix="ragstone-image-") as folder:
-        stores.build(docker, Path(folder))
+        stores.build(docker, Path(folder), python, builder)
+
+
+def _build_mlflow(docker: Docker) -> None:
+    with _phase(f"image {names.MLFLOW}"):
+        settings = _plain(docker, _build_settings(docker)) | {"WITH_MODEL": ""}
+        run([names.REPOSITORY / "scripts" / "images.sh", "build", "mlflow"], environment=settings, limit=_BUILD_LIMIT)
 
 
 def _build_orchestrator(docker: Docker) -> None:
+    _build_versions(docker, _build_settings(docker))
+
+
+def _build_settings(docker: Docker) -> dict[str, str]:
+    """What scripts/images.sh needs here: a builder that finds packages."""
+    _, builder = _bases(docker)
+    options = ["--network=host", *(f"--build-arg={name}" for name in _PROXIES if name in os.environ)]
+    return {**_BUILDER, "BUILDER_IMAGE": builder, "IMAGE_OPTIONS": " ".join(options)}
+
+
+def _bases(docker: Docker) -> tuple[str, str]:
     python = names.python_base()
     with _phase(f"base image {python}"):
         base.ensure_base(docker, python)
-        builder = base.ensure_builder(docker, python)
-    options = ["--network=host", *(f"--build-arg={name}" for name in _PROXIES if name in os.environ)]
-    _build_versions(docker, {**_BUILDER, "BUILDER_IMAGE": builder, "IMAGE_OPTIONS": " ".join(options)})
+        return python, base.ensure_builder(docker, python)
+
+
+def _plain(docker: Docker, settings: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, "IMAGE_REGISTRY": "", "PYTHON_IMAGE": "", **docker.environment, **settings}
 
 
 def _build_versions(docker: Docker, settings: Mapping[str, str]) -> None:
     """As `make images` does, without and with the model, and once more under the next version."""
-    plain = {**os.environ, "IMAGE_REGISTRY": "", "PYTHON_IMAGE": "", **docker.environment, **settings}
+    plain = _plain(docker, settings)
     for image, with_model in ((names.ORCHESTRATOR, ""), (names.ORCHESTRATOR_MODEL, "1")):
         with _phase(f"image {image}"):
             run([names.REPOSITORY / "scripts" / "images.sh", "build"], environment=plain | {"WITH_MODEL": with_model}, limit=_BUILD_LIMIT)

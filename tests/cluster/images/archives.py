@@ -41,6 +41,15 @@ def orchestrator(repository: Path = names.REPOSITORY) -> Archive:
     return Archive("orchestrator", (names.ORCHESTRATOR, names.ORCHESTRATOR_MODEL, names.ORCHESTRATOR_NEXT), files)
 
 
+def mlflow(repository: Path = names.REPOSITORY) -> Archive:
+    """MLflow's server."""
+    files: dict[str, bytes | Path] = {
+        part: repository / part for part in ("requirements/mlflow.txt", "images/mlflow/Dockerfile", "scripts/images.sh")
+    }
+    files["base"] = repr((names.python_base(), base.SUITE, base.INCLUDED)).encode()
+    return Archive("mlflow", (names.MLFLOW,), files)
+
+
 def infrastructure(binaries: Path) -> Archive:
     """What a cluster needs besides, of the programs in `binaries`. Raises `ClusterError` when one is missing."""
     images = programs()

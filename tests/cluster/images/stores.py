@@ -1,7 +1,7 @@
 """Images of the stores that the dev profile runs, made of the servers' programs on PATH, with the file names that the charts' commands use.
 
 Each holds its program and the shared libraries that it needs, and nothing else. A registry's images have more in them; what the charts use of them is the
-program alone.
+program alone. Where there is no `mongod`, MongoDB's image is a stand-in of it (`mongod/`). They are built only where all are here: less is no dev profile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.cluster.images import names
+from tests.cluster.images import mongod, names
 from tests.cluster.images.archives import Archive
 from tests.cluster.images.dockerd import Docker
 from tests.cluster.shell import ClusterError
@@ -58,19 +58,28 @@ def programs() -> Mapping[Store, Path]:
 
 
 def missing() -> Sequence[str]:
-    """The servers that are not here."""
-    return [store.program for store in STORES if store not in programs()]
+    """The servers that are not here, nor stood in for."""
+    here = {store.program for store in programs()} | ({"mongod"} if mongod.available() else set())
+    return [store.program for store in STORES if store.program not in here]
 
 
 def archive() -> Archive:
     """One file of all of them."""
     files: dict[str, bytes | Path] = {store.program: path for store, path in programs().items()}
-    return Archive("stores", tuple(image(store.chart) for store in programs()), files | {"Dockerfile": _DOCKERFILE.encode()})
+    if "mongod" not in files:
+        files |= mongod.inputs()
+    files["Dockerfile"] = _DOCKERFILE.encode()
+    return Archive("stores", tuple(image(store.chart) for store in STORES), files)
 
 
-def build(docker: Docker, context: Path) -> None:
-    """Builds them all, each from a folder below `context`."""
-    for store, path in programs().items():
+def build(docker: Docker, context: Path, python: str, builder: str) -> None:
+    """Builds them all, each from a folder below `context`. `python`, `builder`: base images, for a stand-in."""
+    here = programs()
+    for store in STORES:
+        path = here.get(store)
+        if path is None:
+            mongod.build(docker, context / store.chart, image(store.chart), python, builder)
+            continue
         folder = context / store.chart
         _copy(path, folder / store.place)
         for library in _libraries(path):
