@@ -7,7 +7,10 @@ from ragstone.ports.catalog import Catalog
 from ragstone.ports.generator import Generator
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
+from ragstone.ports.staging import Staging
 from ragstone.ports.usage_meter import UsageMeter
+from ragstone.ports.vector_index import VectorIndex
+from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.answer import Answering
 from ragstone.use_cases.answerability import Calibrations
 from ragstone.use_cases.limits import Limits
@@ -36,14 +39,17 @@ def fake_platform(
     catalog: Catalog | None = None,
     audit: AuditLog | None = None,
     meter: UsageMeter | None = None,
+    versions: VersionStore | None = None,
+    index: VectorIndex | None = None,
+    staging: Staging | None = None,
 ) -> Platform:
     """Not started. Whatever is not given is a fresh fake."""
     embedder = HashingEmbeddingModel(32)
     adapters = Adapters(
         catalog=catalog or InMemoryCatalog(),
-        versions=InMemoryVersionStore(),
-        index=InMemoryVectorIndex(),
-        staging=InMemoryStaging(),
+        versions=versions or InMemoryVersionStore(),
+        index=index or InMemoryVectorIndex(),
+        staging=staging or InMemoryStaging(),
         queue=queue or InMemoryJobQueue(),
         parser=ParagraphParser(),
         embedder=embedder,

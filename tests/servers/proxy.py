@@ -21,6 +21,7 @@ class Proxy:
         self._clients: set[asyncio.StreamWriter] = set()
         self._cut = False
         self._drop_replies = False
+        self._tear = False
         self._held: bytes | None = None  # requests with this text wait; empty: all do
         self._moving = asyncio.Event()  # replies
         self._released = asyncio.Event()  # requests that wait
@@ -59,7 +60,7 @@ class Proxy:
 
     def through(self) -> None:
         """Everything passes; what waited is delivered."""
-        self._cut = self._drop_replies = False
+        self._cut = self._drop_replies = self._tear = False
         self._held = None
         self._moving.set()
         self._released.set()
@@ -80,6 +81,10 @@ class Proxy:
     def drop_replies(self) -> None:
         """Requests arrive, and what the server answers is lost."""
         self._drop_replies = True
+
+    def tear(self) -> None:
+        """Connections break in the middle of the server's next answer."""
+        self._tear = True
 
     def hold(self, text: bytes) -> None:
         """Requests with this text wait, even when their client has given up, until `through` or `release`."""
@@ -133,6 +138,11 @@ class Proxy:
     async def _replies(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while piece := await reader.read(_PIECE):
             await self._moving.wait()
+            if self._tear:
+                with suppress(OSError):
+                    writer.write(piece[: len(piece) // 2])
+                    await writer.drain()
+                break
             if not self._drop_replies:
                 with suppress(OSError):  # the client has given up
                     writer.write(piece)

@@ -7,6 +7,7 @@ through httpx, where it can be cancelled.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +28,12 @@ from lakefs_sdk.api_client import ApiClient
 from lakefs_sdk.configuration import Configuration
 
 from ragstone.adapters.dependency import Dependency
-from ragstone.adapters.lakefs_errors import Answer
+from ragstone.adapters.lakefs_errors import Answer, Garbled
 from ragstone.adapters.lakefs_layout import MAIN
 from ragstone.domain.errors import Conflict, NotFound, Unavailable
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 PAGE = 1_000  # the most that lakeFS gives at once
 MINIMUM = (1, 80)
 
@@ -245,7 +247,11 @@ class LakeFsClient:
         async def work(seconds: float) -> Any:
             self._configuration.password = self._secret()
             called = partial(method, *arguments, **given, _request_timeout=seconds)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, called)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._threads, called)
+            except ValueError as error:  # an answer that was cut off, or another server's
+                _log.warning("lakeFS answered %s with what is none of its answers", getattr(method, "__name__", method), exc_info=error)
+                raise Garbled from error
 
         return await self._dependency.call(work, retry=retry)
 

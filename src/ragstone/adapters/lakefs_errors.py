@@ -30,10 +30,16 @@ class Answer(Exception):
         self.status, self.body = status, body
 
 
+class Garbled(Exception):
+    """An answer that the SDK can't read."""
+
+
 def translate(error: Exception) -> RagstoneError | None:
     """None for what is no client's error."""
     if isinstance(error, (Answer, ApiException)):
         return _of_status(int(error.status or 0), error.body)
+    if isinstance(error, Garbled):
+        return Unavailable("The version store (lakeFS) broke off, or versions.endpoint is another server; try again.", field=_FIELD)
     if isinstance(error, (httpx.HTTPError, urllib3.exceptions.HTTPError)):
         return Unavailable("The version store (lakeFS) does not answer; try again.", field=_FIELD)
     return None

@@ -21,7 +21,7 @@ _PIECE = 4 * 2**20  # bytes
 
 
 class ObjectStore:
-    """Objects below one URL (`s3://bucket/prefix`, `file:///directory`). Every call goes through `dependency`."""
+    """Objects below one URL (`s3://bucket/prefix`, `file:///directory`). Every call goes through `dependency`, but for those that take as long as their content."""
 
     def __init__(self, url: str, dependency: Dependency, **options: Any) -> None:
         self.url = url.rstrip("/")
@@ -67,7 +67,8 @@ class ObjectStore:
 
     async def list(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
         """Keys and sizes in bytes."""
-        async for page in obstore.list(self._store, prefix or None):
+        pages = aiter(obstore.list(self._store, prefix or None))
+        while (page := await self._dependency.call(lambda _: anext(pages, None), retry=False)) is not None:
             for one in page:
                 yield one["path"], one["size"]
 

@@ -52,6 +52,7 @@ class SpooledInteractionLog:
         self._writing: asyncio.Task[None] | None = None
         self._handing_on: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()  # of those who take from the spool
+        self._batch = _BATCH
         self._handed = (0, 0)  # bytes and lines from its start that the log has
         self._down = False
         self._under_way: set[object] = set()
@@ -156,18 +157,20 @@ class SpooledInteractionLog:
                 async with self._turn:
                     handed = await self._hand_on_batch()
             except Exception as error:  # whatever it was, it may be over soon; else entries would wait for a restart
+                self._batch = max(1, self._batch // 4)  # a log that is slow gets as many as it can take in its time
                 _log.warning("%d spooled interactions wait for the log: %s", await self.deferred(), str(error) or "no answer in time")
                 await self._pause(_PAUSES[min(tries, len(_PAUSES) - 1)])
                 tries += 1
                 continue
             if handed:
                 tries, self._down = 0, False
+                self._batch = min(_BATCH, 2 * self._batch)
         self._handing_on = None
 
     async def _hand_on_batch(self) -> bool:
         """Hands on the next entries; empties the spool when there are none left. Whether there were any."""
         begin, before = self._handed
-        lines, end = await self._run(lambda: self._spool.read(begin, _BATCH))
+        lines, end = await self._run(lambda: self._spool.read(begin, self._batch))
         if not lines:
             await self._run(lambda: self._clear(end))
             return False

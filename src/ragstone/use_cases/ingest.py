@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Collection
 from dataclasses import asdict, replace
 
+from ragstone.domain.deadline import deadline
 from ragstone.domain.documents import checksum
 from ragstone.domain.errors import Busy, InvalidInput, NotFound, RagstoneError, TooLarge
 from ragstone.domain.ids import new_id
@@ -33,6 +34,7 @@ from ragstone.use_cases.spaces import Spaces
 
 _FIRST_LOOK, _LONGEST_LOOK = 0.05, 1.0  # seconds between looks at a job
 _SILENCE = 5.0  # seconds after which a watcher is told the same again
+_ENQUEUE = 5.0  # seconds that a hint may take
 _log = logging.getLogger(__name__)
 
 
@@ -252,7 +254,8 @@ class Ingest:
         """Queues an accepted job, and returns it; a queue that is away is the sweeper's business."""
         if job.state not in TERMINAL:
             try:
-                await self._queue.enqueue(job.collection, job.id)
+                with deadline(_ENQUEUE):
+                    await self._queue.enqueue(job.collection, job.id)
             except RagstoneError as error:  # the job is accepted, whoever sweeps will find it
                 _log.warning("job %s of %s waits to be swept up: %s", job.id, job.collection, error.message)
         return job

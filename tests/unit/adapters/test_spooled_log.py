@@ -97,6 +97,39 @@ async def test_what_the_log_does_not_take_is_deferred_and_handed_on_later(tmp_pa
     await log.close()
 
 
+async def test_a_log_that_takes_few_entries_at_a_time_gets_them_all(tmp_path: Path) -> None:
+    class Slow(Fickle):
+        """Hangs when it has more than five to do at a time."""
+
+        now = 0
+
+        async def append(self, interaction: Interaction) -> Logged:
+            self.now += 1
+            try:
+                await asyncio.sleep(0)
+                if self.now > 5:
+                    await asyncio.Event().wait()
+                return await super().append(interaction)
+            finally:
+                self.now -= 1
+
+    log, released = Slow(Unavailable("down")), asyncio.Event()
+
+    async def waiting(_: float) -> None:
+        await released.wait()
+
+    spooled = SpooledInteractionLog(log, tmp_path, LIMIT, patience=0.1, pause=waiting)
+    for number in range(40):
+        assert await spooled.append(interaction(f"i{number:02}")) == "deferred"
+    log.error = None
+    released.set()
+    async with asyncio.timeout(10):
+        while await spooled.deferred():  # noqa: ASYNC110 - the spool tells nobody
+            await asyncio.sleep(0.01)
+    assert len(await log.page(InteractionFilter(), limit=100)) == 40
+    await spooled.close()
+
+
 async def test_entries_are_handed_on_with_more_time_than_their_questions_had(tmp_path: Path) -> None:
     class Timed(Fickle):
         left: float | None = -1.0

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from dataclasses import asdict
 
 from fastapi import APIRouter, Request, Response
 
 import ragstone
 from ragstone.domain.access import Scope
+from ragstone.domain.errors import RagstoneError
 from ragstone.services.orchestrator.access import needs, needs_where_asked, open_to_all, readable
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import errors
 from ragstone.services.orchestrator.follower import Follower
 from ragstone.services.orchestrator.schemas import responses
 
+_REFRESH = 2.0  # seconds
+_log = logging.getLogger(__name__)
 _OK = json_response({"status": "ok"})
 
 
@@ -47,8 +52,12 @@ def routes(context: Context) -> APIRouter:
     )
     @needs(Scope.ADMIN)
     async def metrics() -> Response:
-        """Of this process, and the totals of each collection's head."""
-        await follower.refresh()
+        """Of this process, and the totals of each collection's head, as far as the catalog tells them."""
+        try:
+            async with asyncio.timeout(_REFRESH):
+                await follower.refresh()
+        except (RagstoneError, TimeoutError) as error:  # what an outage looks like is to be seen while it lasts
+            _log.info("jobs and heads are not counted now: %s", str(error) or "the catalog does not answer in time")
         context.metrics.queries_waiting.set(context.queries.waiting)
         context.metrics.interactions_spooled.set(await platform.interactions.deferred())
         content, media_type = context.metrics.exposition()
