@@ -19,7 +19,8 @@ from ragstone.domain.errors import DataDirectoryError, RagstoneError, StorageFul
 DIRECTORIES = ("versions", "index", "staging", "spool")
 RESTORING = ".restore"  # a backup is unpacked here; as long as it is there without FORMAT, the directory does not open
 _BACKUP = ".backup"  # a backup is copied here
-_OURS = {*DIRECTORIES, "LOCK", FORMAT_FILE, FORMAT_DRAFT}
+SERVERS = "servers"  # what `ragstone up --profile dev` keeps of the servers that it starts
+_OURS = {*DIRECTORIES, SERVERS, "LOCK", FORMAT_FILE, FORMAT_DRAFT}
 _LOCK_TRIES, _LOCK_PAUSE = 10, 0.02  # `owner` holds the lock for an instant: seconds
 _FIELD = "data_dir"
 

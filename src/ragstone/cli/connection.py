@@ -16,6 +16,8 @@ from ragstone.cli.in_process import App, InProcessTransport
 from ragstone.cli.output import Output
 from ragstone.cli.pull import ensure_model
 from ragstone.domain.errors import InvalidInput
+from ragstone.services.devtree.programs import configured
+from ragstone.services.devtree.state import ensure_reached
 from ragstone.settings.model import LOOPBACK, Settings
 
 _IN_PROCESS = "http://127.0.0.1"
@@ -31,6 +33,7 @@ async def connect(settings: Settings, server: str | None, output: Output, api_ke
         async with httpx.AsyncClient(base_url=_checked(address), headers=headers, trust_env=not _is_loopback(address)) as http:
             yield Client(http, remote=True)
         return
+    ensure_reached(settings.data_dir, configured(settings))
     from ragstone.bootstrap import open_platform  # only here: it imports every engine
     from ragstone.services.orchestrator.app import create_app
     from ragstone.telemetry.logging import configure_logging
