@@ -9,7 +9,7 @@ from ragstone.cli.main import build
 from tests.charts.helm import Case, Helm, cases
 from tests.charts.pods import pods
 
-CASES = [case for case in cases() if "ragstone" in case.name or "backup" in case.name or "worker" in case.name]
+CASES = [case for case in cases() if case.chart in ("ragstone", "orchestrator", "worker", "backup")]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

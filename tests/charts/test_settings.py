@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import typer
 from pydantic import BaseModel
 
 from ragstone import __version__
-from ragstone.cli.main import build
 from ragstone.settings.model import Settings
 from tests.charts.helm import Case, Helm, Rendered, cases, merged
 from tests.charts.pods import PodTemplate, pods
@@ -202,19 +200,9 @@ def test_the_image_that_holds_the_model_has_a_tag_of_its_own(helm: Helm, image: 
         assert {container["image"] for container in pod.all_containers} == {f"ragstone/orchestrator{expected}"}
 
 
-@pytest.fixture(scope="module")
-def commands() -> Any:
-    return typer.main.get_command(build())
-
-
 @ORCHESTRATORS
-def test_containers_run_commands_that_there_are(helm: Helm, case: Case, commands: Any) -> None:
-    pod = orchestrator(helm.case(case))
-    assert [container["args"] for container in pod.containers] == [["up"]]
-    for container in pod.all_containers:
-        command = commands
-        for word in container["args"]:
-            command = command.commands[word]
+def test_the_pod_runs_the_server(helm: Helm, case: Case) -> None:
+    assert [container["args"] for container in orchestrator(helm.case(case)).containers] == [["up"]]
 
 
 @ORCHESTRATORS

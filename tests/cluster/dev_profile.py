@@ -110,7 +110,7 @@ class DevProfile:
     def wait_for_restore(self) -> None:
         """Until the job of the restore is done."""
         place = ("--namespace", self.release.namespace, "--selector", "app.kubernetes.io/name=backup")
-        self.release.kubectl("wait", *place, "--for=condition=Complete", "job", "--timeout=180s", limit=200.0)
+        self.release.kubectl("wait", *place, "--for=condition=Complete", "job", "--timeout=300s", limit=330.0)
 
     def check_up(self) -> None:
         """`ragstone doctor --repair`. Raises `ClusterError` when it leaves findings."""

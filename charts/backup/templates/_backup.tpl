@@ -25,9 +25,9 @@
 {{- default (printf "s3://%s" (include "common.bucket" (dict "root" . "name" "backups"))) .Values.destination.url -}}
 {{- end -}}
 
-{{/* What a job does: root, args. */}}
+{{/* What a job does: root, args, retries. */}}
 {{- define "backup.spec" -}}
-backoffLimit: 2
+backoffLimit: {{ .retries }}
 activeDeadlineSeconds: {{ .root.Values.deadlineSeconds | int64 }}
 template:
   metadata:
