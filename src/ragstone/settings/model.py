@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -20,7 +20,7 @@ class ExtractiveGenerator(Section):
     """Answers with verbatim sentences of the passages."""
 
     kind: Literal["extractive"] = "extractive"
-    max_sentences: int = Field(default=2, ge=1, le=10)
+    max_sentences: int = Field(default=2, ge=1, le=10, description="of an answer, where the question does not say")
 
 
 class OpenAIGenerator(Section):
@@ -28,10 +28,10 @@ class OpenAIGenerator(Section):
 
     kind: Literal["openai"]
     base_url: str = Field(description="for example http://127.0.0.1:8080/v1")
-    model: str
-    api_key: SecretStr | None = None
+    model: str = Field(description="its name at the endpoint")
+    api_key: SecretStr | None = Field(default=None, description="sent as the bearer")
     api_key_file: Path | None = None
-    context_window: int = Field(default=8192, ge=512)
+    context_window: int = Field(default=8192, ge=512, description="tokens of prompt and answer together")
     timeout: float = Field(default=120.0, gt=0, description="seconds for a whole answer; never more than limits.request_seconds leaves")
     first_token_timeout: float = Field(
         default=30.0, gt=0, description="seconds until an answer begins; after that it is made of quotations"
@@ -42,13 +42,13 @@ class OpenAIGenerator(Section):
 class LimitSettings(Section):
     """Bounds on requests; sizes in bytes."""
 
-    document_bytes: int = Field(default=50 * 2**20, ge=1)
-    request_bytes: int = Field(default=256 * 2**20, ge=1)
-    documents: int = Field(default=10_000, ge=1)
-    question_characters: int = Field(default=8_000, ge=1)
-    top_k: int = Field(default=100, ge=1)
-    pending_jobs: int = Field(default=1_000, ge=1)
-    concurrent_queries: int = Field(default=128, ge=1)
+    document_bytes: int = Field(default=50 * 2**20, ge=1, description="of one document")
+    request_bytes: int = Field(default=256 * 2**20, ge=1, description="of one ingestion")
+    documents: int = Field(default=10_000, ge=1, description="of one ingestion")
+    question_characters: int = Field(default=8_000, ge=1, description="of one question")
+    top_k: int = Field(default=100, ge=1, description="passages that a question may ask for")
+    pending_jobs: int = Field(default=1_000, ge=1, description="accepted and not done, of one collection; more are refused")
+    concurrent_queries: int = Field(default=128, ge=1, description="questions answered at once; as many may wait")
     request_seconds: float = Field(default=60.0, gt=0, le=3_600, description="that reading requests share with every call below them")
 
 
@@ -74,7 +74,7 @@ class InteractionSettings(Section):
     redact: dict[str, Literal["drop", "hash"]] = Field(
         default={}, description="before storing: question, answer, passages, principal, feedback.comment, metadata.<key>"
     )
-    redact_key: SecretStr | None = None
+    redact_key: SecretStr | None = Field(default=None, description="of the hashes that take the place of what is redacted")
     redact_key_file: Path | None = None
     spool_bytes: int = Field(default=64 * 2**20, ge=0, description="on disk, while the log takes nothing")
 
@@ -113,8 +113,15 @@ class OidcSettings(Section):
         return self
 
 
-class Settings(BaseSettings):
-    """Built in `main()`, read by bootstrap and entry points only."""
+class Contradiction(NamedTuple):
+    """Settings, each right for itself, that can't be as they are together."""
+
+    settings: tuple[str, ...]
+    sentence: str
+
+
+class UncheckedSettings(BaseSettings):
+    """Every setting, each right for itself."""
 
     model_config = SettingsConfigDict(
         env_prefix="RAGSTONE_", env_nested_delimiter="__", extra="forbid", frozen=True, toml_file="ragstone.toml"
@@ -124,8 +131,8 @@ class Settings(BaseSettings):
     models: Path = Field(
         default_factory=lambda: platformdirs.user_cache_path("ragstone") / "models", description="shared by data directories"
     )
-    host: str = "127.0.0.1"
-    port: int = Field(default=8642, ge=0, le=65535)
+    host: str = Field(default="127.0.0.1", description="address to listen on; beyond loopback only with keys or an issuer of tokens")
+    port: int = Field(default=8642, ge=0, le=65535, description="of the API; 0: any free one")
     management_port: int | None = Field(default=None, ge=0, le=65535, description="health and metrics alone, without keys; unset: none")
     api_keys_file: Path | None = Field(default=None, description="name:scope:SHA-256 of a key, one a line; unset: no keys, loopback only")
     oidc: OidcSettings | None = Field(default=None, description="an issuer whose tokens are taken; unset: keys alone")
@@ -144,37 +151,34 @@ class Settings(BaseSettings):
     rate_limits: RateLimitSettings = RateLimitSettings()
     interactions: InteractionSettings = InteractionSettings()
 
-    @model_validator(mode="after")
-    def _keys_beyond_loopback(self) -> Settings:
-        if (
-            self.role != "worker" and self.host not in LOOPBACK and self.api_keys_file is None and self.oidc is None
-        ):  # a worker serves no API
-            raise ValueError(
-                f"host: {self.host} is not a loopback address; whoever can reach it would own the knowledge base. Make keys with `ragstone keys new` "
-                "and name their file in api_keys_file (RAGSTONE_API_KEYS_FILE), name an issuer of tokens in oidc, or use 127.0.0.1."
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _two_ports(self) -> Settings:
-        if self.management_port == self.port != 0:
-            raise ValueError(f"management_port: {self.port} is the port of the API already; choose another.")
-        return self
-
-    @model_validator(mode="after")
-    def _shared_stores(self) -> Settings:
-        """Several processes work together only over stores that all of them reach."""
-        if self.role == "all":
-            return self
-        shared = {"catalog": "mongo", "versions": "lakefs", "index": "qdrant", "queue": "nats"}
-        for port, kind in shared.items():
-            found = getattr(self, port).kind
-            if found != kind:
-                raise ValueError(
-                    f"role: a process of role {self.role} shares its stores with others, but {port}.kind is {found}, which no other process reaches; "
-                    f"set {port}.kind to {kind}, or take one process for everything (role all: `ragstone up`)."
+    def contradictions(self) -> list[Contradiction]:
+        """What does not go together, each in a sentence."""
+        found: list[Contradiction] = []
+        named = self.api_keys_file is not None or self.oidc is not None
+        if self.role != "worker" and self.host not in LOOPBACK and not named:  # a worker serves no API
+            found.append(
+                Contradiction(
+                    ("host", "api_keys_file", "oidc", "role"),
+                    f"host: {self.host} is not a loopback address; whoever can reach it would own the knowledge base. Make keys with `ragstone keys new` "
+                    "and name their file in api_keys_file (RAGSTONE_API_KEYS_FILE), name an issuer of tokens in oidc, or use 127.0.0.1.",
                 )
-        return self
+            )
+        if self.management_port == self.port != 0:
+            found.append(
+                Contradiction(("management_port", "port"), f"management_port: {self.port} is the port of the API already; choose another.")
+            )
+        if self.role != "all":  # several processes work together only over stores that all of them reach
+            for port, kind in {"catalog": "mongo", "versions": "lakefs", "index": "qdrant", "queue": "nats"}.items():
+                is_ = getattr(self, port).kind
+                if is_ != kind:
+                    found.append(
+                        Contradiction(
+                            ("role", port),
+                            f"role: a process of role {self.role} shares its stores with others, but {port}.kind is {is_}, which no other process reaches; "
+                            f"set {port}.kind to {kind}, or take one process for everything (role all: `ragstone up`).",
+                        )
+                    )
+        return found
 
     @property
     def shared(self) -> bool:
@@ -191,3 +195,13 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+class Settings(UncheckedSettings):
+    """Built in `main()`, read by bootstrap and entry points only."""
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Settings:
+        for contradiction in self.contradictions():
+            raise ValueError(contradiction.sentence)
+        return self

@@ -28,7 +28,7 @@ class MongoCatalog(Section):
     kind: Literal["mongo"]
     uri: SecretStr | None = Field(default=None, description="mongodb://user:password@host:27017/?replicaSet=rs0")
     uri_file: Path | None = None
-    database: str = Field(default="ragstone", pattern=r"^[A-Za-z0-9_-]{1,63}$")
+    database: str = Field(default="ragstone", pattern=r"^[A-Za-z0-9_-]{1,63}$", description="in which everything is kept")
     timeout: float = Field(default=10.0, gt=0, le=600, description="seconds for one call")
     pool: int = Field(default=64, ge=1, le=10_000, description="connections at most")
 
@@ -48,9 +48,9 @@ class ObjectStoreSettings(Section):
 
     url: str = Field(description="s3://bucket/prefix, or file:///directory")
     endpoint: str | None = Field(default=None, description="of an S3 that is not Amazon's")
-    region: str | None = None
-    access_key_id: str | None = None
-    secret_access_key: SecretStr | None = None
+    region: str | None = Field(default=None, description="of the bucket")
+    access_key_id: str | None = Field(default=None, description="unset: keys of the environment or of the machine's identity")
+    secret_access_key: SecretStr | None = Field(default=None, description="that goes with access_key_id")
     secret_access_key_file: Path | None = None
 
 
@@ -59,11 +59,13 @@ class LakeFsVersions(Section):
 
     kind: Literal["lakefs"]
     endpoint: str = Field(description="for example http://127.0.0.1:8000")
-    access_key_id: str
-    secret_access_key: SecretStr | None = None
+    access_key_id: str = Field(description="of a lakeFS user")
+    secret_access_key: SecretStr | None = Field(default=None, description="that goes with access_key_id")
     secret_access_key_file: Path | None = None
     storage_namespace: str = Field(description="where lakeFS keeps the repositories' objects: s3://bucket/prefix or local://directory")
-    repository_prefix: str = Field(default="ragstone-", pattern=r"^[a-z0-9][a-z0-9-]{0,20}$")
+    repository_prefix: str = Field(
+        default="ragstone-", pattern=r"^[a-z0-9][a-z0-9-]{0,20}$", description="begins the names of its repositories"
+    )
     object_store: ObjectStoreSettings | None = None
     hook_secret: SecretStr | None = Field(default=None, description="signs what lakeFS sends to /v1/hooks/lakefs; unset: no hook")
     hook_secret_file: Path | None = None
@@ -86,8 +88,8 @@ class QdrantIndex(Section):
 
     kind: Literal["qdrant"]
     url: str = Field(description="of its HTTP port, for example http://127.0.0.1:6333; https turns TLS on for gRPC too")
-    grpc_port: int = Field(default=6334, ge=1, le=65535)
-    api_key: SecretStr | None = None
+    grpc_port: int = Field(default=6334, ge=1, le=65535, description="on the host of url")
+    api_key: SecretStr | None = Field(default=None, description="unset: a server that asks for none")
     api_key_file: Path | None = None
     prefix: str = Field(default="ragstone-", pattern=r"^[a-z0-9][a-z0-9-]{0,20}$", description="begins the names of its collections")
     replication_factor: int = Field(default=1, ge=1, le=100, description="of new collections")
@@ -96,7 +98,9 @@ class QdrantIndex(Section):
     read_consistency: Literal["majority", "quorum", "all"] | None = Field(
         default=None, description="unset: quorum (half of the replicas and one) where there are several"
     )
-    quantisation: Literal["none", "scalar"] = "none"
+    quantisation: Literal["none", "scalar"] = Field(
+        default="none", description="scalar: vectors of new collections in a quarter of the memory"
+    )
     on_disk: bool = Field(default=False, description="vectors of new collections")
     timeout: float = Field(default=30.0, gt=0, le=600, description="seconds for one call")
     concurrency: int = Field(default=64, ge=1, le=1_000, description="calls at once")
@@ -113,11 +117,13 @@ class NatsQueue(Section):
 
     kind: Literal["nats"]
     url: str = Field(description="for example nats://127.0.0.1:4222; several, with commas between")
-    user: str | None = None
-    password: SecretStr | None = None
+    user: str | None = Field(default=None, description="unset: a server that asks for none")
+    password: SecretStr | None = Field(default=None, description="that goes with user")
     password_file: Path | None = None
     credentials_file: Path | None = Field(default=None, description="a .creds file, in place of user and password")
-    stream_prefix: str = Field(default="ragstone-", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$")
+    stream_prefix: str = Field(
+        default="ragstone-", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$", description="begins the names of its streams"
+    )
     replicas: int = Field(default=1, ge=1, le=5, description="of new streams")
     parallel: int = Field(default=4, ge=1, le=64, description="collections that one worker works on at a time")
     max_deliver: int = Field(default=10, ge=1, le=1_000, description="tries at a job before it is a dead letter")

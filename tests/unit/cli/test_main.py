@@ -68,15 +68,18 @@ def test_check_config_names_sources_and_masks_secrets(run: Run, monkeypatch: pyt
     assert status == 0
     assert "very-secret" not in out
     [port] = [line.split() for line in out.splitlines() if line.startswith("port")]
-    assert port == ["port", "9000", "ragstone.toml"]
+    assert port[:3] == ["port", "9000", "ragstone.toml"]
+    assert " ".join(port[3:]) == "of the API; 0: any free one"
 
 
 def test_check_config_refuses_a_file_of_keys_that_a_server_would_refuse(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RAGSTONE_API_KEYS_FILE", str(tmp_path / "keys"))
     (tmp_path / "keys").write_text("# none yet\n")
     status, out, err = run("check-config")
-    assert (status, out) == (1, "")
+    assert status == 1
+    assert "api_keys_file" in out
     assert err.startswith("ragstone: api_keys_file: it holds no key")
+    assert len(err.splitlines()) == 1
     up = run("up", "--host", "0.0.0.0")
     assert (up[0], "it holds no key" in up[2]) == (1, True)
     key = json.loads(run("keys", "new", "ann", "--scope", "admin", "--json")[1])
@@ -95,10 +98,63 @@ def test_a_wrong_option_is_a_problem_document_with_json(run: Run) -> None:
 
 def test_a_wrong_setting_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGSTONE_PORT", "many")
-    status, out, err = run("check-config")
+    status, out, err = run("collections", "list")
     assert (status, out) == (1, "")
     assert err.startswith("ragstone: settings: port: ")
     assert len(err.splitlines()) == 1
+
+
+def test_check_config_tells_everything_that_is_wrong_at_once(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ragstone.toml").write_text('[interactions.redact]\nquestion = "hash"\nwrong = "drop"\n[limits]\ntop_k = 0\n')
+    for name, value in {
+        "PORT": "many",
+        "ROLE": "worker",
+        "GENERATOR__KIND": "openai",
+        "GENERATOR__API_KEY": "very-secret",
+        "CATALOG__KIND": "mongo",
+        "INDEX__KIND": "qdrant",
+        "INDEX__URL": "http://ann:very-secret@127.0.0.1:6333",
+        "INDEX__API_KEY_FILE": str(tmp_path / "absent"),
+        "API_KEYS_FILE": str(tmp_path / "no-keys"),
+        "PROT": "very-secret",
+    }.items():
+        monkeypatch.setenv(f"RAGSTONE_{name}", value)
+    status, out, err = run("check-config")
+    assert status == 1
+    assert "very-secret" not in out + err
+    assert "http://********@127.0.0.1:6333" in out
+    said = [line.removeprefix("ragstone: ") for line in err.splitlines()]
+    for begin, mention in (
+        ("RAGSTONE_PROT is no setting", "misspelt"),
+        ("port: ", "integer"),
+        ("limits.top_k: ", "greater than or equal to 1"),
+        ("generator.openai.base_url: ", "required"),
+        ("generator.openai.model: ", "required"),
+        ("catalog.mongo: ", "give uri or uri_file"),
+        ("role: ", "versions.kind is git"),
+        ("role: ", "queue.kind is in_process"),
+        ("api_keys_file: ", "can't be read"),
+        ("index.api_key_file: ", "can't be read"),
+        ("interactions.redact: ", "wrong"),
+    ):
+        assert [line for line in said if line.startswith(begin) and mention in line], (begin, said)
+    assert not [line for line in said if "catalog.kind is sqlite" in line]  # MongoDB is what was meant
+    status, out, err = run("check-config", "--json")
+    document = json.loads(out)
+    assert (status, err) == (1, "")
+    assert len(document["problems"]) == len(said) - 1
+    assert document["unknown_variables"] == ["RAGSTONE_PROT"]
+    [port] = [one for one in document["settings"] if one["name"] == "port"]
+    assert (port["value"], port["source"]) == ("(refused)", "environment")
+
+
+def test_check_config_misses_the_key_of_a_redaction(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "ragstone.toml").write_text('[interactions.redact]\nquestion = "hash"\n')
+    status, _, err = run("check-config")
+    assert (status, err.startswith("ragstone: interactions.redact_key_file: a hashed field needs")) == (1, True)
+    (tmp_path / "ragstone.toml").write_text('[interactions]\nredact_key_file = "absent"\n[interactions.redact]\nquestion = "hash"\n')
+    status, _, err = run("check-config")
+    assert (status, err.splitlines()) == (1, ["ragstone: interactions.redact_key_file: it can't be read; check its path and rights."])
 
 
 def test_a_server_that_does_not_answer_is_one_sentence(run: Run) -> None:
