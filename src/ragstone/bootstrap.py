@@ -147,7 +147,9 @@ def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
             return OpenAIGenerator(
                 base_url=openai.base_url,
                 model=openai.model,
-                api_key=_api_key(openai),
+                api_key=_secret("generator.api_key", openai.api_key, openai.api_key_file)
+                if openai.api_key or openai.api_key_file
+                else None,
                 context_window=openai.context_window,
                 first_token_timeout=openai.first_token_timeout,
                 concurrency=openai.concurrency,
@@ -402,18 +404,16 @@ def _nats(settings: stores.NatsQueue, connections: list[Connection]) -> tuple[Jo
 
 def object_store(name: str, settings: stores.ObjectStoreSettings) -> ObjectStore:
     """The object store of a section of the settings, by whose name its errors go. Raises `InvalidInput`."""
-    from ragstone.adapters.object_store import ObjectStore, translate  # noqa: PLC0415
+    from ragstone.adapters.object_store import ObjectStore, rotating, translate  # noqa: PLC0415
 
     options: dict[str, Any] = {}
     if settings.endpoint:
         options |= {"endpoint": settings.endpoint, "client_options": {"allow_http": settings.endpoint.startswith("http://")}}
     if settings.region:
         options["region"] = settings.region
-    if settings.access_key_id:
-        options["access_key_id"] = settings.access_key_id
     if settings.secret_access_key is not None or settings.secret_access_key_file is not None:
         secret = _secret(f"{name}.secret_access_key", settings.secret_access_key, settings.secret_access_key_file)
-        options["secret_access_key"] = secret()
+        options["credential_provider"] = rotating(settings.access_key_id or "", secret)
     return ObjectStore(settings.url, Dependency("objects", timeout=60.0, concurrency=16, translate=translate), **options)
 
 
@@ -514,12 +514,3 @@ async def _migrate_mongo(settings: stores.MongoCatalog) -> None:
 def _with_failpoints(adapters: Adapters, armed: Sequence[Failpoint]) -> Adapters:
     failpoints = Failpoints(armed)
     return replace(adapters, **{port: failpoints.wrap(port, getattr(adapters, port)) for port in SIDE_EFFECTS})
-
-
-def _api_key(settings: configured.OpenAIGenerator) -> str | None:
-    if settings.api_key_file is None:
-        return settings.api_key.get_secret_value() if settings.api_key else None
-    try:
-        return Path(settings.api_key_file).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise InvalidInput("generator.api_key_file: it can't be read; check its path and rights.", field="generator.api_key_file") from None

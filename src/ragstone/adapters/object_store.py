@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from ragstone.domain.errors import InvalidInput, NotFound, RagstoneError, Unavai
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore as Store
+    from obstore.store import S3Credential
 
 _PAGE = 1_000  # objects deleted at once
 _PIECE = 4 * 2**20  # bytes
@@ -94,6 +96,16 @@ class ObjectStore:
             return address.removeprefix("local://")
         here, there = self.url.removeprefix("file://"), address.removeprefix("local://")
         return there.removeprefix(here + "/") if there.startswith(here + "/") else None
+
+
+def rotating(access_key_id: str, secret: Callable[[], str]) -> Callable[[], S3Credential]:
+    """The key of now, for the option `credential_provider`. It is asked for ten times a second at most."""
+
+    def key() -> S3Credential:
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        return {"access_key_id": access_key_id, "secret_access_key": secret(), "expires_at": soon}
+
+    return key
 
 
 def translate(error: Exception) -> RagstoneError | None:

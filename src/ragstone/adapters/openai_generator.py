@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,8 +28,9 @@ _WORD_OR_MARK = re.compile(r"[A-Za-z]+|[^\sA-Za-z]")
 class OpenAIGenerator:
     """`Generator` over `{base_url}/chat/completions`, streamed.
 
-    `base_url` ends in the API's version (`http://127.0.0.1:8080/v1`). `api_key` goes into the Authorization header and nowhere else. What an
-    endpoint writes into an error is not passed on, as it may repeat the request or the key; its status and a code of one word are.
+    `base_url` ends in the API's version (`http://127.0.0.1:8080/v1`). `api_key` is asked for at each request, and goes into the Authorization header
+    and nowhere else. What an endpoint writes into an error is not passed on, as it may repeat the request or the key; its status and a code of one word
+    are.
     `first_token_timeout`: seconds until an answer has begun. `concurrency`: answers at once; one more is `Busy`.
     `aclose` when done. Raises `InvalidInput` for a base URL that is none or holds a password.
     """
@@ -39,7 +40,7 @@ class OpenAIGenerator:
         base_url: str,
         model: str,
         *,
-        api_key: str | None = None,
+        api_key: Callable[[], str] | None = None,
         context_window: int = 8192,
         first_token_timeout: float = 30.0,
         concurrency: int = 128,
@@ -49,7 +50,7 @@ class OpenAIGenerator:
         address = _checked(base_url)
         self._base = str(address).rstrip("/")
         self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            auth=_Bearer(api_key) if api_key else None,
             timeout=httpx.Timeout(None, connect=_CONNECT, pool=_CONNECT),
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
             verify=address.scheme != "http",  # without TLS there are no certificates to load, which takes most of a second
@@ -135,6 +136,17 @@ class OpenAIGenerator:
             "stream_options": {"include_usage": True},
         }
         return self._client.build_request("POST", f"{self._base}/chat/completions", json=body, headers={"Accept": "text/event-stream"})
+
+
+class _Bearer(httpx.Auth):
+    """The key of now."""
+
+    def __init__(self, api_key: Callable[[], str]) -> None:
+        self._api_key = api_key
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self._api_key()}"
+        yield request
 
 
 class _Reply:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
@@ -52,6 +52,13 @@ class ObjectStoreSettings(Section):
     access_key_id: str | None = Field(default=None, description="unset: keys of the environment or of the machine's identity")
     secret_access_key: SecretStr | None = Field(default=None, description="that goes with access_key_id")
     secret_access_key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _whole_key(self) -> Self:
+        """Half a key would be left out."""
+        if (self.access_key_id is None) == (self.secret_access_key is not None or self.secret_access_key_file is not None):
+            raise ValueError("give access_key_id and its secret_access_key or secret_access_key_file, or none of them")
+        return self
 
 
 class LakeFsVersions(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from ragstone.adapters.dependency import Dependency
-from ragstone.adapters.object_store import ObjectStore, translate
+from ragstone.adapters.object_store import ObjectStore, rotating, translate
 from ragstone.bootstrap import object_store
 from ragstone.domain.errors import InvalidInput, NotFound, Unavailable
 from ragstone.settings.stores import ObjectStoreSettings
@@ -84,6 +85,46 @@ async def test_a_store_that_can_not_be_reached_is_unavailable() -> None:
     for call in calls:
         with pytest.raises(Unavailable, match="object store"):
             await call()
+
+
+async def test_a_secret_that_changes_is_taken_up(tmp_path: Path) -> None:
+    signatures: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        signatures.append(head.split("Signature=")[1].split()[0])
+        writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    secrets = ["first", "second"]
+    asked: list[str] = []
+
+    def secret() -> str:
+        asked.append(secrets[-1])
+        return secrets[-1]
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    store = made(
+        "s3://bucket", endpoint=address, region="x", client_options={"allow_http": True}, credential_provider=rotating("key", secret)
+    )
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            [piece async for piece in store.stream("key")]
+        secrets.pop()
+        await asyncio.sleep(0.15)
+    assert asked[0] == "second"
+    assert asked[-1] == "first"
+    assert len(signatures) == 2
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize("half", [{"access_key_id": "a"}, {"secret_access_key": "b"}])
+def test_half_a_key_is_refused(half: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="or none of them"):
+        ObjectStoreSettings.model_validate({"url": "s3://bucket", **half})
 
 
 def test_an_s3_beside_the_platform_may_be_reached_without_tls() -> None:

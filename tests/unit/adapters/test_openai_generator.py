@@ -22,7 +22,7 @@ ASK = request("What is quartz?", passages("Quartz is a mineral."))
 @asynccontextmanager
 async def endpoint(reply: Callable[[Call], Awaitable[None]]) -> AsyncIterator[tuple[OpenAIGenerator, ChatServer]]:
     async with chat_server(reply) as server:
-        generator = OpenAIGenerator(server.base_url + "/", "tiny", api_key=SECRET, context_window=4096)
+        generator = OpenAIGenerator(server.base_url + "/", "tiny", api_key=lambda: SECRET, context_window=4096)
         yield generator, server
         await generator.aclose()
 
@@ -38,6 +38,16 @@ async def failure(reply: Callable[[Call], Awaitable[None]], timeout: float = 5.0
             await collect(generator, timeout)
     assert SECRET not in str(raised.value)
     return raised.value
+
+
+async def test_the_key_of_now_is_sent() -> None:
+    keys = ["first", "second"]
+    async with chat_server(quote) as server:
+        generator = OpenAIGenerator(server.base_url, "tiny", api_key=lambda: keys.pop(0))
+        await collect(generator)
+        await collect(generator)
+        await generator.aclose()
+    assert [call.headers["authorization"] for call in server.calls] == ["Bearer first", "Bearer second"]
 
 
 async def test_the_request_follows_the_protocol() -> None:
@@ -67,7 +77,7 @@ async def test_no_key_no_header() -> None:
 
 
 def test_the_key_shows_nowhere() -> None:
-    generator = OpenAIGenerator("http://127.0.0.1:1/v1", "tiny", api_key=SECRET)
+    generator = OpenAIGenerator("http://127.0.0.1:1/v1", "tiny", api_key=lambda: SECRET)
     assert SECRET not in repr(generator)
     assert SECRET not in str(generator.identity)
 
