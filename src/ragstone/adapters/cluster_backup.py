@@ -23,11 +23,11 @@ from ragstone.adapters.cluster_backup_manifest import FORMAT, NAME, BackedUp, Fi
 from ragstone.adapters.cluster_backup_stores import Database, IndexSnapshots, Known, Repositories
 from ragstone.adapters.mongo_backup import VERSION
 from ragstone.adapters.object_store import ObjectStore
-from ragstone.domain.errors import Conflict, DataDirectoryError, NotFound
+from ragstone.domain.errors import Conflict, DataDirectoryError, NotFound, TooLarge
 from ragstone.ports.vector_index import VectorIndex
 
 Tell = Callable[[str, int, int], None]  # what, how many are done, of how many
-_MANIFEST_LIMIT = 64 * 2**20  # bytes
+_MANIFEST_LIMIT = 512 * 2**20  # bytes: some five million objects
 _AT_ONCE = 8  # objects copied
 
 
@@ -55,7 +55,7 @@ class ClusterBackup:
         return await self._database.names()
 
     async def create(self, tell: Tell) -> Manifest:
-        """Makes a backup of now. Raises `Unavailable`, `Conflict` when there is one of this second or a collection was deleted on the way."""
+        """Makes a backup of now. Raises `Unavailable`, `TooLarge`, `Conflict` when there is one of this second or a collection was deleted on the way."""
         now = datetime.now(UTC)
         name = f"{now:%Y%m%dT%H%M%SZ}"
         if name in await self.names():
@@ -96,7 +96,10 @@ class ClusterBackup:
             files=files,
             objects=objects,
         )
-        await self._target.put(f"backups/{name}/manifest.json", _once(manifest.model_dump_json().encode()))
+        encoded = manifest.model_dump_json().encode()
+        if len(encoded) > _MANIFEST_LIMIT:
+            raise TooLarge(f"The version store has {len(objects):,} objects, more than one backup can list; prune collections first.")
+        await self._target.put(f"backups/{name}/manifest.json", _once(encoded))
         return manifest
 
     async def restore(self, name: str, tell: Tell) -> Manifest:

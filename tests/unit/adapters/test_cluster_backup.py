@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ragstone.adapters import cluster_backup
 from ragstone.adapters.cluster_backup_manifest import Manifest
 from ragstone.adapters.mongo_backup import MongoDump
-from ragstone.domain.errors import Conflict, DataDirectoryError, NotFound
+from ragstone.domain.errors import Conflict, DataDirectoryError, NotFound, TooLarge
 from ragstone.domain.uploads import IngestRequest, Upload
 from tests.fakes.cluster_stores import FileRepositories, PickledIndexes
 from tests.fakes.vector_index import InMemoryVectorIndex
@@ -199,6 +200,15 @@ async def _another(cluster: Cluster, than: Manifest) -> Manifest:
             await cluster.backup.create(told)
         await asyncio.sleep(0.1)
     return await cluster.backup.create(told)
+
+
+async def test_what_could_not_be_read_back_is_not_written(cluster: New, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = await cluster()
+    await source.filled()
+    monkeypatch.setattr(cluster_backup, "_MANIFEST_LIMIT", 1000)
+    with pytest.raises(TooLarge, match="objects"):
+        await source.backup.create(told)
+    assert await source.backup.names() == []
 
 
 async def test_a_collection_without_a_repository_is_told_and_leaves_no_backup(cluster: New) -> None:
