@@ -9,10 +9,12 @@ import logging
 import secrets
 import sys
 from dataclasses import asdict
+from typing import get_args
 
 from tests.crash import kills, matrix, zombie
-from tests.crash.cells import cells, sample
+from tests.crash.cells import cells, over_servers, sample
 from tests.crash.results import KillResult, MatrixResult, ZombieResult
+from tests.crash.stores import Kind, running
 from tests.crash.world import scratch
 
 
@@ -25,7 +27,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="makes the kills' script; a random one by default")
     parser.add_argument("--at-once", type=int, help="processes that run at the same time; as many as there are processors by default")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, for programs")
+    parser.add_argument(
+        "--stores", choices=get_args(Kind), default="embedded", help="of the matrix; networked: MongoDB, NATS, lakeFS and Qdrant"
+    )
     asked = parser.parse_args()
+    if asked.stores != "embedded" and asked.what != "matrix":
+        parser.error("--stores goes with the matrix")
     logging.disable(logging.CRITICAL)
     held = True
     for what in [asked.what] if asked.what else ("matrix", "kills", "zombie"):
@@ -38,7 +45,10 @@ def main() -> int:
 def _run(what: str, asked: argparse.Namespace) -> MatrixResult | KillResult | ZombieResult:
     if what == "matrix":
         wanted = [cell for cell in (sample() if asked.sample else cells()) if asked.cell in str(cell)]
-        return matrix.run(wanted, asked.at_once, _tell)
+        with running(asked.stores) as servers:
+            if servers is not None:
+                wanted = [cell for cell in wanted if over_servers(cell)]
+            return matrix.run(wanted, asked.at_once, _tell, servers)
     if what == "kills":
         seed = secrets.randbelow(10**6) if asked.seed is None else asked.seed
         _tell(f"{asked.kills} kills with seed {seed}")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.crash import stores
 from tests.crash.copying import copy
 from tests.crash.oracle import COLLECTION, picture
 from tests.crash.script import HISTORY, Client, Step
@@ -34,17 +35,40 @@ def make_bases(work: Path, wanted: Sequence[int]) -> None:
     asyncio.run(run())
 
 
+async def put(work: Path, number: int, directory: Path) -> None:
+    """The collection after so many steps of the history, in `directory`: a copy, or where its stores are servers made anew there."""
+    servers = stores.of(work)
+    if servers is None:
+        copy(base(work, number), directory)
+        return
+    servers.write(directory)
+    async with opened(directory) as world:
+        await world.platform.collections.create(COLLECTION)
+        for step in HISTORY[:number]:
+            await Client(step).done(world)
+
+
+async def remove(directory: Path) -> None:
+    """Takes a directory away, and what servers hold of it."""
+    if stores.of(directory) is not None:
+        async with opened(directory, start=False) as world:
+            for collection in await world.platform.collections.all():
+                await world.platform.collections.delete(collection.name)
+        stores.forget(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 async def reference(work: Path, steps_before: int, steps: Sequence[Step], beside: Path) -> list[dict[str, Any]]:
     """What is shown after these steps when nothing goes wrong. Worked out once, and remembered in `work`."""
     known = work / f"reference-{steps_before}-{'-'.join(_id(step) for step in steps)}.json"
     if not known.exists():
         directory = beside.with_name(f"{beside.name}-reference")
-        copy(base(work, steps_before), directory)
+        await put(work, steps_before, directory)
         async with opened(directory) as world:
             for step in steps:
                 await Client(step).done(world)
             shown = json.dumps(await picture(world))
-        shutil.rmtree(directory)
+        await remove(directory)
         new = directory.with_suffix(".json")
         new.write_text(shown)
         new.rename(known)

@@ -119,6 +119,11 @@ def cells() -> Iterator[Cell]:
                             yield from _at(f"{call}.{moment}", action, place, STARTING)
 
 
+def over_servers(cell: Cell) -> bool:
+    """Whether a cell's failpoint can be reached where others may work over the same stores: a start leaves those alone, and a server optimises by itself."""
+    return cell.route not in (STARTING, OPTIMISED) and not cell.point.name.startswith("catalog.requeue_orphans")
+
+
 def sample() -> list[Cell]:
     """A cell for each failpoint, and one for each that a start reaches; actions and places take turns."""
     chosen: dict[tuple[str, bool], list[Cell]] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -16,12 +15,12 @@ from typing import Any
 from ragstone.adapters.failpoints import Failpoints
 from ragstone.domain.errors import RagstoneError
 from ragstone.domain.uploads import IngestRequest, Upload
+from ragstone.use_cases import recovery
 from ragstone.use_cases.query import Question
 from ragstone.use_cases.write_path import WritePath
-from tests.crash import cells
-from tests.crash.bases import base, difference, reference
+from tests.crash import cells, stores
+from tests.crash.bases import difference, put, reference, remove
 from tests.crash.cells import Cell
-from tests.crash.copying import copy
 from tests.crash.oracle import COLLECTION, QUESTIONS, diagnoses, findings, picture
 from tests.crash.processes import Tell, fork
 from tests.crash.script import AFTERWARDS, Client, GivenUp, Step, insist
@@ -30,7 +29,8 @@ from tests.crash.world import CrashWorld, opened, soon
 _MORE = "more"  # the collection that the route `created` makes
 _DOOMED = IngestRequest((Upload("doomed.txt", b"This job fails.", "text/plain"),), message="doomed")
 _PATIENCE = 15.0  # seconds
-_LONGEST = 60.0  # seconds that a cell may take
+_LEASE = 61.0  # seconds that a lease lasts, and one
+_LONGEST = 90.0  # seconds that a cell may take
 Work = Callable[[Tell], Coroutine[Any, Any, None]]
 
 
@@ -48,17 +48,22 @@ class CellRun:
     _paused: asyncio.Event = field(default_factory=asyncio.Event)
     _go: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def shared(self) -> bool:
+        """Whether the stores are servers, where nobody knows that a process was killed until its lease has run out."""
+        return stores.of(self.work) is not None
+
     def run(self) -> str | None:
         """None when the cell converged, else why not."""
         directory = self.work / f"cell-{os.getpid()}"
-        copy(base(self.work, self.cell.base), directory)
+        _in_a_fork(put(self.work, self.cell.base, directory))
         try:
             self._die(directory)
             asyncio.run(asyncio.wait_for(self._converge(directory), _LONGEST))
         except (Differs, GivenUp, TimeoutError) as difference:
             return str(difference) or "it took too long"
         finally:
-            shutil.rmtree(directory, ignore_errors=True)
+            _in_a_fork(remove(directory))
         return None
 
     def _die(self, directory: Path) -> None:
@@ -121,7 +126,7 @@ class CellRun:
         if not self._paused.is_set():
             stopped.cancel()
             raise Differs("the failpoint was not reached")
-        world.clock.move(61)
+        world.clock.move(_LEASE)
         second = world.writer("B")
         for step in AFTERWARDS:
             await run_writer(second, await self._client(step, lambda _: None).accepted(world))
@@ -150,6 +155,9 @@ class CellRun:
 
     async def _go_on(self, world: CrashWorld) -> None:
         """The clients get what they asked for, and nothing is left of the crash."""
+        if self.shared:
+            world.clock.move(_LEASE)  # what was held by a process that was killed runs out
+            recovery._SURELY_GONE = 0.0  # and a day has passed, in this fork
         if self.cell.route is cells.CREATED:
             await _is_usable(world)
         for step in self._steps():
@@ -212,6 +220,14 @@ class CellRun:
         optimise_after = 1 if self.cell.route is cells.OPTIMISED else 10**9
         async with opened(directory, failpoints=Failpoints(pause=pause), optimise_after=optimise_after) as world:
             yield world
+
+
+def _in_a_fork(work: Coroutine[Any, Any, None]) -> None:
+    """It may start threads there."""
+    _, status = fork(lambda _: asyncio.run(work)).wait()
+    work.close()  # of this process, which has not awaited it
+    if status:
+        raise RuntimeError("the collection could not be made or removed")
 
 
 async def run_writer(writer: WritePath, job_id: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ragstone.adapters.data_directory import open_data_directory
+from ragstone.adapters.data_directory import DataDirectory, open_data_directory
 from ragstone.adapters.failpoints import SIDE_EFFECTS, Failpoints
 from ragstone.adapters.file_staging import FileStaging
 from ragstone.adapters.git import GitVersionStore
@@ -27,6 +27,7 @@ from ragstone.use_cases.platform import Adapters, Platform, assemble
 from ragstone.use_cases.progress import ProgressBoard
 from ragstone.use_cases.spaces import Spaces
 from ragstone.use_cases.write_path import WritePath
+from tests.crash import stores
 from tests.fakes.document_parser import ParagraphParser
 from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.support.world import answering
@@ -82,20 +83,11 @@ async def opened(
     failpoints = failpoints or Failpoints(pause=_nobody)
     clock, own_clock = Clock(time.time), Clock(time.monotonic)
     embedder = HashingEmbeddingModel(32)
+    servers = stores.of(directory)
     try:
-        bare = Adapters(
-            SqliteCatalog(data.database, clock),
-            GitVersionStore(data.versions),
-            QdrantEdgeIndex(data.index, optimise_after=optimise_after),
-            FileStaging(data.staging),
-            InProcessJobQueue(first_pause=0.002, longest_pause=0.05),
-            ParagraphParser(),
-            embedder,
-            SqliteInteractionLog(data.database),
-            SqliteDeadLetters(data.database),
-        )
+        bare = servers.adapters(directory, clock, embedder) if servers else _embedded(data, clock, optimise_after, embedder)
         wrapped = replace(bare, **{port: failpoints.wrap(port, getattr(bare, port)) for port in SIDE_EFFECTS})
-        platform = assemble(wrapped, answering(embedder), Limits(pending_jobs=10_000), "A", CHUNKER)
+        platform = assemble(wrapped, answering(embedder), Limits(pending_jobs=10_000), "A", CHUNKER, shared=servers is not None)
         world = CrashWorld(platform, bare, failpoints, clock, own_clock)
         platform = replace(platform, write_path=world.writer("A", wrapped, own_clock))
         world = replace(world, platform=platform)
@@ -107,6 +99,20 @@ async def opened(
             await platform.close(0)
     finally:
         data.close()
+
+
+def _embedded(data: DataDirectory, clock: Clock, optimise_after: int, embedder: HashingEmbeddingModel) -> Adapters:
+    return Adapters(
+        SqliteCatalog(data.database, clock),
+        GitVersionStore(data.versions),
+        QdrantEdgeIndex(data.index, optimise_after=optimise_after),
+        FileStaging(data.staging),
+        InProcessJobQueue(first_pause=0.002, longest_pause=0.05),
+        ParagraphParser(),
+        embedder,
+        SqliteInteractionLog(data.database),
+        SqliteDeadLetters(data.database),
+    )
 
 
 @contextmanager
