@@ -6,6 +6,7 @@ import pytest
 
 from ragstone.adapters.failpoints import names
 from tests.crash import run_kills, run_matrix, run_zombie
+from tests.crash.cells import over_servers, sample
 
 pytestmark = pytest.mark.xdist_group("crash")  # one after the other: each of them uses every processor
 
@@ -15,6 +16,11 @@ def test_after_a_crash_everything_is_as_if_there_had_been_none() -> None:
     assert result.failures == ()
     assert result.names == set(names())
     assert result.converged == result.cells >= 60
+
+
+def test_over_servers_nothing_is_left_out_but_what_only_an_owner_does() -> None:
+    reached = {cell.point.name for cell in sample() if over_servers(cell)}
+    assert {name.rpartition(".")[0] for name in set(names()) - reached} == {"catalog.requeue_orphans", "index.optimise"}
 
 
 def test_random_kills_lose_nothing_and_leave_no_ghosts() -> None:

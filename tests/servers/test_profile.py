@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.servers import mlflow
 from tests.servers.reporting import skip_missing, used
 from tests.support.tiny_encoder import make_encoder
 
@@ -111,6 +112,19 @@ def test_one_process_with_the_servers_of_python_packages_keeps_its_data(tmp_path
         assert "docs" in listed.stdout  # a command finds the tree
     with tree(tmp_path, nothing_else) as running:
         assert {*running.found("red pump")} == {"a.txt", "b.txt"}
+
+
+@pytest.mark.packaged
+@pytest.mark.xdist_group("mlflow")
+def test_each_commit_is_a_run_in_an_mlflow_server(tmp_path: Path) -> None:
+    if not mlflow.ENVIRONMENT.exists():
+        skip_missing("MLflow", "no .venv-mlflow; `make env-mlflow` makes it")
+    with tree(tmp_path, str(tmp_path / "empty"), "--mlflow", str(mlflow.ENVIRONMENT)) as running:
+        running.ask("POST", "/v1/collections", json={"name": "docs"})
+        assert running.ingest("a.txt", "The pump is red.")["state"] == "published"
+        address = running.processes["MLflow"]["address"]
+        by_name = f"{address}/api/2.0/mlflow/experiments/get-by-name?experiment_name=ragstone/docs"
+        soon(lambda: httpx.get(by_name, timeout=60, trust_env=False).status_code == 200)
 
 
 @pytest.mark.servers
