@@ -47,6 +47,7 @@ from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.event_publisher import EventPublisher
 from ragstone.ports.experiment_tracker import ExperimentTracker
 from ragstone.ports.generator import Generator
+from ragstone.ports.inbox import Inbox
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
 from ragstone.ports.release_registry import ReleaseRegistry
@@ -68,11 +69,13 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from ragstone.adapters.cluster_backup import ClusterBackup
+    from ragstone.adapters.lakefs import LakeFsVersionStore
     from ragstone.adapters.object_store import ObjectStore
     from ragstone.adapters.qdrant_server import QdrantServerIndex
 
 _DAY = 86_400.0  # seconds
 _COUNTING = 1.0  # seconds that a request waits for its counts
+_SHORTEST = 16  # characters of a secret that signs
 _AUDIT_SPOOL = 16 * 2**20  # bytes, some 80,000 entries
 Announce = Callable[[str], None]  # tells a data directory's lock at which URL its owner answers
 
@@ -128,6 +131,19 @@ def _tokens(settings: configured.OidcSettings) -> Authenticator:
         most_bytes=settings.max_bytes,
     )
     return OidcAuthenticator(rules, keys)
+
+
+def hook_secret(settings: Settings) -> Callable[[], str] | None:
+    """What signs the messages of lakeFS' hook, asked for each time; None: no hook. Blocking. Raises `InvalidInput` for a file that can't be used."""
+    lakefs = settings.versions
+    if not isinstance(lakefs, stores.LakeFsVersions) or (lakefs.hook_secret is None and lakefs.hook_secret_file is None):
+        return None
+    secret = _secret("versions.hook_secret", lakefs.hook_secret, lakefs.hook_secret_file)
+    if len(secret()) < _SHORTEST:
+        raise InvalidInput(
+            f"versions.hook_secret: it is shorter than {_SHORTEST} characters; `openssl rand -hex 32` makes one.", field="versions"
+        )
+    return secret
 
 
 def embedding_model(settings: Settings) -> EmbeddingModel:
@@ -240,11 +256,13 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
         case stores.MongoCatalog() as mongo:
             records = _mongo(mongo, settings.interactions.keep_days, connections, limited=settings.rate_limits.any)
     versions: VersionStore
+    inbox: Inbox | None = None
     match settings.versions:
         case stores.GitVersions():
             versions = GitVersionStore(data.versions)
         case stores.LakeFsVersions() as lakefs:
             versions = _lakefs(lakefs)
+            inbox = versions.inbox
     index: VectorIndex
     match settings.index:
         case stores.EdgeIndex():
@@ -283,6 +301,7 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
         events=events,
         audit=audit_log(records.audit, data.spool) if settings.role != "worker" else None,
         meter=records.meter,
+        inbox=inbox,
         tracker=tracker,
         registry=registry,
         storage=DiskSpace(settings.data_dir) if embedded else None,
@@ -346,7 +365,7 @@ def _mongo(settings: stores.MongoCatalog, keep_days: float, connections: list[Co
     )
 
 
-def _lakefs(settings: stores.LakeFsVersions) -> VersionStore:
+def _lakefs(settings: stores.LakeFsVersions) -> LakeFsVersionStore:
     from ragstone.adapters.lakefs import LakeFsVersionStore  # noqa: PLC0415
     from ragstone.adapters.lakefs_client import LakeFsClient  # noqa: PLC0415
     from ragstone.adapters.lakefs_errors import translate  # noqa: PLC0415

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ragstone.ports.audit_log import AuditLog
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.generator import Generator
+from ragstone.ports.inbox import Inbox
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
 from ragstone.ports.staging import Staging
@@ -42,6 +43,7 @@ def fake_platform(
     versions: VersionStore | None = None,
     index: VectorIndex | None = None,
     staging: Staging | None = None,
+    inbox: Inbox | None = None,
 ) -> Platform:
     """Not started. Whatever is not given is a fresh fake."""
     embedder = HashingEmbeddingModel(32)
@@ -57,6 +59,7 @@ def fake_platform(
         dead_letters=InMemoryDeadLetters(),
         audit=audit or InMemoryAuditLog(),
         meter=meter,
+        inbox=inbox,
     )
     answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations(), fallback)
     return assemble(adapters, answering, limits or Limits(), "test")

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from ragstone.adapters import lakefs_layout as layout
 from ragstone.adapters.lakefs_client import MINIMUM, LakeFsClient
 from ragstone.adapters.lakefs_collecting import collect, forget, plan_collection
+from ragstone.adapters.lakefs_inbox import LakeFsInbox
 from ragstone.adapters.lakefs_main import advance, main
 from ragstone.adapters.lakefs_reading import Reader
 from ragstone.adapters.lakefs_staging import About, Stager
@@ -140,6 +141,11 @@ class LakeFsVersionStore:
 
     async def close(self) -> None:
         await self._client.close()
+
+    @property
+    def inbox(self) -> LakeFsInbox:
+        """Of the same repositories."""
+        return LakeFsInbox(self._reader, self._states, self._prefix)
 
     async def _create(self, name: str) -> str:
         """Makes the repository and returns where its objects lie; also when another process was faster, or the reply was lost."""

@@ -47,6 +47,8 @@ class Record:
     tree: str
     generation: int
     metadata: Mapping[str, str]
+    committer: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One line of a diff; `metadata` of the object on the right, empty for one that was removed."""
+    """One line of a diff; `metadata` and `size` (bytes) of the object on the right, empty for one that was removed."""
 
     key: str
     kind: str  # added, changed, removed
     metadata: Mapping[str, str]
+    size: int = 0
 
 
 class LakeFsClient:
@@ -202,7 +205,7 @@ class LakeFsClient:
         """Lines in order of key; cost follows the change."""
         compared = partial(self._refs.diff_refs, repo, before, after, type="two_dot", prefix=prefix, amount=PAGE, include_right_stats=True)
         found = self._pages(lambda after: partial(compared, after=after))
-        return [Difference(one.path, one.type, _metadata(one.right) if one.type != "removed" else {}) async for one in found]
+        return [_difference(one) async for one in found]
 
     async def delete(self, repo: str, branch: str, keys: Sequence[str]) -> None:
         """Absent ones are fine."""
@@ -265,7 +268,21 @@ class LakeFsClient:
 
 
 def _record(commit: Any) -> Record:
-    return Record(commit.id, tuple(commit.parents), commit.meta_range_id, commit.generation or 0, commit.metadata or {})
+    return Record(
+        commit.id,
+        tuple(commit.parents),
+        commit.meta_range_id,
+        commit.generation or 0,
+        commit.metadata or {},
+        commit.committer,
+        commit.message,
+    )
+
+
+def _difference(line: Any) -> Difference:
+    if line.type == "removed":
+        return Difference(line.path, line.type, {})
+    return Difference(line.path, line.type, _metadata(line.right), line.size_bytes or 0)
 
 
 def _entry(stats: Any) -> Entry:

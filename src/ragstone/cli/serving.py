@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from ragstone import __version__
-from ragstone.bootstrap import authenticator, open_directory
+from ragstone.bootstrap import authenticator, hook_secret, open_directory
 from ragstone.cli.logged import LoggedOutput, told_ready
 from ragstone.cli.progress import duration
 from ragstone.cli.session import Session
@@ -146,8 +146,9 @@ async def _serve(
     managing: socket.socket | None,
 ) -> None:
     began, url = time.monotonic(), url_of(bound)
+    hook = await asyncio.to_thread(hook_secret, settings)
     async with open_directory(settings, embedder=await model) as (platform, announce):
-        app = create_app(platform, settings, keys)
+        app = create_app(platform, settings, keys, hook)
         loaded = await _loaded(platform, settings, url, url_of(managing) if managing else None)
 
         def ready() -> None:

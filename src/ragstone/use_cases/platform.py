@@ -15,6 +15,7 @@ from ragstone.ports.document_parser import DocumentParser
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.event_publisher import EventPublisher
 from ragstone.ports.experiment_tracker import ExperimentTracker
+from ragstone.ports.inbox import Inbox
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
 from ragstone.ports.release_registry import ReleaseRegistry
@@ -37,6 +38,7 @@ from ragstone.use_cases.exclusive import Exclusive
 from ragstone.use_cases.history import History
 from ragstone.use_cases.housekeeping import Housekeeping
 from ragstone.use_cases.impact import Impact
+from ragstone.use_cases.inbox import Inboxes
 from ragstone.use_cases.ingest import Ingest
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.maintenance import Maintenance
@@ -73,6 +75,7 @@ class Adapters:
     interactions: InteractionLog
     dead_letters: DeadLetters
     events: EventPublisher | None = None  # None: nobody is told
+    inbox: Inbox | None = None  # None where people can't put documents into the version store
     audit: AuditLog | None = None  # None where nobody comes in: a process without an API
     meter: UsageMeter | None = None  # None where nothing is limited
     tracker: ExperimentTracker | None = None  # None: nobody records runs
@@ -110,6 +113,7 @@ class Platform:
     replay: Replay
     impact: Impact
     dead_letters: DeadLetterOffice
+    inboxes: Inboxes | None
     relays: tuple[CommitRelay, ...]
 
     async def start(self, *, work: bool = True) -> list[Job]:
@@ -176,7 +180,8 @@ def assemble(
     spaces = Spaces(adapters.embedder, adapters.parser.versions, chunker or ChunkerSettings())
     search = Search(adapters.index, answering.embedder)
     progress = ProgressBoard()
-    maintenance = Maintenance(adapters.index, snapshots, Exclusive(adapters.catalog, holder, shared=shared))
+    turns = Exclusive(adapters.catalog, holder, shared=shared)
+    maintenance = Maintenance(adapters.index, snapshots, turns)
     letters = DeadLetterOffice(adapters.catalog, adapters.staging, adapters.dead_letters, adapters.queue, progress, holder)
     recovery = Recovery(adapters.catalog, adapters.versions, adapters.index, adapters.staging, letters, shared=shared)
     ingest = Ingest(
@@ -205,6 +210,7 @@ def assemble(
         impact=Impact(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, snapshots),
         housekeeping=Housekeeping(adapters.interactions, keep_interactions),
         sweeper=Sweeper(adapters.catalog, adapters.queue, recovery, holder),
+        inboxes=Inboxes(adapters.catalog, adapters.inbox, ingest, turns, limits) if adapters.inbox is not None else None,
         relays=_relays(adapters, holder),
         write_path=WritePath(
             adapters.catalog,

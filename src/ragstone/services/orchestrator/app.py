@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -20,6 +22,7 @@ from ragstone.services.orchestrator import (
     documents,
     health,
     history,
+    hooks,
     impact,
     ingest,
     interactions,
@@ -60,10 +63,12 @@ Begin with **POST /ingest** (`create: true` makes the collection), then **POST /
 Errors are problem documents (RFC 9457); `field` names what was wrong."""
 
 
-def create_app(platform: Platform, settings: Settings, authenticator: Authenticator | None = None) -> FastAPI:
+def create_app(
+    platform: Platform, settings: Settings, authenticator: Authenticator | None = None, hook_secret: Callable[[], str] | None = None
+) -> FastAPI:
     """The application over a started platform, which it neither starts nor closes. `app.state` holds its `metrics` and its `readiness`.
 
-    Without an `authenticator` it is for loopback only.
+    Without an `authenticator` it is for loopback only. `hook_secret` signs what lakeFS tells of its inboxes; without it nobody is listened to.
     """
     metrics = Metrics()
     limits = platform.limits
@@ -76,6 +81,7 @@ def create_app(platform: Platform, settings: Settings, authenticator: Authentica
         Gate(limits.concurrent_queries, limits.concurrent_queries),
         Gate(_UPLOADS, 4 * _UPLOADS, 30.0),
         Allowances(settings.rate_limits, platform.adapters.meter, metrics),
+        hook_secret,
     )
     app = FastAPI(
         title="ragstone",
@@ -105,6 +111,7 @@ def create_app(platform: Platform, settings: Settings, authenticator: Authentica
         doctor,
         backup,
         audit,
+        hooks,
     ):
         app.router.routes += module.routes(context).routes  # flat: include_router would match every request twice
     documentation.install(app, limits, keys=authenticator is not None)

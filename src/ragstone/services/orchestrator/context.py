@@ -31,7 +31,7 @@ _UNWATCHED = 1.0  # seconds that a request may run before its connection is watc
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Built once an app."""
+    """Built once an app. `hook_secret`: see `create_app`."""
 
     platform: Platform
     settings: Settings
@@ -40,6 +40,7 @@ class Context:
     queries: Gate
     uploads: Gate
     allowances: Allowances
+    hook_secret: Callable[[], str] | None = None
 
 
 class DirectRoute(APIRoute):

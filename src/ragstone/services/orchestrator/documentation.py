@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from ragstone.services.orchestrator.access import document_keys, open_to_all, rule_of
 from ragstone.services.orchestrator.problems import PROBLEM
-from ragstone.services.orchestrator.schemas import doctor, openai, requests, responses, retention
+from ragstone.services.orchestrator.schemas import doctor, hooks, openai, requests, responses, retention
 from ragstone.use_cases.limits import Limits
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -33,6 +33,7 @@ _BODIES: tuple[type[BaseModel], ...] = (
     requests.TagBody,
     requests.FeedbackBody,
     doctor.DoctorBody,
+    hooks.PushBody,
     retention.PruneBody,
     retention.PurgeBody,
     openai.ChatBody,
@@ -41,6 +42,7 @@ _BODIES: tuple[type[BaseModel], ...] = (
     responses.Problem,
 )
 _MEANING = {
+    401: "The signature is missing or wrong, or the message too old",
     403: "Refused: a foreign Host or Origin",
     404: "There is no such collection, commit, tag, document, job, prompt or interaction",
     405: "Method not allowed",

@@ -74,6 +74,7 @@ def collection_json(collection: Collection, head: Commit | None) -> Json:
     """A collection with its head's totals."""
     return {
         "name": collection.name,
+        "uid": collection.uid,
         "language": collection.language,
         "description": collection.description,
         "created_at": moment(collection.created_at),

@@ -300,6 +300,7 @@ class Collection(Form):
     """A collection with its head's totals."""
 
     name: str
+    uid: str = Field(description="tells apart collections that bore the same name at different times")
     language: str
     description: str
     created_at: Time
