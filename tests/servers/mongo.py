@@ -95,8 +95,8 @@ def drop(url: str, name: str) -> None:
         client.drop_database(name)
 
 
-def dependency(name: str = "catalog", *, timeout: float = 10.0) -> Dependency:
-    """As the platform makes it."""
+def dependency(name: str = "catalog", *, timeout: float = 30.0) -> Dependency:
+    """As the platform makes it, with more patience."""
     return Dependency(name, timeout=timeout, concurrency=64, translate=translated)
 
 
