@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,8 @@ def serving(directory: Path, port: int | None = None) -> Iterator[tuple[str, sub
         _answers(url, process)
         yield url, process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)  # its workers are processes of their own
+        with suppress(ProcessLookupError):  # a test has killed them
+            os.killpg(process.pid, signal.SIGTERM)  # its workers are processes of their own
         process.wait(_PATIENCE)
 
 

@@ -1,9 +1,13 @@
-"""A small server on loopback that speaks OpenAI's streaming chat protocol, well or badly, over a plain socket."""
+"""A small server on loopback that speaks OpenAI's streaming chat protocol, well or badly, over a plain socket.
+
+`python -m tests.support.chat_server PORT` runs one that answers well, in a process of its own, and prints its base URL as JSON.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -74,10 +78,10 @@ class ChatServer:
 
 
 @asynccontextmanager
-async def chat_server(reply: Reply) -> AsyncIterator[ChatServer]:
-    """Runs one on a free port."""
+async def chat_server(reply: Reply, port: int = 0) -> AsyncIterator[ChatServer]:
+    """Runs one; on a free port, if none is given."""
     chat = ChatServer(reply)
-    server = await asyncio.start_server(chat.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(chat.serve, "127.0.0.1", port)
     chat.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     async with server:
         yield chat
@@ -100,3 +104,13 @@ async def hang(call: Call) -> None:
     await call.start()
     await call.delta("Quartz ")
     await asyncio.Event().wait()
+
+
+async def _main(port: int) -> None:
+    async with chat_server(quote, port) as server:
+        print(json.dumps(server.base_url), flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(int(sys.argv[1])))
