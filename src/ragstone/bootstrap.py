@@ -31,7 +31,7 @@ from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.redacting_log import RedactingInteractionLog
 from ragstone.adapters.secret_source import SecretSource
 from ragstone.adapters.spooled_audit import SpooledAuditLog
-from ragstone.adapters.spooled_log import SpooledInteractionLog
+from ragstone.adapters.spooled_log import Purges, SpooledInteractionLog
 from ragstone.adapters.sqlite_audit import SqliteAuditLog
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
@@ -194,9 +194,11 @@ def redaction(settings: configured.InteractionSettings) -> Redaction:
     return Redaction(settings.redact, key)
 
 
-def interaction_log(settings: configured.InteractionSettings, log: InteractionLog, spool: Path) -> InteractionLog:
+def interaction_log(
+    settings: configured.InteractionSettings, log: InteractionLog, spool: Path, purges: Purges | None = None
+) -> InteractionLog:
     """`log` behind its spool, and redaction before both. Raises what `redaction` raises."""
-    spooled = SpooledInteractionLog(log, spool, settings.spool_bytes)
+    spooled = SpooledInteractionLog(log, spool, settings.spool_bytes, purges=purges)
     spooled.start()
     rules = redaction(settings)
     return RedactingInteractionLog(spooled, rules) if rules.fields else spooled
@@ -296,7 +298,7 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
         queue=queue,
         parser=SubprocessParser(ParserLimits.within(usable_memory())),
         embedder=model,
-        interactions=interaction_log(settings.interactions, records.interactions, data.spool),
+        interactions=interaction_log(settings.interactions, records.interactions, data.spool, records.catalog.purges),
         dead_letters=letters,
         events=events,
         audit=audit_log(records.audit, data.spool) if settings.role != "worker" else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -15,11 +15,13 @@ from typing import TypeVar
 from ragstone.adapters import codecs
 from ragstone.adapters.spool_file import SpoolFile
 from ragstone.domain.deadline import deadline
-from ragstone.domain.errors import InvalidInput, RagstoneError, StorageFull, Unavailable
-from ragstone.domain.interactions import CitedChunk, Feedback, Interaction, InteractionFilter, Logged, without_document
+from ragstone.domain.errors import InvalidInput, NotFound, RagstoneError, StorageFull, Unavailable
+from ragstone.domain.interactions import CitedChunk, Feedback, Interaction, InteractionFilter, Logged, used_paths, without_document
+from ragstone.domain.retention import Purge
 from ragstone.ports.interaction_log import InteractionLog
 
 T = TypeVar("T")
+Purges = Callable[[str], Awaitable[Sequence[Purge]]]  # of a collection
 _PATIENCE = 2.0  # seconds that the log gets for one append
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)  # seconds between tries to hand entries on, then again and again the last
 _BATCH = 100  # entries
@@ -29,7 +31,7 @@ _log = logging.getLogger(__name__)
 class SpooledInteractionLog:
     """Implements `InteractionLog` over another one. The process must be the only one that uses `directory`. `limit` in bytes.
 
-    Once an entry had to be spooled, later ones are spooled at once, until the log takes entries again. A process that is killed leaves its
+    `purges`: what is asked, once entries were handed on, for documents that were purged while they waited. Once an entry had to be spooled, later ones are spooled at once, until the log takes entries again. A process that is killed leaves its
     entries to the next; one that died between handing on and forgetting hands them on again, which the log takes for one.
     """
 
@@ -41,11 +43,13 @@ class SpooledInteractionLog:
         *,
         patience: float = _PATIENCE,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        purges: Purges | None = None,
     ) -> None:
         self._inner = log
         self._limit = limit
         self._patience = patience
         self._pause = pause
+        self._purges = purges
         self._spool = SpoolFile(directory / "interactions.jsonl")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")  # calls of the file never overlap
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
@@ -174,15 +178,30 @@ class SpooledInteractionLog:
         if not lines:
             await self._run(lambda: self._clear(end))
             return False
+        entries = [one for one in map(_entry, lines) if one]
         async with asyncio.timeout(self._patience + len(lines) / _BATCH):
-            results = await asyncio.gather(*(self._inner.append(one) for one in map(_entry, lines) if one), return_exceptions=True)
+            results = await asyncio.gather(*map(self._inner.append, entries), return_exceptions=True)
         for result in results:
             if isinstance(result, InvalidInput):
                 _log.error("a spooled interaction is refused by the log and left out: %s", result)
             elif isinstance(result, BaseException):
                 raise result
+        await self._erase_purged(entries)
         self._handed = end, before + len(lines)
         return True
+
+    async def _erase_purged(self, entries: list[Interaction]) -> None:
+        """Once they are in the log: another process may have purged a document while its texts waited here, where it could not look."""
+        if self._purges is None:
+            return
+        for collection in {entry.collection for entry in entries}:
+            try:
+                purges = await self._purges(collection)
+            except NotFound:  # it was deleted
+                continue
+            for purge in purges:
+                if any(entry.collection == collection and entry.seq <= purge.seq and purge.path in used_paths(entry) for entry in entries):
+                    await self._inner.erase(collection, purge.path)
 
     def _clear(self, end: int) -> None:
         if self._spool.size == end:  # nothing came meanwhile

@@ -22,6 +22,7 @@ from ragstone.domain.deadline import deadline, remaining
 from ragstone.domain.errors import DataDirectoryError, InvalidInput, NotFound, RagstoneError, StorageFull, Unavailable
 from ragstone.domain.interactions import PURGED, Interaction, InteractionFilter, Logged
 from ragstone.domain.redaction import Redaction
+from ragstone.domain.retention import Purge
 from tests.fakes.interaction_log import InMemoryInteractionLog
 from tests.support.interactions import interaction
 
@@ -94,6 +95,28 @@ async def test_what_the_log_does_not_take_is_deferred_and_handed_on_later(tmp_pa
     await emptied(log)
     assert [await inner.get("a"), await inner.get("b")] == [interaction("a"), interaction("b")]
     assert await log.append(interaction("c")) == "stored"
+    await log.close()
+
+
+async def test_what_another_process_purged_while_it_waited_here_is_erased_when_it_is_handed_on(tmp_path: Path) -> None:
+    inner, clock = Fickle(Unavailable("down")), Clock()
+    purged = Purge("p", "docs", "people.md", 5, "bob", "", "done", 0.0)
+
+    async def purges(collection: str) -> list[Purge]:
+        if collection == "gone":
+            raise NotFound("it was deleted.")
+        return [purged]
+
+    log = SpooledInteractionLog(inner, tmp_path, LIMIT, pause=clock.pause, purges=purges)
+    for name, collection, seq in (("before", "docs", 5), ("after", "docs", 6), ("deleted", "gone", 5)):
+        assert await log.append(interaction(name, collection=collection, seq=seq)) == "deferred"
+    inner.error = None
+    await clock.asked.wait()
+    clock.go()
+    async with asyncio.timeout(10):
+        while await log.deferred():  # noqa: ASYNC110 - the spool tells nobody
+            await asyncio.sleep(0)
+    assert [(await log.get(name)).purged for name in ("before", "deleted")] == [True, False]
     await log.close()
 
 
