@@ -9,14 +9,20 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ragstone.domain.access import Principal, Scope
 from ragstone.domain.audit import AuditEntry
 from ragstone.domain.errors import Unavailable
+from ragstone.services.orchestrator.access import open_to_all
 from ragstone.services.orchestrator.app import create_app
-from ragstone.services.orchestrator.audit import is_audited
+from ragstone.services.orchestrator.audit import Auditing, is_audited
+from ragstone.services.orchestrator.middleware import RequestContext
 from ragstone.settings.model import Settings
+from ragstone.telemetry.metrics import Metrics
 from tests.api.conftest import FARES, Api, serve
 from tests.fakes.audit_log import InMemoryAuditLog
 from tests.fakes.authenticator import KnownKeys
@@ -132,6 +138,20 @@ async def test_strangers_can_not_fill_the_log(api: Api, log: Log) -> None:
     assert "ragstone_audit_refusals_left_out_total 10.0" in (await api.http.get("/metrics")).text
     await api.http.delete("/v1/collections/handbook")
     assert len(log.entries) == 61
+
+
+async def test_what_an_open_route_did_is_always_recorded(log: Log) -> None:
+    @open_to_all
+    async def hook(request: Request) -> Response:
+        return Response(status_code=int(request.query_params["status"]))
+
+    routes: list[Any] = [Route("/hook", hook, methods=["POST"])]
+    metrics = Metrics()
+    app = RequestContext(Auditing(Starlette(routes=routes), log, routes, metrics), metrics)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://rag.example.org") as http:
+        for status in 70 * [202] + 70 * [401]:
+            assert (await http.post("/hook", params={"status": status})).status_code == status
+    assert [status for _, _, _, status in log.told()] == 70 * [202] + 60 * [401]
 
 
 async def test_pages_follow_one_another(api: Api) -> None:

@@ -102,7 +102,7 @@ class Auditing:
         entry = self._entry(scope, status) if status != Busy.status else None  # nothing was done, nor refused for good
         if entry is None:
             return
-        if not entry.principal and not self._strangers.take():
+        if not entry.principal and status >= 400 and not self._strangers.take():
             self._metrics.audit_left_out.inc()
             return
         try:
