@@ -36,6 +36,7 @@ from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, assemble
 from ragstone.use_cases.prompts import Prompts
 from tests.fakes.dead_letters import InMemoryDeadLetters
+from tests.fakes.document_acls import InMemoryAcls
 from tests.fakes.document_parser import ParagraphParser
 from tests.fakes.job_queue import InMemoryJobQueue
 from tests.fakes.staging import InMemoryStaging
@@ -108,6 +109,7 @@ async def _ours(directory: Path) -> None:
         embedder=StubEmbedder(),
         interactions=SqliteInteractionLog(directory / "ragstone.db"),
         dead_letters=InMemoryDeadLetters(),
+        acls=InMemoryAcls(),
     )
     platform = assemble(adapters, Answering(embedder, StubGenerator(), Prompts(), Calibrations()), Limits(), "bench")
     await platform.start()

@@ -32,6 +32,7 @@ from ragstone.adapters.redacting_log import RedactingInteractionLog
 from ragstone.adapters.secret_source import SecretSource
 from ragstone.adapters.spooled_audit import SpooledAuditLog
 from ragstone.adapters.spooled_log import Purges, SpooledInteractionLog
+from ragstone.adapters.sqlite_acls import SqliteAcls
 from ragstone.adapters.sqlite_audit import SqliteAuditLog
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
@@ -43,6 +44,7 @@ from ragstone.ports.audit_log import AuditLog
 from ragstone.ports.authenticator import Authenticator
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.dead_letters import DeadLetters
+from ragstone.ports.document_acls import DocumentAcls
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.event_publisher import EventPublisher
 from ragstone.ports.experiment_tracker import ExperimentTracker
@@ -304,6 +306,7 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
         audit=audit_log(records.audit, data.spool) if settings.role != "worker" else None,
         meter=records.meter,
         inbox=inbox,
+        acls=records.acls,
         tracker=tracker,
         registry=registry,
         storage=DiskSpace(settings.data_dir) if embedded else None,
@@ -320,6 +323,7 @@ class _Records:
     staging: Staging
     interactions: InteractionLog
     audit: AuditLog
+    acls: DocumentAcls
     meter: UsageMeter | None
 
 
@@ -334,12 +338,14 @@ def _sqlite(data: DataDirectory, *, limited: bool) -> _Records:
         FileStaging(data.staging),
         SqliteInteractionLog(data.database),
         SqliteAuditLog(data.database),
+        SqliteAcls(data.database),
         meter,
     )
 
 
 def _mongo(settings: stores.MongoCatalog, keep_days: float, connections: list[Connection], *, limited: bool) -> _Records:
     from ragstone.adapters.mongo import MongoDatabase  # noqa: PLC0415
+    from ragstone.adapters.mongo_acls import MongoAcls  # noqa: PLC0415
     from ragstone.adapters.mongo_audit import MongoAuditLog  # noqa: PLC0415
     from ragstone.adapters.mongo_catalog import MongoCatalog  # noqa: PLC0415
     from ragstone.adapters.mongo_errors import translated  # noqa: PLC0415
@@ -363,6 +369,7 @@ def _mongo(settings: stores.MongoCatalog, keep_days: float, connections: list[Co
         GridFsStaging(mongo, dependency("staging", 6 * settings.timeout)),
         MongoInteractionLog(mongo, dependency("interactions", settings.timeout), keep_days or None),
         MongoAuditLog(mongo, dependency("audit", settings.timeout)),
+        MongoAcls(mongo, dependency("acls", settings.timeout)),
         meter,
     )
 

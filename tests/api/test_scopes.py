@@ -84,7 +84,7 @@ def test_every_route_that_asks_is_looked_at_here() -> None:
 
 async def test_a_collection_that_may_not_be_read_is_told_as_one_that_is_not_there(api: Api) -> None:
     answer = await api.http.post("/query", json={"collection": SECRET, **ASKED}, headers=bearer("root"))
-    [job] = await api.platform.ingest.jobs([SECRET])
+    [job] = await api.platform.ingest.jobs(SECRET)
     before = await everything(api.platform)
     theirs = requests(SECRET, job.id, answer.json()["id"])
     nobodys = requests(ABSENT, "0" * len(job.id), "0" * len(answer.json()["id"]))

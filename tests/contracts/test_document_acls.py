@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from ragstone.adapters.mongo_acls import MongoAcls
 from ragstone.adapters.sqlite_acls import SqliteAcls
 from ragstone.domain.access import DocumentAcl
 from ragstone.ports.document_acls import DocumentAcls
 from tests.fakes.document_acls import InMemoryAcls
+from tests.servers import mongo
 
 HR, LEGAL = frozenset({"hr"}), frozenset({"legal", "hr"})
 
 
-@pytest.fixture(params=["sqlite", "fake"])
+@pytest.fixture(params=["sqlite", "mongo", "fake"])
 async def acls(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DocumentAcls]:
-    made = SqliteAcls(tmp_path / "ragstone.db") if request.param == "sqlite" else InMemoryAcls()
-    yield made
-    await made.close()
+    async with AsyncExitStack() as stack:
+        made: DocumentAcls
+        match request.param:
+            case "sqlite":
+                made = SqliteAcls(tmp_path / "ragstone.db")
+            case "mongo":
+                database = await stack.enter_async_context(mongo.database(request.getfixturevalue("mongo_url")))
+                made = MongoAcls(database, mongo.dependency("acls"))
+            case _:
+                made = InMemoryAcls()
+        yield made
+        await made.close()
 
 
 async def test_what_nothing_was_set_for_is_open(acls: DocumentAcls) -> None:

@@ -17,6 +17,7 @@ from ragstone.adapters.file_staging import FileStaging
 from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.in_process_queue import InProcessJobQueue
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
+from ragstone.adapters.sqlite_acls import SqliteAcls
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
@@ -26,6 +27,7 @@ from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, Platform, assemble
 from ragstone.use_cases.progress import ProgressBoard
 from ragstone.use_cases.spaces import Spaces
+from ragstone.use_cases.visibility import Visibility
 from ragstone.use_cases.write_path import WritePath
 from tests.crash import stores
 from tests.fakes.document_parser import ParagraphParser
@@ -67,7 +69,10 @@ class CrashWorld:
         published = self.platform.maintenance.published
         progress = ProgressBoard()
         letters = DeadLetterOffice(on.catalog, on.staging, on.dead_letters, on.queue, progress, holder)
-        return WritePath(on.catalog, on.versions, on.index, on.staging, on.parser, spaces, progress, letters, published, holder, clock)
+        visibility = Visibility(on.acls, on.catalog, on.index)
+        return WritePath(
+            on.catalog, on.versions, on.index, on.staging, on.parser, spaces, progress, letters, visibility, published, holder, clock
+        )
 
 
 async def _nobody(name: str) -> None:

@@ -20,6 +20,7 @@ from ragstone.use_cases.prompts import Prompts
 from tests.fakes.audit_log import InMemoryAuditLog
 from tests.fakes.catalog import InMemoryCatalog
 from tests.fakes.dead_letters import InMemoryDeadLetters
+from tests.fakes.document_acls import InMemoryAcls
 from tests.fakes.document_parser import ParagraphParser
 from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.fakes.generator import ScriptedGenerator
@@ -60,6 +61,7 @@ def fake_platform(
         audit=audit or InMemoryAuditLog(),
         meter=meter,
         inbox=inbox,
+        acls=InMemoryAcls(),
     )
     answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations(), fallback)
     return assemble(adapters, answering, limits or Limits(), "test")

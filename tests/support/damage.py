@@ -23,6 +23,7 @@ from ragstone.adapters.file_staging import FileStaging
 from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.in_process_queue import InProcessJobQueue
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
+from ragstone.adapters.sqlite_acls import SqliteAcls
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
@@ -95,6 +96,7 @@ async def opened(
             embedder,
             SqliteInteractionLog(data.database),
             SqliteDeadLetters(data.database),
+            SqliteAcls(data.database),
             storage=DiskSpace(directory),
         )
         platform = assemble(adapters, Answering(embedder, ScriptedGenerator(), Prompts(), Calibrations()), Limits(), "test")

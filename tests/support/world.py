@@ -12,6 +12,7 @@ from ragstone.adapters.file_staging import FileStaging
 from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.in_process_queue import InProcessJobQueue
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
+from ragstone.adapters.sqlite_acls import SqliteAcls
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
@@ -24,6 +25,7 @@ from ragstone.use_cases.prompts import Prompts
 from tests.fakes.audit_log import InMemoryAuditLog
 from tests.fakes.catalog import InMemoryCatalog
 from tests.fakes.dead_letters import InMemoryDeadLetters
+from tests.fakes.document_acls import InMemoryAcls
 from tests.fakes.document_parser import ParagraphParser
 from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.fakes.generator import ScriptedGenerator
@@ -70,11 +72,11 @@ async def fake_world(directory: Path) -> World:
     """Over the fakes; what they hold outlives `reopen`."""
     embedder = RecordingEmbeddingModel()
     catalog, versions, index, staging = InMemoryCatalog(), InMemoryVersionStore(), InMemoryVectorIndex(), InMemoryStaging()
-    interactions, letters, audit = InMemoryInteractionLog(), InMemoryDeadLetters(), InMemoryAuditLog()
+    interactions, letters, audit, acls = InMemoryInteractionLog(), InMemoryDeadLetters(), InMemoryAuditLog(), InMemoryAcls()
 
     async def start() -> Platform:
         adapters = Adapters(
-            catalog, versions, index, staging, InMemoryJobQueue(), ParagraphParser(), embedder, interactions, letters, audit=audit
+            catalog, versions, index, staging, InMemoryJobQueue(), ParagraphParser(), embedder, interactions, letters, acls, audit=audit
         )
         platform = assemble(adapters, answering(embedder), Limits(), "test")
         await platform.start()
@@ -103,6 +105,7 @@ async def embedded_world(directory: Path) -> World:
             embedder,
             SqliteInteractionLog(data.database),
             SqliteDeadLetters(data.database),
+            SqliteAcls(data.database),
             backup=EmbeddedBackup(data, versions, index),
         )
         platform = assemble(adapters, answering(embedder), Limits(), "test")

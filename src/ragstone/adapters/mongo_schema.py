@@ -52,6 +52,9 @@ INDEXES: dict[str, tuple[IndexModel, ...]] = {
     ),
     "tags": (_index("uid", "name", unique=True), _index("uid", ("created_at", DOWN), ("order", DOWN))),
     "purges": (_index("uid", "path", ("order", DOWN)), _index("uid", ("order", DOWN)), _index("uid", "state")),
+    # Groups of documents; a collection's version rises with each change.
+    "document_acls": (_index("uid", "path", unique=True), _index("uid", "settled", "version", "path"), _index("settled", "uid")),
+    "acl_versions": (),
     "locks": (),
     "cursors": (),
     # The interaction log: each listing is in the order of storing, newest first.

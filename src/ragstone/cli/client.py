@@ -32,6 +32,10 @@ class Client:
         """POST of JSON; None values are left out."""
         return _object(await self._request("POST", path, json=_given(body), headers=headers))
 
+    async def put(self, path: str, body: Mapping[str, Any]) -> Json:
+        """PUT of JSON."""
+        return _object(await self._request("PUT", path, json=body))
+
     async def upload(self, path: str, body: AsyncIterator[bytes], content_type: str, headers: Mapping[str, str]) -> Json:
         """POST of a streamed body."""
         return _object(await self._request("POST", path, content=body, headers={**headers, "Content-Type": content_type}))

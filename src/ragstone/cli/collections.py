@@ -89,8 +89,7 @@ def _lines(collection: Json) -> list[RenderableType]:
     rows = [
         ("name", collection["name"]),
         ("head", _head(collection)),
-        ("documents", f"{collection['documents']:,}"),
-        ("chunks", f"{collection['chunks']:,}"),
+        *((what, f"{collection[what]:,}") for what in ("documents", "chunks") if collection[what] is not None),  # None: some are kept back
         ("language", collection["language"]),
         ("description", collection["description"]),
         ("created", collection["created_at"]),

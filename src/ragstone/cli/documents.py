@@ -155,7 +155,11 @@ def show_job(session: Session, job: Json) -> None:
     counts = ", ".join(
         f"{stats[f'documents_{kind}']:,} {kind}" for kind in ("added", "changed", "removed") if stats.get(f"documents_{kind}")
     )
-    embedded = f"{stats.get('chunks_embedded', 0):,} chunks embedded, {stats.get('chunks_reused', 0):,} reused"
+    embedded = (
+        f"; {stats['chunks_embedded']:,} chunks embedded, {stats['chunks_reused']:,} reused"
+        if stats.get("chunks_embedded") is not None
+        else ""
+    )
     commit = commit_name(result["position"], result["commit_id"])
-    did = f"; documents: {counts or 'as they were'}; {embedded}" if result["outcome"] == "published" else ""
+    did = f"; documents: {counts or 'as they were'}{embedded}" if result["outcome"] == "published" else ""
     session.output.result(job, text(f"{job['collection']}: {result['outcome']}, head is {commit}{did}"))

@@ -73,9 +73,12 @@ async def show(session: Session, reference: Annotated[str, typer.Argument(help=_
         ("time", commit["created_at"]),
         ("author", commit["author"]),
         ("message", commit["message"]),
-        ("holds", f"{stats['documents']:,} documents, {stats['chunks']:,} chunks"),
-        ("embedded", f"{stats['chunks_embedded']:,} chunks, {stats['chunks_reused']:,} with a vector known before"),
     ]
+    if stats is not None:  # else documents are kept from whoever asks
+        rows += [
+            ("holds", f"{stats['documents']:,} documents, {stats['chunks']:,} chunks"),
+            ("embedded", f"{stats['chunks_embedded']:,} chunks, {stats['chunks_reused']:,} with a vector known before"),
+        ]
     session.output.result(answer, table(("", ""), rows), *difference_lines(answer))
 
 
@@ -143,9 +146,12 @@ def difference_lines(answer: Json) -> list[RenderableType]:
     styles = {"added": "green", "changed": "yellow", "removed": "red"}
     lines = [text(f"{_SIGNS[one['kind']]} {one['path']}", styles[one["kind"]]) for one in answer["documents"]]
     added, removed = len(answer["chunks_added"]), len(answer["chunks_removed"])
-    counts = f"{len(lines):,} documents differ; chunks: {added:,} added, {removed:,} removed, {answer['chunks_kept']:,} kept"
+    kept = "" if answer["chunks_kept"] is None else f", {answer['chunks_kept']:,} kept"
+    counts = f"{len(lines):,} documents differ; chunks: {added:,} added, {removed:,} removed{kept}"
     return [*lines, text(counts, "bold")]
 
 
-def _changes(stats: Json) -> str:
+def _changes(stats: Json | None) -> str:
+    if stats is None:  # documents are kept from whoever asks
+        return ""
     return " ".join(f"{_SIGNS[kind]}{stats[f'documents_{kind}']}" for kind in _SIGNS if stats[f"documents_{kind}"])

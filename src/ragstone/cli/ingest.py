@@ -47,6 +47,9 @@ async def ingest(
     prefix: Annotated[str, typer.Option(help="Put before every document path, e.g. guide/.")] = "",
     message: Annotated[str, typer.Option("--message", "-m", help="Commit message.")] = "",
     metadata: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata of every document; repeatable.")] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Only members of it, and the collection's admins, may see the documents; repeatable.")
+    ] = None,
     include: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Only files that match; repeatable.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(metavar="GLOB", help="No files or directories that match; repeatable.")] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the server has accepted it.")] = False,
@@ -60,7 +63,7 @@ async def ingest(
     """
     began = time.monotonic()
     check_collection_name(collection)
-    options = LoadOptions(collection, mirror, prefix, strict, atomic, not no_wait, message, language, if_match)
+    options = LoadOptions(collection, mirror, prefix, strict, atomic, not no_wait, message, language, if_match, tuple(group or ()))
     how = ScanOptions(prefix, tuple(include or ()), tuple(exclude or ()), pairs(metadata or (), "--metadata"))
     found = scan(paths, how)
     async with session.client() as client:
@@ -118,11 +121,12 @@ def summary(options: LoadOptions, found: Scan, loaded: Loaded, seconds: float) -
     }
 
 
-def _sum(stats: Sequence[dict[str, int]]) -> dict[str, int]:
+def _sum(stats: Sequence[dict[str, int | None]]) -> dict[str, int | None]:
     if not stats:
         return {}
     state = ("documents", "chunks")  # of the collection after the commit, not of the change
-    return {name: stats[-1][name] if name in state else sum(one[name] for one in stats) for name in stats[-1]}
+    last = stats[-1]
+    return {name: last[name] if name in state or last[name] is None else sum(one[name] or 0 for one in stats) for name in last}
 
 
 def show(session: Session, document: dict[str, Any]) -> None:
@@ -139,9 +143,11 @@ def show(session: Session, document: dict[str, Any]) -> None:
     rows = [("documents", f"{document['sent']:,} sent, {document['same']:,} as they were")]
     if stats:
         changes = f"{stats['documents_added']:,} added, {stats['documents_changed']:,} changed, {stats['documents_removed']:,} removed"
-        rows.append(("", f"{changes}; {stats['documents']:,} in the collection"))
+        whole = stats["documents"] is not None  # else some of the collection are kept from whoever asks
+        rows.append(("", f"{changes}; {stats['documents']:,} in the collection" if whole else changes))
         rows.append(("chunks", f"{stats['chunks_added']:,} added, {stats['chunks_removed']:,} removed, {stats['chunks_kept']:,} kept"))
-        rows.append(("", f"{stats['chunks_embedded']:,} embedded, {stats['chunks_reused']:,} with a vector known before"))
+        if whole:
+            rows.append(("", f"{stats['chunks_embedded']:,} embedded, {stats['chunks_reused']:,} with a vector known before"))
     output.result(document, *lines, table(("", ""), rows))
     _list(session, document["skipped"], "skipped")
     _list(session, document["failures"], "left out")
@@ -164,14 +170,18 @@ def _show_plan(session: Session, options: LoadOptions, found: Scan, comparison: 
     )
     counts = f"{len(plan['added']):,} added, {len(plan['changed']):,} changed, {len(plan['removed']):,} removed"
     lines = [text(f"{options.collection}: this would change {len(rows):,} documents ({counts}); nothing was changed.", "bold")]
-    if plan["chunks_to_embed"] is None:
+    if plan["chunks_added"] is None:
         lines.append(text("The collection is not there yet: every chunk would be embedded."))
     else:
         lines.append(
-            text(f"chunks: {plan['chunks_added']:,} added, {plan['chunks_removed']:,} removed, {plan['chunks_to_embed']:,} to embed")
+            text(f"chunks: {plan['chunks_added']:,} added, {plan['chunks_removed']:,} removed{_to_embed(plan['chunks_to_embed'])}")
         )
     session.output.result(document, *lines, *([table(("path", ""), sorted(rows))] if rows else []))
     _list(session, [*local, *plan["failures"]], "would be left out")
+
+
+def _to_embed(count: int | None) -> str:
+    return "" if count is None else f", {count:,} to embed"  # None: it depends on documents that are kept from whoever asks
 
 
 def _list(session: Session, entries: Sequence[dict[str, Any]], what: str) -> None:

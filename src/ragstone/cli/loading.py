@@ -29,7 +29,7 @@ _METADATA_BYTES = 4 * 2**20  # of one request: half of what the server takes
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """See `ragstone ingest --help`. `prefix`: what a mirror covers."""
+    """See `ragstone ingest --help`. `prefix`: what a mirror covers. `groups`: of the documents; with them all are sent, also those that did not change."""
 
     collection: str
     mirror: bool = False
@@ -40,6 +40,7 @@ class LoadOptions:
     message: str = ""
     language: str | None = None
     if_match: str | None = None
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ async def compare(client: Client, found: Scan, options: LoadOptions) -> Comparis
         return Comparison(None, None, True, found.documents, 0, [])
     prefix = options.prefix if options.mirror else _common([document.path for document in found.documents])
     there = {info["path"]: info async for info in documents(client, options.collection, head["id"], prefix)}
-    changed = [document for document in found.documents if not _same(document, there.get(document.path))]
+    changed = [document for document in found.documents if options.groups or not _same(document, there.get(document.path))]
     deletes: list[str] = []
     if options.mirror:
         kept = tuple(found.folders)
@@ -122,8 +123,12 @@ async def plan(client: Client, found: Scan, options: LoadOptions, limits: Json) 
         request = _request(options) | {"dry_run": True, "deletes": comparison.deletes if is_last else []}
         if part or request["deletes"]:
             answer = (await _post(client, part, request, {}, lambda _: None))["plan"]
-            whole = {name: whole[name] if name == "commit_id" else whole[name] + answer[name] for name in whole}
+            whole = {name: whole[name] if name == "commit_id" else _both(whole[name], answer[name]) for name in whole}
     return comparison, whole
+
+
+def _both(one: Any, other: Any) -> Any:
+    return None if one is None or other is None else one + other  # None: the server does not tell
 
 
 def parts(changed: list[LocalDocument], limits: Json) -> Iterator[tuple[list[LocalDocument], bool]]:
@@ -207,6 +212,7 @@ async def _post(client: Client, part: list[LocalDocument], request: Json, header
 def _request(options: LoadOptions) -> Json:
     request: Json = {
         "collection": options.collection,
+        **({"groups": list(options.groups)} if options.groups else {}),
         "create": True,
         "strict": options.strict,
         "message": options.message,

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ragstone.cli import (
+    acl,
     ask,
     audit,
     backup,
@@ -57,6 +58,7 @@ GROUPS = (
     doctor,
     migrate,
     keys,
+    acl,
     config,
     demo,
 )

@@ -88,6 +88,11 @@ class View:
     hidden: frozenset[str] = frozenset()
 
     @property
+    def filter(self) -> frozenset[str] | None:
+        """The groups that an index filters by; None where nothing is kept from them."""
+        return self.groups if self.hidden else None
+
+    @property
     def whole(self) -> bool:
         """Nothing is kept from them."""
         return not self.hidden
@@ -95,6 +100,14 @@ class View:
     def shows(self, path: str) -> bool:
         """Whether they may know of this document."""
         return path not in self.hidden
+
+    def shows_all(self, paths: Iterable[str]) -> bool:
+        """Whether they may know of each of these documents."""
+        return self.hidden.isdisjoint(paths)
+
+    def text(self, written: str) -> str:
+        """What somebody wrote about the collection; nothing of it where it names a document that is kept from them."""
+        return "" if any(path in written for path in self.hidden) else written
 
 
 EVERYTHING = View()

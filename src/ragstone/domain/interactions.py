@@ -90,6 +90,21 @@ def used_paths(interaction: Interaction) -> frozenset[str]:
     return frozenset(part["path"] for part in (*interaction.passages, *interaction.answer.get("citations", ())))
 
 
+def named_paths(interaction: Interaction) -> frozenset[str]:
+    """The same, and what the question's filter names: a condition's value may be a path."""
+    values: list[str] = []
+    waiting: list[Any] = [interaction.request.get("filter")]
+    while waiting:
+        match waiting.pop():
+            case str(value):
+                values.append(value)
+            case Mapping() as form:
+                waiting += form.values()
+            case list() | tuple() as several:
+                waiting += several
+    return used_paths(interaction).union(values)
+
+
 def without_document(interaction: Interaction, path: str) -> Interaction:
     """The interaction without any text of the document: its passages and quotes, and the whole answer, which may repeat them anywhere."""
     if path not in used_paths(interaction):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -85,6 +86,25 @@ class ChangeRequest:
     exact_head: bool = False
 
 
+def touches_everything(request: ChangeRequest) -> bool:
+    """Whether it may change documents that it does not name."""
+    return request.mirror or any(
+        isinstance(change, Restore) or (isinstance(change, Delete) and change.prefix) for change in request.changes
+    )
+
+
+def changed_paths(changes: Iterable[Change]) -> frozenset[str]:
+    """The documents that changes name; a prefix is none."""
+    found: set[str] = set()
+    for change in changes:
+        match change:
+            case Put(path=path) | Delete(path=path, prefix=False):
+                found.add(path)
+            case Move(source=source, target=target):
+                found |= {source, target}
+    return frozenset(found)
+
+
 def is_rollback(request: ChangeRequest) -> bool:
     """Whether it restores an earlier commit."""
     return any(isinstance(change, Restore) for change in request.changes)
@@ -134,3 +154,11 @@ class Job:
     created_at: float
     finished_at: float | None = None
     result: JobResult | None = None
+
+
+def named_paths(job: Job) -> frozenset[str]:
+    """The documents that a job's request or its result names."""
+    result = job.result
+    told = () if result is None else [failure.path for failure in result.failures]
+    conflicts = () if result is None or result.conflict is None else result.conflict.paths
+    return changed_paths(job.request.changes).union((failure.path for failure in job.request.rejected), told, conflicts)

@@ -10,12 +10,16 @@ from ragstone.domain.jobs import Delete, DocumentFailure, Move, Progress
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One document's bytes. `media_type` None: told from the path and the bytes. JSON Lines become one document a line."""
+    """One document's bytes. `media_type` None: told from the path and the bytes. JSON Lines become one document a line.
+
+    `groups`: who may see it from now on, everyone if empty; None leaves that as it is.
+    """
 
     path: str
     content: bytes
     media_type: str | None = None
     metadata: Metadata = field(default_factory=dict)
+    groups: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,10 @@ class IngestRequest:
 
 @dataclass(frozen=True, slots=True)
 class IngestPlan:
-    """What an ingestion would do at the head `commit_id` (None: empty collection). Paths are sorted; counts are chunks."""
+    """What an ingestion would do at the head `commit_id` (None: empty collection). Paths are sorted; counts are chunks.
+
+    `chunks_to_embed` None: not told, for it depends on documents that are kept from whoever asks.
+    """
 
     commit_id: str | None
     added: tuple[str, ...]
@@ -45,7 +52,7 @@ class IngestPlan:
     chunks_added: int
     chunks_removed: int
     chunks_kept: int
-    chunks_to_embed: int
+    chunks_to_embed: int | None
     failures: tuple[DocumentFailure, ...]
 
 

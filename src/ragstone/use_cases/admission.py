@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from ragstone.domain.access import check_groups
 from ragstone.domain.documents import Metadata
 from ragstone.domain.errors import InvalidInput, RagstoneError, TooLarge, UnreadableDocument
 from ragstone.domain.jobs import DocumentFailure
@@ -51,6 +52,8 @@ class Admission:
                 f"{path}: it has {len(upload.content):,} bytes; at most {self._limits.document_bytes:,} are taken. Split it.", field=path
             )
         check_metadata(path, upload.metadata, self._limits.metadata_bytes)
+        if upload.groups is not None:
+            check_groups(upload.groups)
         return replace(upload, path=path, media_type=upload.media_type or self._parser.media_type(path, upload.content))
 
     def _expand(self, upload: Upload, refused: list[DocumentFailure]) -> Iterator[Upload]:
@@ -66,7 +69,7 @@ class Admission:
             except InvalidInput as error:
                 refused.append(DocumentFailure(record.path, error.code, error.message, error.status))
             else:
-                yield Upload(record.path, record.content, record.media_type, metadata)
+                yield Upload(record.path, record.content, record.media_type, metadata, upload.groups)
 
 
 def check_metadata(path: str, metadata: Metadata, limit: int) -> None:

@@ -11,17 +11,21 @@ from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.snapshots import Snapshots
 from ragstone.use_cases.spaces import Spaces
+from ragstone.use_cases.visibility import Visibility
 
 
 class Collections:
     """A collection is its catalog entry, a repository and one index for each of its spaces."""
 
-    def __init__(self, catalog: Catalog, versions: VersionStore, index: VectorIndex, spaces: Spaces, snapshots: Snapshots) -> None:
+    def __init__(
+        self, catalog: Catalog, versions: VersionStore, index: VectorIndex, spaces: Spaces, snapshots: Snapshots, visibility: Visibility
+    ) -> None:
         self._catalog = catalog
         self._versions = versions
         self._index = index
         self._spaces = spaces
         self._snapshots = snapshots
+        self._visibility = visibility
 
     async def create(self, name: str, language: str = "english", description: str = "") -> Collection:
         """Makes an empty collection. Raises `InvalidInput` for a bad name or language, `Conflict` when the name is taken."""
@@ -57,3 +61,4 @@ class Collections:
         for space in collection.spaces:
             await self._index.drop(collection.index_name(space.id))
         await self._versions.delete(collection.uid)
+        await self._visibility.drop(collection.uid)

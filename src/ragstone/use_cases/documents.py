@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from ragstone.domain.access import EVERYTHING, View, no_document
 from ragstone.domain.commits import Snapshot
 from ragstone.domain.documents import DocumentInfo, StoredDocument
 from ragstone.domain.errors import Gone, NotFound
@@ -13,6 +14,8 @@ from ragstone.ports.catalog import Catalog
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.snapshots import Snapshots
+
+_LEAST = 100  # documents looked at together, once some were left out
 
 
 class Documents:
@@ -25,20 +28,37 @@ class Documents:
         self._snapshots = snapshots
 
     async def page(
-        self, name: str, *, as_of: str | None = None, min_commit: str | None = None, prefix: str = "", after: str = "", limit: int = 100
+        self,
+        name: str,
+        *,
+        as_of: str | None = None,
+        min_commit: str | None = None,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 100,
+        view: View = EVERYTHING,
     ) -> tuple[Snapshot, list[DocumentInfo]]:
-        """In order of path, strictly after `after`."""
+        """Those that the view shows, in order of path, strictly after `after`."""
         collection, snapshot = await self._snapshots.resolve(name, as_of, min_commit)
+        found: list[DocumentInfo] = []
+        wanted = limit
         async with self._snapshots.reading(collection, snapshot):
-            page = await self._versions.documents(collection.uid, snapshot.commit_id, prefix=prefix, after=after, limit=limit)
-        return snapshot, page
+            while len(found) < limit:
+                page = await self._versions.documents(collection.uid, snapshot.commit_id, prefix=prefix, after=after, limit=wanted)
+                found += [info for info in page if view.shows(info.path)]
+                if len(page) < wanted:
+                    break
+                after, wanted = page[-1].path, max(_LEAST, limit - len(found))
+        return snapshot, found[:limit]
 
     async def get(
-        self, name: str, path: str, *, as_of: str | None = None, min_commit: str | None = None
+        self, name: str, path: str, *, as_of: str | None = None, min_commit: str | None = None, view: View = EVERYTHING
     ) -> tuple[Snapshot, StoredDocument]:
         """The document with its bytes and extracted text. Raises `NotFound`, and `Gone` for a document that was purged."""
         collection, snapshot = await self._snapshots.resolve(name, as_of, min_commit)
         check_document_path(path)
+        if not view.shows(path):
+            raise no_document(path)
         try:
             async with self._snapshots.reading(collection, snapshot):
                 return snapshot, await self._versions.read(collection.uid, snapshot.commit_id, path)
@@ -47,14 +67,15 @@ class Documents:
             raise
 
     async def chunks(
-        self, name: str, path: str, *, as_of: str | None = None, min_commit: str | None = None
+        self, name: str, path: str, *, as_of: str | None = None, min_commit: str | None = None, view: View = EVERYTHING
     ) -> tuple[Snapshot, list[IndexedChunk]]:
-        """The document's chunks in order. Raises `Gone` for a document that was purged."""
+        """The document's chunks in order; none where the view does not show it. Raises `Gone` for a document that was purged."""
         collection, snapshot = await self._snapshots.resolve(name, as_of, min_commit)
         index = collection.index_name(snapshot.space_id)
         async with self._snapshots.reading(collection, snapshot):
-            chunks = await self._index.visible(index, snapshot.seq, snapshot.gaps, [check_document_path(path)])
-        if not chunks:
+            wanted = [path] if view.shows(check_document_path(path)) else []
+            chunks = await self._index.visible(index, snapshot.seq, snapshot.gaps, wanted, groups=view.filter)
+        if wanted and not chunks:
             await self._ensure_not_purged(snapshot, path)
         return snapshot, chunks
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+from ragstone.domain.access import Principal, Scope
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit
 from ragstone.domain.errors import InternalError, NotFound, Unavailable
@@ -123,7 +124,9 @@ class Erasure:
         head = await self._catalog.head(collection.name)
         if head is None or path not in await self._versions.infos(collection.uid, head.id, [path]):
             return head.seq if head else 0
-        job = await self._ingest.submit_change(collection.name, Delete(path), f"Purge {path}", principal=principal, author=principal)
+        job = await self._ingest.submit_change(
+            collection.name, Delete(path), f"Purge {path}", principal=Principal(principal, Scope.ADMIN), author=principal
+        )
         job = await self._ingest.wait(job.id, _DELETED_WITHIN)
         if job.state not in TERMINAL:
             raise Unavailable("The document's deletion waits for older jobs; purge it again when they are done.", retry_after=60.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ragstone.domain.access import EVERYTHING, LOCAL, Principal, View
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit, DocumentChange, Snapshot, Tag
 from ragstone.domain.errors import Gone
@@ -20,14 +21,14 @@ from ragstone.use_cases.snapshots import Snapshots
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What `after` has otherwise than `before`. A chunk that only moved is kept."""
+    """What `after` has otherwise than `before`. A chunk that only moved is kept. `chunks_kept` None: not told, for some may be kept from whoever asks."""
 
     before: Commit | None
     after: Commit
     documents: tuple[DocumentChange, ...]
     chunks_added: tuple[IndexedChunk, ...]
     chunks_removed: tuple[IndexedChunk, ...]
-    chunks_kept: int
+    chunks_kept: int | None
 
 
 class History:
@@ -45,7 +46,7 @@ class History:
         await self._catalog.collection(name)
         return await self._catalog.commits(name, before=before, limit=limit)
 
-    async def show(self, name: str, reference: str) -> Difference:
+    async def show(self, name: str, reference: str, view: View = EVERYTHING) -> Difference:
         """A commit against the one before it. Raises `Gone` when that one was pruned."""
         commit = await self._snapshots.commit(name, reference)
         try:
@@ -54,12 +55,12 @@ class History:
             raise Gone(
                 f"The commit before #{commit.position} was pruned, so what #{commit.position} changed can't be shown; `ragstone log` has its counts."
             ) from None
-        return await self._difference(await self._catalog.collection(name), parent, commit)
+        return await self._difference(await self._catalog.collection(name), parent, commit, view)
 
-    async def diff(self, name: str, before: str, after: str) -> Difference:
+    async def diff(self, name: str, before: str, after: str, view: View = EVERYTHING) -> Difference:
         """Two commits, in any order; raises `NotFound`."""
         first, second = await self._snapshots.commit(name, before), await self._snapshots.commit(name, after)
-        return await self._difference(await self._catalog.collection(name), first, second)
+        return await self._difference(await self._catalog.collection(name), first, second, view)
 
     async def tag(self, name: str, tag: str, reference: str) -> Tag:
         """Raises `InvalidInput` for a bad name, `Conflict` when another commit has it."""
@@ -80,7 +81,7 @@ class History:
         name: str,
         reference: str,
         *,
-        principal: str = "local",
+        principal: Principal = LOCAL,
         author: str = "local",
         message: str = "",
         expected_head: str | None = None,
@@ -92,11 +93,12 @@ class History:
             name, Restore(commit.id), message, principal=principal, author=author, expected_head=expected_head
         )
 
-    async def _difference(self, collection: Collection, before: Commit | None, after: Commit) -> Difference:
+    async def _difference(self, collection: Collection, before: Commit | None, after: Commit, view: View) -> Difference:
         async with self._snapshots.reading(collection, *(Snapshot.of(commit, was_head=False) for commit in (before, after) if commit)):
-            documents = await self._versions.diff(collection.uid, before.id if before else None, after.id)
-            old = await self._chunks(collection, before, [change.path for change in documents if change.kind != "added"])
-            new = await self._chunks(collection, after, [change.path for change in documents if change.kind != "removed"])
+            changes = await self._versions.diff(collection.uid, before.id if before else None, after.id)
+            documents = [change for change in changes if view.shows(change.path)]
+            old = await self._chunks(collection, before, [change.path for change in documents if change.kind != "added"], view)
+            new = await self._chunks(collection, after, [change.path for change in documents if change.kind != "removed"], view)
         keys_old, keys_new = _keys(old), _keys(new)
         return Difference(
             before,
@@ -104,13 +106,13 @@ class History:
             tuple(documents),
             tuple(chunk for key, chunk in keys_new.items() if key not in keys_old),
             tuple(chunk for key, chunk in keys_old.items() if key not in keys_new),
-            after.stats.chunks - len(keys_new.keys() - keys_old.keys()),
+            after.stats.chunks - len(keys_new.keys() - keys_old.keys()) if view.whole else None,
         )
 
-    async def _chunks(self, collection: Collection, commit: Commit | None, paths: list[str]) -> list[IndexedChunk]:
+    async def _chunks(self, collection: Collection, commit: Commit | None, paths: list[str], view: View) -> list[IndexedChunk]:
         if commit is None or not paths:
             return []
-        return await self._index.visible(collection.index_name(commit.space_id), commit.seq, commit.gaps, paths)
+        return await self._index.visible(collection.index_name(commit.space_id), commit.seq, commit.gaps, paths, groups=view.filter)
 
 
 def _keys(chunks: Iterable[IndexedChunk]) -> dict[tuple[str, str, int], IndexedChunk]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ragstone.domain.access import EVERYTHING, LOCAL, Principal, View
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit, DocumentChange, Snapshot
 from ragstone.domain.interactions import PURGED, CitedChunk, Interaction, InteractionFilter
@@ -17,7 +18,9 @@ from ragstone.ports.catalog import Catalog
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.logged_interactions import LoggedInteractions
 from ragstone.use_cases.snapshots import Snapshots
+from ragstone.use_cases.visibility import Visibility
 
 _Content = tuple[str, str]  # path, content hash
 
@@ -45,26 +48,40 @@ class AffectedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ImpactPage:
-    """`documents`: how many were changed or removed. `next`: `before` of the next page, None on the last one."""
+    """`documents`: how many were changed or removed. `next`: `before` of the next page, None on the last one. `view`: whose page it is."""
 
     before: Commit
     after: Commit
     documents: int
     answers: tuple[AffectedAnswer, ...]
     next: str | None
+    view: View = EVERYTHING
 
 
 class Impact:
     """Looks up answers by what they cite: the cost follows the change and the answers that it affects, not the log."""
 
-    def __init__(self, catalog: Catalog, versions: VersionStore, index: VectorIndex, log: InteractionLog, snapshots: Snapshots) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        versions: VersionStore,
+        index: VectorIndex,
+        log: InteractionLog,
+        snapshots: Snapshots,
+        visibility: Visibility,
+        logged: LoggedInteractions,
+    ) -> None:
         self._catalog = catalog
         self._versions = versions
         self._index = index
         self._log = log
         self._snapshots = snapshots
+        self._visibility = visibility
+        self._logged = logged
 
-    async def run(self, name: str, before: str, after: str, *, older_than: str | None = None, limit: int = 50) -> ImpactPage:
+    async def run(
+        self, name: str, before: str, after: str, *, older_than: str | None = None, limit: int = 50, principal: Principal = LOCAL
+    ) -> ImpactPage:
         """Answers, newest first, that cite a passage which `before` has and `after` has not (both as for `as_of`, in any order).
 
         A passage that only moved within its document, or whose document was ingested anew, is the same one. `older_than`: `next` of the page
@@ -72,20 +89,21 @@ class Impact:
         """
         first, second = await self._snapshots.commit(name, before), await self._snapshots.commit(name, after)
         collection = await self._catalog.collection(name)
+        view = await self._visibility.view(collection, principal)
         async with self._snapshots.reading(collection, *(Snapshot.of(commit, was_head=False) for commit in (first, second))):
-            changes = await self._versions.diff(collection.uid, first.id, second.id)
+            changes = [change for change in await self._versions.diff(collection.uid, first.id, second.id) if view.shows(change.path)]
             paths = [change.path for change in changes if change.kind != "added"]
             left = await self._chunks(collection, second, _still_there(changes))
             gone = _contents(await self._chunks(collection, first, paths)) - _contents(left)
             affected = await self._affected(collection, (first, second), gone)
             found = (
-                await self._log.page(InteractionFilter(name, chunks=frozenset(affected)), before=older_than, limit=limit + 1)
+                await self._logged.page(InteractionFilter(name, chunks=frozenset(affected)), principal, before=older_than, limit=limit + 1)
                 if affected
                 else []
             )
         following = found[limit - 1].id if len(found) > limit else None
         answers = await asyncio.to_thread(_answers, found[:limit], affected, left)
-        return ImpactPage(first, second, len(paths), answers, following)
+        return ImpactPage(first, second, len(paths), answers, following, view)
 
     async def _chunks(self, collection: Collection, commit: Commit, paths: Sequence[str]) -> list[IndexedChunk]:
         if not paths:

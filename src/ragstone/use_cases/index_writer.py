@@ -20,6 +20,7 @@ from ragstone.ports.vector_index import VectorIndex
 from ragstone.use_cases.chunk_plan import plan_chunks
 from ragstone.use_cases.lease_guard import LeaseGuard
 from ragstone.use_cases.progress import ProgressBoard
+from ragstone.use_cases.visibility import Visibility
 
 _BATCH = 256  # points a write
 _T = TypeVar("_T")
@@ -49,8 +50,9 @@ class WriteStats:
 class IndexWriter:
     """Writes one attempt into one index."""
 
-    def __init__(self, index: VectorIndex, embedder: EmbeddingModel, progress: ProgressBoard) -> None:
+    def __init__(self, index: VectorIndex, embedder: EmbeddingModel, progress: ProgressBoard, visibility: Visibility) -> None:
         self._index = index
+        self._visibility = visibility
         self._embedder = embedder
         self._progress = progress
 
@@ -71,16 +73,20 @@ class IndexWriter:
         old = await self._index.visible(name, lease.head_seq, lease.gaps, paths) if lease.head_id else []
         plan = plan_chunks(old, new, attempt=lease.attempt, commit_id=commit_id)
         self._progress.phase(job, "embedding", chunks_total=self._progress.get(job).chunks_total + len(plan.opens))
+        groups = await self._visibility.of_paths(collection, paths)
         embedded = 0
         for batch in batches(plan.opens, _BATCH):
             vectors, fresh = await self._vectors(name, batch)
             await guard.check()
-            await self._index.insert(name, [Point(chunk, vectors[chunk.content_hash]) for chunk in batch])
+            await self._index.insert(
+                name, [Point(chunk, vectors[chunk.content_hash], groups.get(chunk.path, frozenset())) for chunk in batch]
+            )
             embedded += fresh
             self._progress.advance(job, embedded=fresh, reused=len(batch) - fresh)
         for ids in batches(plan.closes, _BATCH):
             await guard.check()
             await self._index.close_points(name, ids, lease.attempt, lease.gaps)
+        await self._visibility.follow(collection, name, groups, paths)
         await self._verify(name, lease.attempt, len(plan.opens), len(plan.closes))
         return WriteStats(plan.added, plan.removed, plan.kept, len(plan.opens), len(plan.closes), embedded, len(plan.opens) - embedded)
 

@@ -7,14 +7,26 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 
+from ragstone.domain.access import LOCAL, Principal, View
+from ragstone.domain.collections import Collection
 from ragstone.domain.deadline import deadline
 from ragstone.domain.documents import checksum
 from ragstone.domain.errors import Busy, InvalidInput, NotFound, RagstoneError, TooLarge
 from ragstone.domain.ids import new_id
-from ragstone.domain.jobs import TERMINAL, Change, ChangeRequest, DocumentFailure, Job, Progress, Put
+from ragstone.domain.jobs import (
+    TERMINAL,
+    Change,
+    ChangeRequest,
+    DocumentFailure,
+    Job,
+    Progress,
+    Put,
+    changed_paths,
+    touches_everything,
+)
 from ragstone.domain.names import check_document_path
 from ragstone.domain.uploads import IngestPlan, IngestRequest, JobProgress, Upload
 from ragstone.ports.catalog import Catalog
@@ -31,6 +43,7 @@ from ragstone.use_cases.preconditions import Preconditions, check_form
 from ragstone.use_cases.preparation import Preparation
 from ragstone.use_cases.progress import ProgressBoard, happens
 from ragstone.use_cases.spaces import Spaces
+from ragstone.use_cases.visibility import Visibility
 
 _FIRST_LOOK, _LONGEST_LOOK = 0.05, 1.0  # seconds between looks at a job
 _SILENCE = 5.0  # seconds after which a watcher is told the same again
@@ -52,6 +65,7 @@ class Ingest:
         spaces: Spaces,
         progress: ProgressBoard,
         limits: Limits,
+        visibility: Visibility,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -62,38 +76,55 @@ class Ingest:
         self._spaces = spaces
         self._progress = progress
         self._limits = limits
+        self._visibility = visibility
         self._admission = Admission(parser, limits)
         self._preconditions = Preconditions(catalog, versions)
 
-    async def submit(self, name: str, request: IngestRequest, *, principal: str = "local", idempotency_key: str | None = None) -> Job:
+    async def submit(self, name: str, request: IngestRequest, *, principal: Principal = LOCAL, idempotency_key: str | None = None) -> Job:
         """Stores the bytes and the job, durably, and queues it.
 
         Raises `NotFound` for the collection, `InvalidInput` when nothing acceptable is left or `strict` and one document is refused, `TooLarge`,
-        `IdempotencyMismatch`, `PreconditionFailed`, `Busy` when too many jobs wait, `StorageFull`.
+        `IdempotencyMismatch`, `PreconditionFailed`, `Busy` when too many jobs wait, `StorageFull`, and `Forbidden` for documents that the principal
+        may not see. Groups of documents count from here on, whatever becomes of the job.
         """
         collection = await self._catalog.collection(name)
         check_form(request.expected_head)
         if await self._catalog.pending(name) >= self._limits.pending_jobs:
             raise Busy("Too many jobs wait for this collection; try again later.", retry_after=5.0)
         uploads, refused = await self._admit(request)
+        await self._ensure_writable(collection, principal, request, uploads)
         # Only to refuse early: the lease is where it counts. With a key the job may be there already, and have moved the head itself.
         if request.expected_head is not None and idempotency_key is None:
             await self._preconditions.check(collection, await asyncio.to_thread(_planned, request, uploads, refused))
+        groups = {upload.path: upload.groups for upload in uploads if upload.groups is not None}
+        await self._visibility.give(collection, principal, groups)
         # A client that goes away between the two halves must not leave a job without its bytes.
-        return await asyncio.shield(self._store(name, request, uploads, refused, principal, idempotency_key))
+        return await asyncio.shield(self._store(name, request, uploads, refused, principal.name, idempotency_key))
 
     async def submit_change(
-        self, name: str, change: Change, message: str, *, principal: str = "local", author: str = "local", expected_head: str | None = None
+        self,
+        name: str,
+        change: Change,
+        message: str,
+        *,
+        principal: Principal = LOCAL,
+        author: str = "local",
+        expected_head: str | None = None,
     ) -> Job:
-        """Queues one change that brings no bytes (rollback). Raises `PreconditionFailed`."""
+        """Queues one change that brings no bytes (rollback). Raises `PreconditionFailed`, `Forbidden`."""
+        collection = await self._catalog.collection(name)
         request = ChangeRequest((change,), author=author, message=message, expected_head=expected_head)
-        await self._preconditions.check(await self._catalog.collection(name), request)
-        return await self.enqueue(await self._accept(name, new_id(), request, principal, None))
+        await self._visibility.ensure_writable(
+            collection, principal, changed_paths(request.changes), everything=touches_everything(request)
+        )
+        await self._preconditions.check(collection, request)
+        return await self.enqueue(await self._accept(name, new_id(), request, principal.name, None))
 
-    async def plan(self, name: str, request: IngestRequest) -> IngestPlan:
+    async def plan(self, name: str, request: IngestRequest, *, principal: Principal = LOCAL) -> IngestPlan:
         """What `submit` would do now; changes nothing."""
         collection = await self._catalog.collection(name)
         uploads, refused = await self._admit(request)
+        view = await self._ensure_writable(collection, principal, request, uploads)
         change = await asyncio.to_thread(_planned, request, uploads, refused)
         await self._preconditions.check(collection, change)
         head = await self._catalog.head(name)
@@ -121,7 +152,7 @@ class Ingest:
             plan.added,
             plan.removed,
             plan.kept,
-            await self._unknown(index, sorted({chunk.content_hash for chunk in plan.opens})),
+            await self._unknown(index, sorted({chunk.content_hash for chunk in plan.opens})) if view.whole else None,
             resolved.failures,
         )
 
@@ -142,12 +173,9 @@ class Ingest:
             return Progress("done")
         return await self._catalog.progress(job.id) or here
 
-    async def jobs(self, names: Collection[str] | None = None, *, before: str | None = None, limit: int = 50) -> list[Job]:
-        """Those of these collections (None: of all), newest first."""
-        if names is None:
-            return await self._catalog.jobs(before=before, limit=limit)
-        found = [job for name in names for job in await self._catalog.jobs(name, before=before, limit=limit)]
-        return sorted(found, key=lambda job: job.id, reverse=True)[:limit]  # ids are in order of time, across collections too
+    async def jobs(self, name: str | None = None, *, before: str | None = None, limit: int = 50) -> list[Job]:
+        """Newest first, whoever asks."""
+        return await self._catalog.jobs(name, before=before, limit=limit)
 
     async def wait(self, job_id: str, within: float) -> Job:
         """The job when it is terminal, or as it is after `within` seconds, or once this process works off no more jobs."""
@@ -199,6 +227,11 @@ class Ingest:
         if not (uploads or request.deletes or request.moves or request.mirror):
             raise InvalidInput("documents: nothing to do; give documents, deletes or moves.", field="documents")
         return uploads, refused
+
+    async def _ensure_writable(self, collection: Collection, principal: Principal, request: IngestRequest, uploads: list[Upload]) -> View:
+        change = ChangeRequest((*request.moves, *request.deletes), mirror=request.mirror)
+        paths = changed_paths(change.changes).union(upload.path for upload in uploads)
+        return await self._visibility.ensure_writable(collection, principal, paths, everything=touches_everything(change))
 
     async def _stage(self, job_id: str, uploads: list[Upload]) -> list[Put]:
         puts: list[Put] = []

@@ -11,6 +11,7 @@ from ragstone.ports.audit_log import AuditLog
 from ragstone.ports.backup import Backup
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.dead_letters import DeadLetters
+from ragstone.ports.document_acls import DocumentAcls
 from ragstone.ports.document_parser import DocumentParser
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.event_publisher import EventPublisher
@@ -40,7 +41,9 @@ from ragstone.use_cases.housekeeping import Housekeeping
 from ragstone.use_cases.impact import Impact
 from ragstone.use_cases.inbox import Inboxes
 from ragstone.use_cases.ingest import Ingest
+from ragstone.use_cases.jobs import Jobs
 from ragstone.use_cases.limits import Limits
+from ragstone.use_cases.logged_interactions import LoggedInteractions
 from ragstone.use_cases.maintenance import Maintenance
 from ragstone.use_cases.progress import ProgressBoard
 from ragstone.use_cases.query import Query
@@ -52,6 +55,7 @@ from ragstone.use_cases.snapshots import Snapshots
 from ragstone.use_cases.spaces import Spaces
 from ragstone.use_cases.sweeper import Sweeper
 from ragstone.use_cases.tracking import Tracking
+from ragstone.use_cases.visibility import Visibility
 from ragstone.use_cases.write_path import WritePath
 
 
@@ -74,6 +78,7 @@ class Adapters:
     embedder: EmbeddingModel
     interactions: InteractionLog
     dead_letters: DeadLetters
+    acls: DocumentAcls
     events: EventPublisher | None = None  # None: nobody is told
     inbox: Inbox | None = None  # None where people can't put documents into the version store
     audit: AuditLog | None = None  # None where nobody comes in: a process without an API
@@ -98,6 +103,9 @@ class Platform:
     search: Search
     snapshots: Snapshots
     interactions: InteractionLog
+    logged: LoggedInteractions
+    jobs: Jobs
+    visibility: Visibility
     embedder: EmbeddingModel
     limits: Limits
     adapters: Adapters
@@ -153,6 +161,7 @@ class Platform:
         await adapters.versions.close()
         await adapters.interactions.close()
         await adapters.dead_letters.close()
+        await adapters.acls.close()
         for optional in (adapters.audit, adapters.meter, adapters.tracker, adapters.registry, adapters.events):
             if optional is not None:
                 await optional.close()
@@ -177,6 +186,8 @@ def assemble(
 ) -> Platform:
     """Builds the use cases. `keep_interactions`: seconds, None for ever. `shared`: other processes may work over the same stores."""
     snapshots = Snapshots(adapters.catalog)
+    visibility = Visibility(adapters.acls, adapters.catalog, adapters.index)
+    logged = LoggedInteractions(adapters.interactions, adapters.catalog, visibility)
     spaces = Spaces(adapters.embedder, adapters.parser.versions, chunker or ChunkerSettings())
     search = Search(adapters.index, answering.embedder)
     progress = ProgressBoard()
@@ -185,15 +196,24 @@ def assemble(
     letters = DeadLetterOffice(adapters.catalog, adapters.staging, adapters.dead_letters, adapters.queue, progress, holder)
     recovery = Recovery(adapters.catalog, adapters.versions, adapters.index, adapters.staging, letters, shared=shared)
     ingest = Ingest(
-        adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, adapters.parser, spaces, progress, limits
+        adapters.catalog,
+        adapters.versions,
+        adapters.index,
+        adapters.staging,
+        adapters.queue,
+        adapters.parser,
+        spaces,
+        progress,
+        limits,
+        visibility,
     )
     erasure = Erasure(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, ingest, snapshots, maintenance, letters)
     stores = Stores(
         adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, progress, recovery, adapters.storage
     )
-    query = Query(snapshots, spaces, search, answering, adapters.interactions, limits, shared=shared)
+    query = Query(snapshots, spaces, search, answering, adapters.interactions, limits, visibility, shared=shared)
     return Platform(
-        collections=Collections(adapters.catalog, adapters.versions, adapters.index, spaces, snapshots),
+        collections=Collections(adapters.catalog, adapters.versions, adapters.index, spaces, snapshots, visibility),
         ingest=ingest,
         documents=Documents(adapters.catalog, adapters.versions, adapters.index, snapshots),
         history=History(adapters.catalog, adapters.versions, adapters.index, snapshots, ingest),
@@ -202,14 +222,17 @@ def assemble(
         search=search,
         snapshots=snapshots,
         interactions=adapters.interactions,
+        logged=logged,
+        jobs=Jobs(adapters.catalog, visibility),
+        visibility=visibility,
         embedder=adapters.embedder,
         limits=limits,
         adapters=adapters,
         recovery=recovery,
-        replay=Replay(adapters.catalog, adapters.index, adapters.interactions, snapshots, spaces, search, answering, query),
-        impact=Impact(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, snapshots),
+        replay=Replay(adapters.catalog, adapters.index, logged, snapshots, spaces, search, answering, query, visibility),
+        impact=Impact(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, snapshots, visibility, logged),
         housekeeping=Housekeeping(adapters.interactions, keep_interactions),
-        sweeper=Sweeper(adapters.catalog, adapters.queue, recovery, holder),
+        sweeper=Sweeper(adapters.catalog, adapters.queue, recovery, visibility, holder),
         inboxes=Inboxes(adapters.catalog, adapters.inbox, ingest, turns, limits) if adapters.inbox is not None else None,
         relays=_relays(adapters, holder),
         write_path=WritePath(
@@ -221,6 +244,7 @@ def assemble(
             spaces,
             progress,
             letters,
+            visibility,
             maintenance.published,
             holder,
         ),
@@ -235,7 +259,7 @@ def assemble(
         ),
         erasure=erasure,
         dead_letters=letters,
-        doctor=Doctor(adapters.catalog, adapters.versions, adapters.index, spaces, stores, maintenance, erasure),
+        doctor=Doctor(adapters.catalog, adapters.versions, adapters.index, spaces, stores, maintenance, erasure, visibility),
     )
 
 

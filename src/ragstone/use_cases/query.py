@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from ragstone.domain.access import LOCAL, Principal
 from ragstone.domain.answers import Answer, AnswerDone, PassagesFound, TextDelta, TextWithdrawn
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Snapshot
@@ -26,6 +27,7 @@ from ragstone.use_cases.rendering import answer_json, passage_json
 from ragstone.use_cases.search import Search
 from ragstone.use_cases.snapshots import Snapshots
 from ragstone.use_cases.spaces import Spaces
+from ragstone.use_cases.visibility import Visibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Question:
     filter: Filter = field(default_factory=Filter)
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
     answer: AnswerSettings = field(default_factory=AnswerSettings)
-    principal: str = "local"
+    principal: Principal = LOCAL
     replay_of: str | None = None  # the interaction that is asked again
 
 
@@ -78,6 +80,7 @@ class Query:
         answering: Answering,
         log: InteractionLog,
         limits: Limits,
+        visibility: Visibility,
         *,
         shared: bool = False,
     ) -> None:
@@ -87,6 +90,7 @@ class Query:
         self._answering = answering
         self._log = log
         self._limits = limits
+        self._visibility = visibility
         self._shared = shared  # other processes purge, too
 
     @property
@@ -136,11 +140,12 @@ class Query:
         answer: Answer,
         timings: dict[str, float],
     ) -> QueryDone:
-        """Logs an answer. Raises `Gone` when one of its documents was purged meanwhile, and what the log raises."""
+        """Logs an answer. Raises `Gone` when one of its documents was purged or kept from the principal meanwhile, and what the log raises."""
         release = self._release(collection, snapshot, question)
         interaction = self._interaction(question, collection, snapshot, release, passages, answer, timings)
         paths = {passage.chunk.path for passage in passages}
         self._snapshots.ensure_not_purged(snapshot, paths)
+        await self._visibility.ensure_shown(collection, question.principal, paths)
         logged = await self._log.append(interaction)
         if self._shared and (purged := await self._snapshots.purged_meanwhile(snapshot, paths)):
             for path in purged:
@@ -161,9 +166,11 @@ class Query:
         for last in (False, False, True):
             collection, snapshot = await self._snapshots.resolve(question.collection, question.as_of, question.min_commit)
             self._spaces.embedder(collection.space(snapshot.space_id))  # vectors of two spaces are never compared
+            view = await self._visibility.view(collection, question.principal)
+            wanted = SearchQuery(question.text, question.filter, question.retrieval)
             try:
                 async with self._snapshots.reading(collection, snapshot):
-                    passages = await self._search.run(collection, snapshot, SearchQuery(question.text, question.filter, question.retrieval))
+                    passages = await self._search.run(collection, snapshot, wanted, view=view)
             except Gone:
                 if last or not snapshot.was_head:
                     raise
@@ -203,7 +210,7 @@ class Query:
             seq=snapshot.seq,
             position=snapshot.position,
             space_id=snapshot.space_id,
-            principal=question.principal,
+            principal=question.principal.name,
             created_at=time.time(),
             request={
                 "as_of": question.as_of,

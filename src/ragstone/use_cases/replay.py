@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ragstone.domain import logged
+from ragstone.domain.access import LOCAL, Principal
 from ragstone.domain.answers import Answer, AnswerDone
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Snapshot, visible
@@ -19,13 +20,14 @@ from ragstone.domain.redaction import METADATA
 from ragstone.domain.retrieval import IndexedChunk, Passage, RetrievalSettings, SearchQuery
 from ragstone.domain.sentences import split_sentences
 from ragstone.ports.catalog import Catalog
-from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.use_cases.answer import Answering, AnswerSettings
+from ragstone.use_cases.logged_interactions import LoggedInteractions
 from ragstone.use_cases.query import Query, QueryDone, Question
 from ragstone.use_cases.search import Search
 from ragstone.use_cases.snapshots import Snapshots
 from ragstone.use_cases.spaces import Spaces
+from ragstone.use_cases.visibility import Visibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +77,32 @@ class Replay:
         self,
         catalog: Catalog,
         index: VectorIndex,
-        log: InteractionLog,
+        logged_interactions: LoggedInteractions,
         snapshots: Snapshots,
         spaces: Spaces,
         search: Search,
         answering: Answering,
         query: Query,
+        visibility: Visibility,
     ) -> None:
         self._catalog = catalog
         self._index = index
-        self._log = log
+        self._logged = logged_interactions
+        self._visibility = visibility
         self._snapshots = snapshots
         self._spaces = spaces
         self._search = search
         self._answering = answering
         self._query = query
 
-    async def run(self, interaction_id: str, *, principal: str = "local") -> Replayed:
+    async def run(self, interaction_id: str, *, principal: Principal = LOCAL) -> Replayed:
         """The question's passages of then, answered with the settings of then by the generator of now; logged as an interaction of its own.
 
         Raises `NotFound` for the interaction, `Conflict` where its question was not kept or its prompt is not there any more, and `Gone` where
         its collection, commit, embedding space or one of its passages is not there any more.
         """
         began = time.perf_counter()
-        old = await self._log.get(interaction_id)
+        old = await self._logged.get(interaction_id, principal)
         if "question" in old.redacted:
             raise Conflict("The question was not kept (interactions.redact), so it can't be asked again.", field="interaction")
         collection, snapshot = await self._place(old)
@@ -114,13 +118,14 @@ class Replay:
             replay_of=old.id,
         )
         note = _not_comparable(old)
+        view = await self._visibility.view(collection, principal)
         async with self._snapshots.reading(collection, snapshot):
             passages = await self._passages(collection, snapshot, old)
             retrieved: tuple[Passage, ...] = ()
             if not note:
                 self._spaces.embedder(collection.space(snapshot.space_id))  # vectors of two spaces are never compared
                 retrieved = await self._search.run(
-                    collection, snapshot, SearchQuery(question.text, question.filter, question.retrieval), exact=True
+                    collection, snapshot, SearchQuery(question.text, question.filter, question.retrieval), exact=True, view=view
                 )
         found = time.perf_counter()
         answer = await self._answer(question, collection, snapshot, passages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from ragstone.domain.access import EVERYTHING, View
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Snapshot
 from ragstone.domain.errors import Gone, InternalError
@@ -29,12 +30,13 @@ class Search:
         *,
         vector: Vector | None = None,
         exact: bool | None = None,
+        view: View = EVERYTHING,
     ) -> tuple[Passage, ...]:
         """At most `top_k` hits, best first; a hit's neighbours, if asked for, stand around it in the order of the document.
 
         `vector` is the question's, when the caller has it already. `exact` scans instead of using HNSW; by default everything but the head
         is searched exactly, so that the answer never changes. `min_score` bounds `Passage.score`, the fused one: under convex fusion it is
-        relative to the best of this question, under `dense` it is a cosine.
+        relative to the best of this question, under `dense` it is a cosine. `view`: what whoever asks may see; nothing else counts, in scores neither.
         """
         settings = query.settings
         if vector is None:
@@ -49,14 +51,16 @@ class Search:
             filter=query.filter,
             limit=max(settings.candidates, settings.top_k),
             exact=not snapshot.was_head if exact is None else exact,
+            groups=view.filter,
         )
         ranked = [pair for pair in fuse(candidates, settings)[: settings.top_k] if settings.min_score <= 0 or pair[1] >= settings.min_score]
         chunks = await self._index.chunks(index, [candidate.id for candidate, _ in ranked])
         if len(chunks) < len(ranked):
             raise Gone(f"Commit {snapshot.commit_id} was pruned while it was searched; ask as of a commit that is kept.", field="as_of")
         hits = [_passage(chunks[candidate.id], candidate, score, rank) for rank, (candidate, score) in enumerate(ranked, start=1)]
+        hits = [hit for hit in hits if view.shows(hit.chunk.path)]
         if settings.neighbours > 0 and hits:
-            return await self._with_neighbours(collection, snapshot, hits, settings.neighbours)
+            return await self._with_neighbours(collection, snapshot, hits, settings.neighbours, view)
         return tuple(hits)
 
     async def _embed(self, text: str) -> Vector:
@@ -67,10 +71,10 @@ class Search:
         return vector
 
     async def _with_neighbours(
-        self, collection: Collection, snapshot: Snapshot, hits: Sequence[Passage], count: int
+        self, collection: Collection, snapshot: Snapshot, hits: Sequence[Passage], count: int, view: View
     ) -> tuple[Passage, ...]:
         paths = {hit.chunk.path for hit in hits}
-        chunks = await self._index.visible(collection.index_name(snapshot.space_id), snapshot.seq, snapshot.gaps, paths)
+        chunks = await self._index.visible(collection.index_name(snapshot.space_id), snapshot.seq, snapshot.gaps, paths, groups=view.filter)
         documents = {path: list(of_path) for path, of_path in groupby(chunks, key=lambda chunk: chunk.path)}
         return tuple(_expand(hits, documents, count))
 

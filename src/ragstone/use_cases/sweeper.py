@@ -10,6 +10,7 @@ from ragstone.domain.errors import RagstoneError
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.job_queue import JobQueue
 from ragstone.use_cases.recovery import Recovery
+from ragstone.use_cases.visibility import Visibility
 
 _PERIOD = 30.0  # seconds
 _LOCK = "janitor"
@@ -17,15 +18,18 @@ _log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """Every `period` seconds the oldest unfinished job of each collection is queued once more, and `Recovery.tidy` looks at the stores.
+    """Every `period` seconds the oldest unfinished job of each collection is queued once more, and `Recovery.tidy` looks at the stores, `Visibility.sweep` at the index.
 
     A message too many is harmless: whoever gets it finds the job in work or ended. Of several processes one sweeps: who holds the lock `janitor`.
     """
 
-    def __init__(self, catalog: Catalog, queue: JobQueue, recovery: Recovery, holder: str, period: float = _PERIOD) -> None:
+    def __init__(
+        self, catalog: Catalog, queue: JobQueue, recovery: Recovery, visibility: Visibility, holder: str, period: float = _PERIOD
+    ) -> None:
         self._catalog = catalog
         self._queue = queue
         self._recovery = recovery
+        self._visibility = visibility
         self._holder = holder
         self._period = period
         self._task: asyncio.Task[None] | None = None
@@ -50,6 +54,7 @@ class Sweeper:
             if job is not None:
                 await self._queue.enqueue(collection.name, job.id)
         await self._recovery.tidy()
+        await self._visibility.sweep()
 
     async def _sweep_for_ever(self) -> None:
         while True:

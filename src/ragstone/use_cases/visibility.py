@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from ragstone.domain.access import EVERYTHING, DocumentAcl, Principal, Scope, View, check_groups, no_collection
 from ragstone.domain.collections import Collection
-from ragstone.domain.errors import Forbidden, Gone, NotFound, RagstoneError
+from ragstone.domain.errors import Forbidden, Gone, InvalidInput, NotFound, RagstoneError
 from ragstone.domain.names import check_document_path
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.document_acls import DocumentAcls
@@ -16,6 +16,7 @@ from ragstone.ports.vector_index import VectorIndex
 
 _log = logging.getLogger(__name__)
 _Known = tuple[int, dict[str, frozenset[str]]]  # version, and the groups by path
+_OPEN: frozenset[str] = frozenset()  # of a document that everyone may see
 
 
 class Visibility:
@@ -45,18 +46,17 @@ class Visibility:
 
     async def ensure_shown(self, collection: Collection, principal: Principal, paths: Iterable[str]) -> None:
         """Before what was read leaves: whoever was let in when the read began may have been shut out since. Raises `Gone`."""
-        view = await self.view(collection, principal)
-        if not all(view.shows(path) for path in paths):
+        if not (await self.view(collection, principal)).shows_all(paths):
             raise Gone("Who may see a document of this answer has changed while it was made; ask again.")
 
-    async def ensure_writable(self, name: str, principal: Principal, paths: Iterable[str], *, everything: bool) -> None:
+    async def ensure_writable(self, collection: Collection, principal: Principal, paths: Iterable[str], *, everything: bool) -> View:
         """Before a change is accepted. `everything`: it may touch documents that it does not name (mirror, prefixes, rollback).
 
-        Raises `Forbidden` for documents that the principal may not see: what they can't see they can't replace or remove.
+        Raises `Forbidden` for documents that the principal may not see: what they can't see they can't replace or remove. Returns their view.
         """
-        view = await self.view_of(name, principal)
+        view = await self.view(collection, principal)
         if view.whole:
-            return
+            return view
         if everything:
             raise Forbidden(
                 "This change touches documents that it does not name, and some of the collection may be kept from you; an admin of it can make it."
@@ -66,20 +66,41 @@ class Visibility:
                 raise Forbidden(
                     f"{path[:200]}: documents at this path are kept for groups that you are not in; choose another path.", field="path"
                 )
+        return view
+
+    async def give(self, collection: Collection, principal: Principal, groups: Mapping[str, frozenset[str]]) -> None:
+        """Sets the groups of documents that come with an ingestion, before it is accepted. Others than admins set them where there are none.
+
+        Raises `Forbidden`, and `InvalidInput` for who would not see their own documents.
+        """
+        if not groups:
+            return
+        if not principal.may(Scope.ADMIN, collection.name):
+            known = await self._groups(collection.uid)
+            groups = {path: members for path, members in groups.items() if members != known.get(path, _OPEN)}
+            for path, members in groups.items():
+                if path in known:
+                    raise Forbidden(
+                        f"{path[:200]}: its groups are set already; an admin of the collection can change them.", field="groups"
+                    )
+                if not members & principal.groups:
+                    raise InvalidInput(f"{path[:200]}: name a group that you are in, or you could not see it yourself.", field="groups")
+        await self._change(collection, groups)
 
     async def change(self, name: str, groups: Mapping[str, Collection_[str]]) -> None:
         """Sets documents' groups: from now on they decide, in every commit. Returns once the index has them too."""
-        collection = await self._catalog.collection(name)
         checked = {check_document_path(path): check_groups(members) for path, members in groups.items()}
-        await self._acls.change(collection.uid, checked)
-        await self.settle(collection)
+        await self._change(await self._catalog.collection(name), checked)
 
-    async def inherit(self, name: str, moves: Iterable[tuple[str, str]]) -> None:
+    async def inherit(self, collection: Collection, moves: Iterable[tuple[str, str]]) -> None:
         """Gives the targets of moves the groups of their sources, where they have none of their own: before the documents get there."""
-        groups = await self._groups((await self._catalog.collection(name)).uid)
-        given = {target: groups[source] for source, target in moves if source in groups and target not in groups}
+        groups = dict(await self._groups(collection.uid))
+        given: dict[str, frozenset[str]] = {}
+        for source, target in moves:
+            if source in groups and target not in groups:
+                groups[target] = given[target] = groups[source]
         if given:
-            await self.change(name, given)
+            await self._change(collection, given)
 
     async def groups(self, name: str, path: str) -> DocumentAcl:
         """Raises `NotFound` for a document that everyone may see."""
@@ -95,17 +116,26 @@ class Visibility:
     async def of_paths(self, collection: Collection, paths: Iterable[str]) -> dict[str, frozenset[str]]:
         """The groups of those that are not open to everyone."""
         groups = await self._groups(collection.uid)
-        return {path: groups[path] for path in paths if path in groups}
+        return {path: groups[path] for path in paths if path in groups} if groups else {}
+
+    async def follow(self, collection: Collection, index: str, written: dict[str, frozenset[str]], paths: Iterable[str]) -> None:
+        """After points of these documents were written with the groups `written`: those that were changed meanwhile are set anew.
+
+        Whoever changes them later finds the points in the index, and sets them there.
+        """
+        now = await self.of_paths(collection, paths)
+        for path in {path for path in paths if now.get(path) != written.get(path)}:
+            await self._bring(collection, [index], path)
 
     async def settle(self, collection: Collection, *, again: bool = False) -> None:
         """Brings the index to what is set; `again`: all of it, after the index was mended or made anew. Can be repeated."""
         indexes = [collection.index_name(space.id) for space in collection.spaces]
         if again:
-            for path, groups in (await self._groups(collection.uid)).items():
-                await self._set(indexes, path, groups)
+            for path in await self._groups(collection.uid):
+                await self._bring(collection, indexes, path)
         while changes := await self._acls.unsettled(collection.uid):
-            for path, (groups, version) in changes.items():
-                await self._set(indexes, path, groups)
+            for path, (_, version) in changes.items():
+                await self._bring(collection, indexes, path)
                 await self._acls.settle(collection.uid, path, version)
 
     async def sweep(self) -> None:
@@ -125,10 +155,18 @@ class Visibility:
         await self._acls.drop(uid)
         self._known.pop(uid, None)
 
-    async def _set(self, indexes: Iterable[str], path: str, groups: frozenset[str]) -> None:
-        for index in indexes:
-            if await self._index.exists(index):
-                await self._index.set_groups(index, path, groups)
+    async def _change(self, collection: Collection, groups: Mapping[str, frozenset[str]]) -> None:
+        await self._acls.change(collection.uid, groups)
+        await self.settle(collection)
+
+    async def _bring(self, collection: Collection, indexes: Iterable[str], path: str) -> None:
+        """Sets in the index what counts now. Of two who do this at once the last one may come with the older groups: so each looks again."""
+        told: frozenset[str] | None = None
+        while (wanted := (await self._groups(collection.uid)).get(path, _OPEN)) != told:
+            for index in indexes:
+                if await self._index.exists(index):
+                    await self._index.set_groups(index, path, wanted)
+            told = wanted
 
     async def _groups(self, uid: str) -> dict[str, frozenset[str]]:
         known = self._known.get(uid)

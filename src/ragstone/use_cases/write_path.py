@@ -11,7 +11,7 @@ from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, CommitStats, DocumentChange
 from ragstone.domain.documents import StoredDocument
 from ragstone.domain.errors import Busy, Conflict, InternalError, LeaseLost, PreconditionFailed, RagstoneError, StorageFull, Unavailable
-from ragstone.domain.jobs import DocumentFailure, Job, JobResult, Put, Restore
+from ragstone.domain.jobs import DocumentFailure, Job, JobResult, Move, Put, Restore
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.document_parser import DocumentParser
 from ragstone.ports.staging import Staging
@@ -24,6 +24,7 @@ from ragstone.use_cases.preconditions import Preconditions
 from ragstone.use_cases.preparation import Preparation, Resolved
 from ragstone.use_cases.progress import ProgressBoard
 from ragstone.use_cases.spaces import Spaces
+from ragstone.use_cases.visibility import Visibility
 
 LEASE_TTL = 60.0  # seconds
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class WritePath:
         spaces: Spaces,
         progress: ProgressBoard,
         letters: DeadLetterOffice,
+        visibility: Visibility,
         published: Published,
         holder: str,
         clock: Callable[[], float] = time.monotonic,
@@ -56,6 +58,7 @@ class WritePath:
         self._spaces = spaces
         self._progress = progress
         self._letters = letters
+        self._visibility = visibility
         self._published = published
         self._holder = holder
         self._clock = clock
@@ -135,10 +138,15 @@ class WritePath:
         changed = await self._changed(lease.collection.uid, staged, changes, resolved.puts)
         paths = [change.path for change in changes]
         written: dict[str, WriteStats] = {}
+        moves = [
+            (change.source, change.target) for change in request.changes if isinstance(change, Move) and change.target in resolved.puts
+        ]
+        await self._visibility.inherit(lease.collection, moves)
         for space in lease.collection.spaces:
-            writer = IndexWriter(self._index, self._spaces.embedder(space), self._progress)
+            writer = IndexWriter(self._index, self._spaces.embedder(space), self._progress, self._visibility)
             written[space.id] = await writer.write(lease.collection, space, guard, staged, changed, paths)
             await self._index.flush(lease.collection.index_name(space.id))
+        await self._visibility.inherit(lease.collection, moves)  # the source may have been given groups since
         self._progress.phase(job.id, "publishing")
         await self._publish(job, guard.lease, staged, changes, written, resolved.failures)
 

@@ -82,7 +82,7 @@ async def cut_off(data: Path) -> None:
 async def expected(data: Path) -> dict[str, Any]:
     """What this version says of it."""
     async with open_platform(load_settings(data_dir=data)) as platform:
-        for job in await platform.ingest.jobs(["handbook"]):
+        for job in await platform.ingest.jobs("handbook"):
             await platform.ingest.wait(job.id, 60)
         logged = await platform.interactions.page(InteractionFilter("handbook"))
         interactions = [

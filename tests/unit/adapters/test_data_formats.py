@@ -68,7 +68,7 @@ async def test_a_directory_of_format_1_opens_and_answers_as_it_did(tmp_path: Pat
     directory, expected = unpack("format-1", tmp_path)
     then = expected["handbook"]["commits"]
     async with open_platform(load_settings(data_dir=directory), embedder=model) as platform:
-        [job] = [job for job in await platform.ingest.jobs(["handbook"]) if job.request.message == "Moorings"]
+        [job] = [job for job in await platform.ingest.jobs("handbook") if job.request.message == "Moorings"]
         assert (await platform.ingest.wait(job.id, 60)).state == "published"
         interactions = [await platform.interactions.get(logged[0]) for logged in expected["interactions"]]
         now = (await portrait(platform, list(then[0]["questions"]), answers=True))["handbook"]

@@ -51,12 +51,12 @@ async def paths(world: World) -> list[str]:
 
 async def refused(world: World, request: IngestRequest) -> PreconditionFailed:
     """The refusal, which changed nothing and names the head."""
-    before = len(await world.platform.ingest.jobs(["docs"]))
+    before = len(await world.platform.ingest.jobs("docs"))
     with pytest.raises(PreconditionFailed) as error:
         await world.platform.ingest.submit("docs", request)
     with pytest.raises(PreconditionFailed):
         await world.platform.ingest.plan("docs", request)
-    assert len(await world.platform.ingest.jobs(["docs"])) == before
+    assert len(await world.platform.ingest.jobs("docs")) == before
     head = await world.platform.snapshots.commit("docs", "head")
     conflict = error.value.conflict
     assert (conflict.head_id, conflict.position, conflict.seq) == (head.id, head.position, head.seq)

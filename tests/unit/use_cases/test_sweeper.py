@@ -73,7 +73,14 @@ async def test_it_goes_on_after_an_error(world: World, monkeypatch: pytest.Monke
         raise Unavailable("not now")
 
     monkeypatch.setattr(world.platform.recovery, "tidy", down)
-    sweeper = Sweeper(world.platform.adapters.catalog, world.platform.adapters.queue, world.platform.recovery, "test", period=0.001)
+    sweeper = Sweeper(
+        world.platform.adapters.catalog,
+        world.platform.adapters.queue,
+        world.platform.recovery,
+        world.platform.visibility,
+        "test",
+        period=0.001,
+    )
     sweeper.start()
     await asyncio.wait_for(enough.wait(), 5)
     await sweeper.stop()

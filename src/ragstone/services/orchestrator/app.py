@@ -13,6 +13,7 @@ from ragstone.domain.errors import RagstoneError
 from ragstone.ports.authenticator import Authenticator
 from ragstone.services.orchestrator import (
     access,
+    acls,
     audit,
     backup,
     collections,
@@ -54,6 +55,7 @@ _TAGS = (
     ("retention", "Forgetting old commits, erasing documents for ever."),
     ("jobs", "Accepted changes, and how far they are."),
     ("interactions", "What was asked and answered; feedback, replay, impact of changes."),
+    ("access", "Which groups may see which documents."),
     ("openai", "For OpenAI's clients: a collection is a model."),
     ("operation", "Health, metrics, what runs here."),
 )
@@ -107,6 +109,7 @@ def create_app(
         interactions,
         impact,
         openai,
+        acls,
         health,
         doctor,
         backup,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from ragstone.domain.access import Scope
 from ragstone.domain.collections import Collection
 from ragstone.domain.names import check_collection_name
-from ragstone.services.orchestrator.access import allow_making, needs, needs_where_asked, readable
+from ragstone.services.orchestrator.access import allow_making, caller, needs, needs_where_asked, readable
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import body, errors
@@ -23,15 +23,16 @@ def routes(context: Context) -> APIRouter:
     router = APIRouter(prefix="/v1/collections", tags=["collections"])
     platform = context.platform
 
-    async def view(collection: Collection) -> Json:
-        return collection_json(collection, await platform.adapters.catalog.head(collection.name))
+    async def view(request: Request, collection: Collection) -> Json:
+        seen = await platform.visibility.view(collection, caller(request))
+        return collection_json(collection, await platform.adapters.catalog.head(collection.name), seen)
 
     @router.get("", summary="List collections", response_model=None, responses={200: {"model": responses.CollectionsResponse}, **errors()})
     @needs_where_asked(Scope.READ)
     async def every(request: Request) -> Response:
         """Those that the caller may read, in order of name, each with its head."""
         may = readable(request)
-        return json_response({"collections": [await view(one) for one in await platform.collections.all() if may(one.name)]})
+        return json_response({"collections": [await view(request, one) for one in await platform.collections.all() if may(one.name)]})
 
     @router.post(
         "",
@@ -54,9 +55,9 @@ def routes(context: Context) -> APIRouter:
         "/{collection}", summary="One collection", response_model=None, responses={200: {"model": responses.Collection}, **errors(404)}
     )
     @needs(Scope.READ)
-    async def one(collection: CollectionPath) -> Response:
+    async def one(request: Request, collection: CollectionPath) -> Response:
         """With its head, its spaces and its totals."""
-        return json_response(await view(await platform.collections.get(collection)))
+        return json_response(await view(request, await platform.collections.get(collection)))
 
     @router.delete(
         "/{collection}", summary="Remove a collection", status_code=204, response_model=None, responses={**errors(404, 409, 503)}

@@ -12,10 +12,12 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ragstone.domain.access import View
 from ragstone.domain.commits import Snapshot
 from ragstone.domain.deadline import deadline
 from ragstone.domain.errors import RagstoneError
 from ragstone.domain.jobs import TERMINAL, Job
+from ragstone.services.orchestrator.access import caller
 from ragstone.services.orchestrator.allowances import Allowances
 from ragstone.services.orchestrator.gate import Gate
 from ragstone.services.orchestrator.problems import JobFailed
@@ -107,6 +109,11 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
             watching.cancel()
 
 
+async def view_of(context: Context, request: Request, collection: str) -> View:
+    """What the caller may see of a collection. Raises `NotFound`."""
+    return await context.platform.visibility.view_of(collection, caller(request))
+
+
 async def job_response(context: Context, request: Request, job: Job, *, wait: bool, within: float) -> Response:
     """200 with the finished job, 202 with one that goes on after `within` seconds; a failed job becomes its problem."""
     ingest = context.platform.ingest
@@ -115,7 +122,7 @@ async def job_response(context: Context, request: Request, job: Job, *, wait: bo
             job = await while_connected(request, ingest.wait(job.id, within))
         if job.state == "failed" and job.result is not None:
             raise JobFailed(job.id, job.result)
-        form = {"job": job_json(job, await ingest.progress(job))}
+        form = {"job": job_json(job, await ingest.progress(job), await view_of(context, request, job.collection))}
     location = {"Location": f"/v1/jobs/{job.id}"}
     if job.state not in TERMINAL:
         return json_response(form, 202, location)

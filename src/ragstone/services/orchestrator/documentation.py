@@ -32,6 +32,7 @@ _BODIES: tuple[type[BaseModel], ...] = (
     requests.RollbackBody,
     requests.TagBody,
     requests.FeedbackBody,
+    requests.AclBody,
     doctor.DoctorBody,
     hooks.PushBody,
     retention.PruneBody,

@@ -13,7 +13,7 @@ from ragstone.domain.names import check_document_path
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.services.orchestrator.access import author, caller, needs
 from ragstone.services.orchestrator.bodies import json_header, read_bytes, read_json
-from ragstone.services.orchestrator.context import Context, commit_header, job_response, read_response
+from ragstone.services.orchestrator.context import Context, commit_header, job_response, read_response, view_of
 from ragstone.services.orchestrator.documentation import accepted, body, errors, read
 from ragstone.services.orchestrator.hurry import accepting, unhurried
 from ragstone.services.orchestrator.ingest import IdempotencyKey, IfMatch, expected_head, stored_metadata
@@ -43,6 +43,7 @@ def routes(context: Context) -> APIRouter:
     )
     @needs(Scope.READ)
     async def page(
+        request: Request,
         collection: CollectionPath,
         prefix: Annotated[str, Query(description="only paths that begin so", max_length=5000)] = "",
         after: Annotated[str, Query(description="`next` of the page before", max_length=5000)] = "",
@@ -51,7 +52,10 @@ def routes(context: Context) -> APIRouter:
         min_commit: MinCommit = None,
     ) -> Response:
         """In order of path."""
-        snapshot, infos = await documents.page(collection, as_of=as_of, min_commit=min_commit, prefix=prefix, after=after, limit=limit + 1)
+        view = await view_of(context, request, collection)
+        snapshot, infos = await documents.page(
+            collection, as_of=as_of, min_commit=min_commit, prefix=prefix, after=after, limit=limit + 1, view=view
+        )
         more = len(infos) > limit
         form = {"documents": [info_json(info) for info in infos[:limit]], "next": infos[limit - 1].path if more else None}
         return read_response(snapshot, form)
@@ -65,6 +69,7 @@ def routes(context: Context) -> APIRouter:
     )
     @needs(Scope.READ)
     async def one(
+        request: Request,
         collection: CollectionPath,
         path: DocumentPath,
         form: Annotated[
@@ -77,10 +82,11 @@ def routes(context: Context) -> APIRouter:
         min_commit: MinCommit = None,
     ) -> Response:
         """As it was at a commit. Originals always come as attachments of an inert type: they are somebody's files, not this server's pages."""
-        snapshot, document = await documents.get(collection, path, as_of=as_of, min_commit=min_commit)
+        view = await view_of(context, request, collection)
+        snapshot, document = await documents.get(collection, path, as_of=as_of, min_commit=min_commit, view=view)
         headers = commit_header(snapshot.commit_id)
         if form == "chunks":
-            snapshot, chunks = await documents.chunks(collection, path, as_of=snapshot.commit_id)
+            snapshot, chunks = await documents.chunks(collection, path, as_of=snapshot.commit_id, view=view)
             return read_response(snapshot, {"chunks": [chunk_json(chunk) for chunk in chunks]})
         if form == "text":
             return Response(document.extracted.text, headers=headers, media_type="text/plain; charset=utf-8")
@@ -122,7 +128,7 @@ def routes(context: Context) -> APIRouter:
                 message=write.message,
             )
             with accepting(context.platform.limits.request_seconds):
-                job = await ingest.submit(collection, wanted, principal=caller(request).name, idempotency_key=idempotency_key)
+                job = await ingest.submit(collection, wanted, principal=caller(request), idempotency_key=idempotency_key)
         return await job_response(context, request, job, wait=write.wait, within=write.timeout)
 
     @router.delete("/documents/{path:path}", summary="Remove a document", response_model=None, responses=_WRITE)
@@ -139,7 +145,7 @@ def routes(context: Context) -> APIRouter:
         wanted = IngestRequest(
             deletes=(Delete(path),), expected_head=expected_head(if_match), author=author(request, write.author), message=write.message
         )
-        job = await ingest.submit(collection, wanted, principal=caller(request).name, idempotency_key=idempotency_key)
+        job = await ingest.submit(collection, wanted, principal=caller(request), idempotency_key=idempotency_key)
         return await job_response(context, request, job, wait=write.wait, within=write.timeout)
 
     @router.post("/moves", summary="Move a document", response_model=None, responses=_WRITE, openapi_extra=body(MoveBody))
@@ -155,7 +161,7 @@ def routes(context: Context) -> APIRouter:
             author=author(request, asked.author),
             message=asked.message,
         )
-        job = await ingest.submit(collection, wanted, principal=caller(request).name, idempotency_key=idempotency_key)
+        job = await ingest.submit(collection, wanted, principal=caller(request), idempotency_key=idempotency_key)
         return await job_response(context, request, job, wait=asked.wait, within=asked.timeout)
 
     return router

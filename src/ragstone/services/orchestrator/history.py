@@ -10,7 +10,7 @@ from ragstone.domain.access import Scope
 from ragstone.domain.names import check_tag_name
 from ragstone.services.orchestrator.access import author, caller, needs
 from ragstone.services.orchestrator.bodies import read_json
-from ragstone.services.orchestrator.context import Context, commit_header, job_response, json_response
+from ragstone.services.orchestrator.context import Context, commit_header, job_response, json_response, view_of
 from ragstone.services.orchestrator.documentation import accepted, body, errors
 from ragstone.services.orchestrator.ingest import IfMatch, expected_head
 from ragstone.services.orchestrator.params import CollectionPath, Limit, Reference
@@ -28,14 +28,16 @@ def routes(context: Context) -> APIRouter:
     @router.get("/commits", summary="List commits", response_model=None, responses={200: {"model": schemas.CommitsResponse}, **errors(404)})
     @needs(Scope.READ)
     async def log(
+        request: Request,
         collection: CollectionPath,
         before: Annotated[int | None, Query(ge=1, lt=2**63, description="`next` of the page before: a seq")] = None,
         limit: Limit = 50,
     ) -> Response:
         """Newest first."""
+        view = await view_of(context, request, collection)
         commits = await history.log(collection, before=before, limit=limit + 1)
         following = commits[limit - 1].seq if len(commits) > limit else None
-        return json_response({"commits": [commit_json(commit) for commit in commits[:limit]], "next": following})
+        return json_response({"commits": [commit_json(commit, view) for commit in commits[:limit]], "next": following})
 
     @router.get(
         "/commits/{reference}",
@@ -44,11 +46,12 @@ def routes(context: Context) -> APIRouter:
         responses={200: {"model": schemas.ShowResponse}, **errors(404)},
     )
     @needs(Scope.READ)
-    async def show(collection: CollectionPath, reference: Reference) -> Response:
+    async def show(request: Request, collection: CollectionPath, reference: Reference) -> Response:
         """The commit against its parent: documents, and chunks added, removed and kept."""
-        difference = await history.show(collection, reference)
-        parent = commit_json(difference.before) if difference.before else None
-        form = {"commit": commit_json(difference.after), "parent": parent, **difference_json(difference)}
+        view = await view_of(context, request, collection)
+        difference = await history.show(collection, reference, view)
+        parent = commit_json(difference.before, view) if difference.before else None
+        form = {"commit": commit_json(difference.after, view), "parent": parent, **difference_json(difference)}
         return json_response(form, headers=commit_header(difference.after.id))
 
     @router.get(
@@ -58,11 +61,12 @@ def routes(context: Context) -> APIRouter:
         responses={200: {"model": schemas.DiffResponse}, **errors(404)},
     )
     @needs(Scope.READ)
-    async def diff(collection: CollectionPath, reference: Reference, other: Reference) -> Response:
+    async def diff(request: Request, collection: CollectionPath, reference: Reference, other: Reference) -> Response:
         """What `other` has otherwise than `reference`; in any order."""
-        difference = await history.diff(collection, reference, other)
-        before = commit_json(difference.before) if difference.before else None
-        return json_response({"before": before, "after": commit_json(difference.after), **difference_json(difference)})
+        view = await view_of(context, request, collection)
+        difference = await history.diff(collection, reference, other, view)
+        before = commit_json(difference.before, view) if difference.before else None
+        return json_response({"before": before, "after": commit_json(difference.after, view), **difference_json(difference)})
 
     @router.get("/tags", summary="List tags", response_model=None, responses={200: {"model": schemas.TagsResponse}, **errors(404)})
     @needs(Scope.READ)
@@ -107,7 +111,7 @@ def routes(context: Context) -> APIRouter:
         job = await history.rollback(
             collection,
             asked.to,
-            principal=caller(request).name,
+            principal=caller(request),
             author=author(request, asked.author),
             message=asked.message,
             expected_head=expected_head(if_match),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from ragstone.domain.access import Scope
-from ragstone.services.orchestrator.access import needs
+from ragstone.services.orchestrator.access import caller, needs
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import errors
 from ragstone.services.orchestrator.interaction_views import impact_json
@@ -30,6 +30,7 @@ def routes(context: Context) -> APIRouter:
     )
     @needs(Scope.READ)
     async def affected(
+        request: Request,
         collection: CollectionPath,
         from_: Annotated[str, Query(alias="from", description=_REFERENCE, max_length=1000)],
         to: Annotated[str, Query(description=_REFERENCE, max_length=1000)],
@@ -37,6 +38,7 @@ def routes(context: Context) -> APIRouter:
         limit: Limit = 50,
     ) -> Response:
         """Logged answers, newest first, that cite a passage which `from` has and `to` has not, with the old text and the one most like it now."""
-        return json_response(impact_json(await impact.run(collection, from_, to, older_than=before, limit=limit)))
+        page = await impact.run(collection, from_, to, older_than=before, limit=limit, principal=caller(request))
+        return json_response(impact_json(page))
 
     return router

@@ -87,7 +87,7 @@ async def _read(context: Context, request: Request) -> tuple[IngestOptions, tupl
         form = await read_multipart(request, limit=limits.request_bytes, documents=limits.documents)
         return await asyncio.to_thread(_from_form, form)
     body = await read_json(request, IngestBody, limits.request_bytes * 3 // 2)  # base64 takes four bytes for three
-    return body, await asyncio.to_thread(_uploads, body.documents)
+    return body, await asyncio.to_thread(_uploads, body)
 
 
 async def _accept(
@@ -111,11 +111,11 @@ async def _accept(
         message=options.message,
     )
     if options.dry_run:
-        return await ingest.plan(name, wanted)
+        return await ingest.plan(name, wanted, principal=caller(request))
     await context.allowances.documents(request, len(uploads), sum(len(upload.content) for upload in uploads))
     if options.create:
         await _make(context, name, options.language, wanted)
-    return await ingest.submit(name, wanted, principal=caller(request).name, idempotency_key=key)
+    return await ingest.submit(name, wanted, principal=caller(request), idempotency_key=key)
 
 
 async def _make(context: Context, name: str, language: str, wanted: IngestRequest) -> None:
@@ -130,10 +130,21 @@ async def _make(context: Context, name: str, language: str, wanted: IngestReques
             return
 
 
-def _uploads(documents: list[DocumentUpload]) -> tuple[Upload, ...]:
+def _uploads(body: IngestBody) -> tuple[Upload, ...]:
     return tuple(
-        Upload(document.path, _content(document), document.media_type, stored_metadata(document.metadata)) for document in documents
+        Upload(
+            document.path,
+            _content(document),
+            document.media_type,
+            stored_metadata(document.metadata),
+            _groups(body.groups if document.groups is None else document.groups),
+        )
+        for document in body.documents
     )
+
+
+def _groups(given: list[str] | None) -> frozenset[str] | None:
+    return None if given is None else frozenset(given)
 
 
 def _content(document: DocumentUpload) -> bytes:
@@ -166,5 +177,6 @@ def _from_form(form: Form) -> tuple[IngestOptions, tuple[Upload, ...]]:
     if unknown:
         raise InvalidInput(f"metadata: there is no file {unknown[0][:200]!r} in this request.", field="metadata")
     return options, tuple(
-        Upload(upload.path, upload.content, upload.media_type, stored_metadata(by_path.get(upload.path, {}))) for upload in form.uploads
+        Upload(upload.path, upload.content, upload.media_type, stored_metadata(by_path.get(upload.path, {})), _groups(options.groups))
+        for upload in form.uploads
     )

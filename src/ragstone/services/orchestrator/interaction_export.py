@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Literal, Protocol
 
 from pydantic_core import to_json
 
 from ragstone.domain.errors import InvalidInput
-from ragstone.domain.interactions import Interaction, InteractionFilter
-from ragstone.ports.interaction_log import InteractionLog
+from ragstone.domain.interactions import Interaction
 from ragstone.services.orchestrator.interaction_views import interaction_json
 
 _PAGE = 200  # interactions; a row group of a Parquet file
+Pages = Callable[[str | None, int], Awaitable[list[Interaction]]]
 MEDIA_TYPES = {"jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
 
 
@@ -23,14 +23,12 @@ class _Writer(Protocol):
     def end(self) -> bytes: ...
 
 
-async def export(
-    log: InteractionLog, wanted: InteractionFilter, form: Literal["jsonl", "parquet"], *, before: str | None, limit: int | None
-) -> AsyncGenerator[bytes, None]:
-    """The file's bytes, newest interaction first. Raises `InvalidInput` when Parquet can't be written here, and what the log raises."""
+async def export(pages: Pages, form: Literal["jsonl", "parquet"], *, before: str | None, limit: int | None) -> AsyncGenerator[bytes, None]:
+    """The file's bytes, newest interaction first; `pages(before, limit)` gives them. Raises `InvalidInput` when Parquet can't be written here, and what the log raises."""
     writer: _Writer = _JsonLines() if form == "jsonl" else _parquet()
     left = limit
     while left is None or left > 0:
-        page = await log.page(wanted, before=before, limit=_PAGE if left is None else min(left, _PAGE))
+        page = await pages(before, _PAGE if left is None else min(left, _PAGE))
         yield await asyncio.to_thread(writer.rows, page)
         if not page:
             break

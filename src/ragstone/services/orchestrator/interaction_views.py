@@ -94,8 +94,8 @@ def replay_json(replayed: Replayed) -> Json:
 def impact_json(page: ImpactPage) -> Json:
     """Affected answers with old and new text."""
     return {
-        "from": commit_json(page.before),
-        "to": commit_json(page.after),
+        "from": commit_json(page.before, page.view),
+        "to": commit_json(page.after, page.view),
         "documents": page.documents,
         "answers": [_affected(answer) for answer in page.answers],
         "next": page.next,

@@ -33,10 +33,10 @@ _FILES: dict[str, Any] = {
 def routes(context: Context) -> APIRouter:
     """The routes, with their platform."""
     router = APIRouter(prefix="/v1/interactions", tags=["interactions"])
-    interactions, replay, collections = context.platform.interactions, context.platform.replay, context.platform.collections
+    interactions, replay, collections = context.platform.logged, context.platform.replay, context.platform.collections
 
     async def known(request: Request, interaction_id: str) -> Interaction:
-        interaction = await interactions.get(interaction_id)
+        interaction = await interactions.get(interaction_id, caller(request))
         allow(request, interaction.collection, otherwise=no_interaction(interaction_id))
         return interaction
 
@@ -53,7 +53,7 @@ def routes(context: Context) -> APIRouter:
     @needs_where_asked(Scope.READ)
     async def page(request: Request, asked: Annotated[InteractionPage, Query()]) -> Response:
         """Newest first."""
-        found = await interactions.page(await within(request, asked.filter()), before=asked.before, limit=asked.limit + 1)
+        found = await interactions.page(await within(request, asked.filter()), caller(request), before=asked.before, limit=asked.limit + 1)
         following = found[asked.limit - 1].id if len(found) > asked.limit else None
         return json_response({"interactions": [interaction_json(one) for one in found[: asked.limit]], "next": following})
 
@@ -69,9 +69,12 @@ def routes(context: Context) -> APIRouter:
         """Newest first, streamed. That of all collections is for who is admin of all. One that broke off goes on with `before`: the last id that came whole."""
         if asked.collection is None:
             allow_everywhere(request, Scope.ADMIN)
-        stream = await primed(
-            export(interactions, await within(request, asked.filter()), asked.format, before=asked.before, limit=asked.limit)
-        )
+        wanted, principal = await within(request, asked.filter()), caller(request)
+
+        async def pages(before: str | None, limit: int) -> list[Interaction]:
+            return await interactions.page(wanted, principal, before=before, limit=limit)
+
+        stream = await primed(export(pages, asked.format, before=asked.before, limit=asked.limit))
         headers = {"Content-Disposition": f'attachment; filename="interactions.{asked.format}"'}
         return StreamingResponse(stream, media_type=MEDIA_TYPES[asked.format], headers=headers)
 
@@ -98,7 +101,7 @@ def routes(context: Context) -> APIRouter:
         await known(request, interaction)
         said = await read_json(request, FeedbackBody)
         word = Feedback(said.thumb, said.score, said.comment, tuple(said.tags), time.time())
-        return json_response(interaction_json(await interactions.add_feedback(interaction, word)), 201)
+        return json_response(interaction_json(await interactions.add_feedback(interaction, word, caller(request))), 201)
 
     @router.post(
         "/{interaction}/replay",
@@ -114,7 +117,7 @@ def routes(context: Context) -> APIRouter:
         """
         await known(request, interaction)
         async with context.queries:
-            replayed = await while_connected(request, replay.run(interaction, principal=caller(request).name))
+            replayed = await while_connected(request, replay.run(interaction, principal=caller(request)))
         count(context, replayed.done)
         return json_response(replay_json(replayed), headers=commit_header(replayed.interaction.commit_id))
 

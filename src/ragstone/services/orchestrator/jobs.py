@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from sse_starlette import ServerSentEvent
 
-from ragstone.domain.access import Scope, no_job
-from ragstone.domain.jobs import Job, Progress
+from ragstone.domain.access import Principal, Scope, no_job
+from ragstone.domain.jobs import Progress
 from ragstone.services.orchestrator.access import allow, caller, needs_where_asked, readable
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import errors, event_stream
@@ -20,6 +20,7 @@ from ragstone.services.orchestrator.problems import problem
 from ragstone.services.orchestrator.schemas import responses
 from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, respond
 from ragstone.services.orchestrator.views import Json, job_json
+from ragstone.use_cases.jobs import ShownJob
 
 _STREAM = event_stream(
     "`progress` whenever it changes, then `job`, each with the job; or `error` (a problem); then `[DONE]`", "progress", "job", "error"
@@ -29,15 +30,15 @@ _STREAM = event_stream(
 def routes(context: Context) -> APIRouter:
     """The routes, with their platform."""
     router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-    ingest, collections = context.platform.ingest, context.platform.collections
+    ingest, jobs = context.platform.ingest, context.platform.jobs
 
-    async def known(request: Request, job_id: str) -> Job:
-        job = await ingest.job(job_id)
-        allow(request, job.collection, otherwise=no_job(job_id))
-        return job
+    async def known(request: Request, job_id: str) -> ShownJob:
+        shown = await jobs.get(job_id, caller(request))
+        allow(request, shown.job.collection, otherwise=no_job(job_id))
+        return shown
 
-    async def view(job: Job, progress: Progress | None = None) -> Json:
-        return job_json(job, progress if progress is not None else await ingest.progress(job))
+    async def view(shown: ShownJob, progress: Progress | None = None) -> Json:
+        return job_json(shown.job, progress if progress is not None else await ingest.progress(shown.job), shown.view)
 
     @router.get("", summary="List jobs", response_model=None, responses={200: {"model": responses.JobsResponse}, **errors(404)})
     @needs_where_asked(Scope.READ)
@@ -48,13 +49,13 @@ def routes(context: Context) -> APIRouter:
         limit: Limit = 50,
     ) -> Response:
         """Newest first."""
-        if collection is not None:
+        if collection is None:
+            readable(request)
+        else:
             allow(request, collection)
-        may = readable(request)
-        names = None if caller(request).may(Scope.READ) else [one.name for one in await collections.all() if may(one.name)]
-        jobs = await ingest.jobs(names if collection is None else [collection], before=before, limit=limit + 1)
-        following = jobs[limit - 1].id if len(jobs) > limit else None
-        return json_response({"jobs": [await view(job) for job in jobs[:limit]], "next": following})
+        found = await jobs.page(collection, caller(request), before=before, limit=limit + 1)
+        following = found[limit - 1].job.id if len(found) > limit else None
+        return json_response({"jobs": [await view(shown) for shown in found[:limit]], "next": following})
 
     @router.get("/{job}", summary="One job", response_model=None, responses={200: {"model": responses.JobResponse}, **errors(404)})
     @needs_where_asked(Scope.READ)
@@ -73,12 +74,12 @@ def routes(context: Context) -> APIRouter:
     async def events(request: Request, job: str) -> Response:
         """Progress whenever it changes, then the finished job."""
         await known(request, job)
-        return respond(watch(job, request_id(request.scope)))
+        return respond(watch(job, caller(request), request_id(request.scope)))
 
-    async def watch(job_id: str, request: str) -> AsyncGenerator[ServerSentEvent, None]:
+    async def watch(job_id: str, principal: Principal, request: str) -> AsyncGenerator[ServerSentEvent, None]:
         try:
             async for step in ingest.watch(job_id):
-                yield event({"job": await view(await ingest.job(job_id), step.progress)}, "job" if step.finished else "progress")
+                yield event({"job": await view(await jobs.get(job_id, principal), step.progress)}, "job" if step.finished else "progress")
         except Exception as error:  # the 200 is sent: whatever happens is told as an event
             yield event(problem(as_domain_error(error), request), "error")
         yield DONE

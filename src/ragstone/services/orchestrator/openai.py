@@ -182,7 +182,7 @@ def _question(context: Context, request: Request, asked: forms.ChatBody) -> Ques
             max_sentences=default_sentences(context.settings),
             timeout=default_timeout(context.settings),
         ),
-        principal=caller(request).name,
+        principal=caller(request),
     )
 
 

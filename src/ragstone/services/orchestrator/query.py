@@ -144,7 +144,7 @@ def _question(request: Request, asked: SearchBody, answer: AnswerSettings) -> Qu
             asked.top_k, max(asked.candidates, asked.top_k), asked.fusion, asked.alpha, asked.min_score, asked.neighbours
         ),
         answer=answer,
-        principal=caller(request).name,
+        principal=caller(request),
     )
 
 

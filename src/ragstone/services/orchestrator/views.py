@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from ragstone.domain.access import EVERYTHING, View
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit, CommitStats, Snapshot, Tag
 from ragstone.domain.documents import DocumentInfo, StoredDocument
@@ -22,6 +23,7 @@ from ragstone.services.orchestrator.problems import conflict_json
 from ragstone.use_cases.history import Difference
 
 Json = dict[str, Any]
+_TELLING = ("documents", "chunks", "chunks_embedded", "chunks_reused")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,25 +45,25 @@ def snapshot_json(snapshot: Snapshot) -> Json:
     }
 
 
-def stats_json(stats: CommitStats) -> Json:
-    """Every count."""
-    return asdict(stats)
+def stats_json(stats: CommitStats, view: View) -> Json:
+    """Every count. Those of documents that may be kept from whoever asks are None: totals, and whether a text was known already."""
+    return asdict(stats) | ({} if view.whole else dict.fromkeys(_TELLING))
 
 
-def commit_json(commit: Commit) -> Json:
-    """A commit for people and programs."""
+def commit_json(commit: Commit, view: View = EVERYTHING) -> Json:
+    """A commit for people and programs, as the view shows it."""
     return {
         "id": commit.id,
         "seq": commit.seq,
         "position": commit.position,
         "parent_id": commit.parent_id,
         "author": commit.author,
-        "message": commit.message,
+        "message": view.text(commit.message),
         "created_at": moment(commit.created_at),
         "pruned_at": moment(commit.pruned_at) if commit.pruned_at is not None else None,
         "job_id": commit.job_id,
         "space_id": commit.space_id,
-        "stats": stats_json(commit.stats),
+        "stats": stats_json(commit.stats, view) if view.whole else None,
     }
 
 
@@ -70,18 +72,18 @@ def space_json(space: EmbeddingSpace) -> Json:
     return {"id": space.id, **asdict(space), "parsers": list(space.parsers)}
 
 
-def collection_json(collection: Collection, head: Commit | None) -> Json:
-    """A collection with its head's totals."""
+def collection_json(collection: Collection, head: Commit | None, view: View = EVERYTHING) -> Json:
+    """A collection with its head's totals, where nothing of it is kept from whoever asks."""
     return {
         "name": collection.name,
         "uid": collection.uid,
         "language": collection.language,
         "description": collection.description,
         "created_at": moment(collection.created_at),
-        "head": commit_json(head) if head else None,
+        "head": commit_json(head, view) if head else None,
         "spaces": [space_json(space) for space in collection.spaces],
-        "documents": head.stats.documents if head else 0,
-        "chunks": head.stats.chunks if head else 0,
+        "documents": None if not view.whole else head.stats.documents if head else 0,
+        "chunks": None if not view.whole else head.stats.chunks if head else 0,
     }
 
 
@@ -138,14 +140,14 @@ def tag_json(tag: Tag) -> Json:
     return {"name": tag.name, "commit_id": tag.commit_id, "seq": tag.seq, "created_at": moment(tag.created_at)}
 
 
-def result_json(result: JobResult) -> Json:
+def result_json(result: JobResult, view: View) -> Json:
     """What became of a job."""
     return {
         "outcome": result.outcome,
         "commit_id": result.commit_id,
         "seq": result.seq,
         "position": result.position,
-        "stats": stats_json(result.stats),
+        "stats": stats_json(result.stats, view),
         "failures": [asdict(failure) for failure in result.failures],
         "error_code": result.error_code,
         "error": result.error,
@@ -154,8 +156,8 @@ def result_json(result: JobResult) -> Json:
     }
 
 
-def job_json(job: Job, progress: Progress) -> Json:
-    """A job and how far it is."""
+def job_json(job: Job, progress: Progress, view: View) -> Json:
+    """A job and how far it is, as the view shows it."""
     return {
         "id": job.id,
         "collection": job.collection,
@@ -163,8 +165,8 @@ def job_json(job: Job, progress: Progress) -> Json:
         "state": job.state,
         "created_at": moment(job.created_at),
         "finished_at": None if job.finished_at is None else moment(job.finished_at),
-        "progress": asdict(progress),
-        "result": result_json(job.result) if job.result else None,
+        "progress": asdict(progress if view.whole else replace(progress, embedded=0, reused=0, rate=0.0, seconds_left=None)),
+        "result": result_json(job.result, view) if job.result else None,
     }
 
 

@@ -21,6 +21,7 @@ from ragstone.use_cases.doctor.words import finding
 from ragstone.use_cases.erasure import Erasure
 from ragstone.use_cases.maintenance import Maintenance
 from ragstone.use_cases.spaces import Spaces
+from ragstone.use_cases.visibility import Visibility
 
 _ROUNDS = 5  # a repair may bring to light what it hid: an index made anew is empty
 _LISTED = 1000  # findings of one report
@@ -66,6 +67,7 @@ class Doctor:
         stores: Stores,
         maintenance: Maintenance,
         erasure: Erasure,
+        visibility: Visibility,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -74,6 +76,7 @@ class Doctor:
         self._stores = stores
         self._maintenance = maintenance
         self._erasure = erasure
+        self._visibility = visibility
         self._turn = asyncio.Lock()
 
     async def watch(self, *, repair: bool = False, collection: str | None = None) -> AsyncGenerator[CheckProgress | CheckReport, None]:
@@ -166,10 +169,19 @@ class Doctor:
                 break
         if checked is not None:
             _add(sums, checked)
+            if repair:
+                await self._settle(checked.facts)
         return _compared(first or [], left) if repair else left
 
+    async def _settle(self, facts: Facts) -> None:
+        """The groups of documents, of which an index that was made anew, or was restored, may have others."""
+        try:
+            await self._visibility.settle(facts.collection, again=True)
+        except RagstoneError as error:
+            _log.warning("the groups of documents of %s could not be set in its index: %s", facts.collection.name, error.message)
+
     def _points(self, report: Report) -> Points:
-        return Points(self._catalog, self._versions, self._index, self._spaces, report)
+        return Points(self._catalog, self._versions, self._index, self._spaces, self._visibility, report)
 
     async def _is_gone(self, name: str) -> bool:
         """Whether the collection was deleted meanwhile."""

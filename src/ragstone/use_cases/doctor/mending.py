@@ -19,6 +19,7 @@ from ragstone.use_cases.chunk_plan import indexed
 from ragstone.use_cases.doctor.examination import Repairs, Target
 from ragstone.use_cases.doctor.truth import Facts, Place, Tell, Truth, TruthReader, Version, place
 from ragstone.use_cases.index_writer import batches, check_vectors
+from ragstone.use_cases.visibility import Visibility
 
 _BATCH = 256  # points a write
 _DOCUMENTS = 64  # texts read at a time
@@ -29,11 +30,12 @@ _UNIT = 1e-3  # float32 rounding of a length of 1, with room
 class Mending:
     """Repairs one index."""
 
-    def __init__(self, catalog: Catalog, index: VectorIndex, embedder: EmbeddingModel, reader: TruthReader) -> None:
+    def __init__(self, catalog: Catalog, index: VectorIndex, embedder: EmbeddingModel, reader: TruthReader, visibility: Visibility) -> None:
         self._catalog = catalog
         self._index = index
         self._embedder = embedder
         self._reader = reader
+        self._visibility = visibility
 
     async def apply(self, facts: Facts, name: str, truth: Truth, repairs: Repairs, tell: Tell) -> None:
         """Repairs the index `name`: points first, then deletions, so that nothing is ever missing that was there.
@@ -46,7 +48,9 @@ class Mending:
             chunks = await self._chunks(facts, truth, targets)
             vectors = await self._vectors(name, chunks)
             await quiet(self._catalog, facts.collection.name)
-            await self._index.mend(name, [Point(chunk, vectors[chunk.content_hash]) for chunk in chunks], (), head=facts.seq)
+            groups = await self._visibility.of_paths(facts.collection, [chunk.path for chunk in chunks])
+            points = [Point(chunk, vectors[chunk.content_hash], groups.get(chunk.path, frozenset())) for chunk in chunks]
+            await self._index.mend(name, points, (), head=facts.seq)
             written |= {chunk.id for chunk in chunks}
             tell(len(written), total)
         for ids in batches([id_ for id_ in repairs.deleted if id_ not in written], _BATCH):

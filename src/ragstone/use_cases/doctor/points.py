@@ -19,6 +19,7 @@ from ragstone.use_cases.doctor.mending import Mending, quiet
 from ragstone.use_cases.doctor.truth import Facts, Truth, TruthReader, runs
 from ragstone.use_cases.doctor.words import finding
 from ragstone.use_cases.spaces import Spaces
+from ragstone.use_cases.visibility import Visibility
 
 _PAGE = 500  # points read in one call
 SPARE = "_new"  # ends the name of an index that is being filled
@@ -45,11 +46,14 @@ class PointsCheck:
 class Points:
     """Examines and mends indexes."""
 
-    def __init__(self, catalog: Catalog, versions: VersionStore, index: VectorIndex, spaces: Spaces, report: Report) -> None:
+    def __init__(
+        self, catalog: Catalog, versions: VersionStore, index: VectorIndex, spaces: Spaces, visibility: Visibility, report: Report
+    ) -> None:
         self._catalog = catalog
         self._versions = versions
         self._index = index
         self._spaces = spaces
+        self._visibility = visibility
         self._report = report
         self._truths: dict[tuple[str, tuple[str, ...]], Truth] = {}
 
@@ -91,7 +95,7 @@ class Points:
         if found.truth is None or not (found.unusable or found.repairs):
             return
         name = collection.index_name(space.id)
-        mending = Mending(self._catalog, self._index, self._spaces.embedder(space), self._reader(facts, space))
+        mending = Mending(self._catalog, self._index, self._spaces.embedder(space), self._reader(facts, space), self._visibility)
         tell = self._tell(facts, "repair")
         if not found.unusable:
             await mending.apply(facts, name, found.truth, found.repairs, tell)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from ragstone.services.orchestrator.schemas.responses import Chunk, Commit, Form, Time
 
 
@@ -27,7 +29,7 @@ class Difference(Form):
     documents: list[Change]
     chunks_added: list[Chunk]
     chunks_removed: list[Chunk]
-    chunks_kept: int
+    chunks_kept: int | None = Field(description="null: documents of the collection are kept from the asker")
 
 
 class ShowResponse(Difference):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
+from ragstone.domain.access import MAX_GROUPS
 from ragstone.domain.retrieval import FusionMethod, RetrievalSettings
 from ragstone.use_cases.answer import AnswerSettings
 from ragstone.use_cases.prompts import DEFAULT_PROMPT
@@ -31,6 +32,7 @@ Metadata = Annotated[
     dict[str, MetadataValue],
     Field(description="for filters: strings, numbers, booleans, or lists of strings", examples=[{"team": "ops", "year": 2026}]),
 ]
+Groups = list[Annotated[str, Field(min_length=1, max_length=100)]]
 Path = Annotated[str, Field(description="'/'-separated, relative; the document's identity", examples=["guide/start.md"])]
 
 
@@ -52,6 +54,7 @@ class DocumentUpload(Body):
         default=None, description="told from path and bytes if absent", examples=["text/markdown"], max_length=200
     )
     metadata: Metadata = {}
+    groups: Groups | None = Field(default=None, description="for this document instead of the request's `groups`", max_length=MAX_GROUPS)
 
     @model_validator(mode="after")
     def _one_content(self) -> DocumentUpload:
@@ -88,6 +91,11 @@ class IngestOptions(Body):
         default=False, description="with If-Match: any newer commit is a conflict, not only one that changed what this request touches"
     )
     dry_run: bool = Field(default=False, description="only tell what would change")
+    groups: Groups | None = Field(
+        default=None,
+        description="who may see the documents of this request, beside the collection's admins; [] opens them; they count for every commit",
+        max_length=MAX_GROUPS,
+    )
     message: str = Field(default="", max_length=10_000, description="the commit's message")
     author: str = Field(default="anonymous", min_length=1, max_length=200)
     wait: bool = Field(default=True, description="answer when the commit is published, not when the request is stored")
@@ -181,6 +189,12 @@ class TagBody(Body):
 
     name: str = Field(examples=["v1"], max_length=1000)
     commit: str = Field(description="as for `as_of`", examples=["head"], max_length=1000)
+
+
+class AclBody(Body):
+    """Who may see a document, beside the admins of its collection."""
+
+    groups: Groups = Field(description="members of one of them; [] opens it to everyone", examples=[["hr"]], max_length=MAX_GROUPS)
 
 
 class FeedbackBody(Body):

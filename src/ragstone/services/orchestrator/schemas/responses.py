@@ -73,7 +73,7 @@ class Problem(Form):
 
 
 class Stats(Form):
-    """What a commit did, and the collection's totals after it."""
+    """What a commit did, and the collection's totals after it. Null: it would count documents that are kept from the asker."""
 
     documents_added: int
     documents_changed: int
@@ -81,10 +81,10 @@ class Stats(Form):
     chunks_added: int
     chunks_removed: int
     chunks_kept: int
-    chunks_embedded: int
-    chunks_reused: int
-    documents: int
-    chunks: int
+    chunks_embedded: int | None
+    chunks_reused: int | None
+    documents: int | None
+    chunks: int | None
 
 
 class Commit(Form):
@@ -100,7 +100,7 @@ class Commit(Form):
     pruned_at: Time | None = Field(description="when the commit was forgotten: it can't be read any more")
     job_id: str
     space_id: str
-    stats: Stats
+    stats: Stats | None = Field(description="null: documents of the collection are kept from the asker")
 
 
 class Snapshot(Form):
@@ -171,7 +171,7 @@ class Plan(Form):
     chunks_added: int
     chunks_removed: int
     chunks_kept: int
-    chunks_to_embed: int
+    chunks_to_embed: int | None = Field(description="null: it depends on documents that are kept from the asker")
     failures: list[Failure]
 
 
@@ -306,8 +306,8 @@ class Collection(Form):
     created_at: Time
     head: Commit | None
     spaces: list[dict[str, Any]]
-    documents: int
-    chunks: int
+    documents: int | None = Field(description="null: some are kept from the asker")
+    chunks: int | None
 
 
 class CollectionsResponse(Form):
@@ -394,3 +394,17 @@ class Info(Form):
     generator: dict[str, str]
     limits: dict[str, int]
     collections: int
+
+
+class Acl(Form):
+    """Who may see a document, beside the admins of its collection: members of one of the groups."""
+
+    path: str
+    groups: list[str]
+
+
+class AclsResponse(Form):
+    """A page of them in order of path; `next` is the `after` of the next one."""
+
+    acls: list[Acl]
+    next: str | None
