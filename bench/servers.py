@@ -10,7 +10,15 @@ import sys
 
 from bench.runner import run
 
-GROUPS = ("servers_behaviour", "servers_overload", "servers_outage", "servers_index", "servers_poison", "servers_cluster")
+GROUPS = (
+    "servers_behaviour",
+    "servers_overload",
+    "servers_outage",
+    "servers_index",
+    "servers_isolation",
+    "servers_poison",
+    "servers_cluster",
+)
 
 if __name__ == "__main__":
     sys.exit(run("servers", GROUPS, sys.argv[1:]))

@@ -301,9 +301,10 @@ async def test_jobs_of_others_are_not_shown_and_ones_own_without_what_they_would
     assert (await api.http.get(f"/v1/jobs/{mine['id']}", headers=by("otto"))).status_code == 404
 
 
-async def test_an_answer_that_names_a_hidden_document_in_its_filter_is_not_shown(api: Api) -> None:
+async def test_an_answer_whose_question_or_filter_names_a_hidden_document_is_not_shown(api: Api) -> None:
     await ask(api, "root", "Is there anything?", filter={"path": {"in": ["hr/wages.md"]}, "team": "none"})
-    assert len((await api.http.get("/v1/interactions", headers=by("hanna"))).json()["interactions"]) == 1
+    await ask(api, "root", "What was in hr/wages.md?", filter={"team": "none"})
+    assert len((await api.http.get("/v1/interactions", headers=by("hanna"))).json()["interactions"]) == 2
     assert (await api.http.get("/v1/interactions", headers=by("otto"))).json()["interactions"] == []
 
 

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from ragstone.adapters.git import GitVersionStore
 from ragstone.adapters.mongo import MongoDatabase
+from ragstone.adapters.mongo_acls import MongoAcls
 from ragstone.adapters.mongo_catalog import MongoCatalog
 from ragstone.adapters.mongo_interactions import MongoInteractionLog
 from ragstone.adapters.mongo_staging import GridFsStaging
@@ -73,6 +74,7 @@ class Servers:
             embedder,
             MongoInteractionLog(database, mongo.dependency("interactions")),
             NatsDeadLetters(connection, names),
+            MongoAcls(database, mongo.dependency("acls")),
             connections=(database, connection),
         )
 

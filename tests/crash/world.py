@@ -117,6 +117,7 @@ def _embedded(data: DataDirectory, clock: Clock, optimise_after: int, embedder: 
         embedder,
         SqliteInteractionLog(data.database),
         SqliteDeadLetters(data.database),
+        SqliteAcls(data.database),
     )
 
 

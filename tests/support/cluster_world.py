@@ -12,6 +12,7 @@ from ragstone.adapters.cluster_backup import ClusterBackup
 from ragstone.adapters.cluster_backup_stores import IndexSnapshots, Repositories
 from ragstone.adapters.dependency import Dependency
 from ragstone.adapters.mongo import MongoDatabase
+from ragstone.adapters.mongo_acls import MongoAcls
 from ragstone.adapters.mongo_backup import MongoDump
 from ragstone.adapters.mongo_catalog import MongoCatalog
 from ragstone.adapters.mongo_errors import translated
@@ -95,6 +96,7 @@ async def cluster(mongo_url: str, stores: Stores, backups: Path) -> AsyncIterato
         embedder,
         MongoInteractionLog(mongo, dependency("interactions"), None),
         InMemoryDeadLetters(),
+        MongoAcls(mongo, dependency("acls")),
     )
     dump = MongoDump(mongo, dependency("catalog"))
     copies = object_store(stores.objects), object_store(f"file://{backups}")

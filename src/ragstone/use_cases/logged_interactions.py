@@ -60,7 +60,10 @@ class LoggedInteractions:
             if name not in known:
                 known[name] = await self._view(name, principal)
             found = known[name]
-            return found is not None and interaction.created_at >= found[0] and found[1].shows_all(named_paths(interaction))
+            if found is None or interaction.created_at < found[0]:
+                return False
+            view = found[1]
+            return view.shows_all(named_paths(interaction)) and view.text(interaction.question) == interaction.question
 
         return shows
 
