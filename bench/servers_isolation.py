@@ -278,7 +278,7 @@ class Isolation:
         for name, value in answer.headers.items():
             if set(_WORD.findall(value)) - sent:
                 self.tally.leak("names", f"{where}: header {name}")
-        if collection is not None and kind != "impact":
+        if collection is not None and kind not in ("impact", "dry run"):
             self._count(reader, collection, forms, where)
         if answer.status_code == 200:
             self._whole(kind, place, reader, collection, forms, before, where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection as Collection_
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from ragstone.domain.access import EVERYTHING, DocumentAcl, Principal, Scope, View, check_groups, no_collection
 from ragstone.domain.collections import Collection
@@ -15,8 +16,26 @@ from ragstone.ports.document_acls import DocumentAcls
 from ragstone.ports.vector_index import VectorIndex
 
 _log = logging.getLogger(__name__)
-_Known = tuple[int, dict[str, frozenset[str]]]  # version, and the groups by path
+_VIEWS = 256  # of a collection that are remembered
 _OPEN: frozenset[str] = frozenset()  # of a document that everyone may see
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a process remembers of a collection, while the version is the stored one. `views`: by groups of principals."""
+
+    version: int
+    groups: dict[str, frozenset[str]]
+    views: dict[frozenset[str], View] = field(default_factory=dict)
+
+    def view(self, groups: frozenset[str]) -> View:
+        """What members of these groups, and of no others, see."""
+        if groups not in self.views:
+            if len(self.views) >= _VIEWS:
+                self.views.clear()
+            hidden = frozenset(path for path, members in self.groups.items() if not members & groups)
+            self.views[groups] = View(groups, hidden) if hidden else EVERYTHING
+        return self.views[groups]
 
 
 class Visibility:
@@ -32,9 +51,7 @@ class Visibility:
         """What the principal may see of the collection now. Its first barrier is the index's filter, its second `View.shows`."""
         if principal.may(Scope.ADMIN, collection.name):
             return EVERYTHING
-        groups = await self._groups(collection.uid)
-        hidden = frozenset(path for path, members in groups.items() if not members & principal.groups) if groups else frozenset[str]()
-        return View(principal.groups, hidden) if hidden else EVERYTHING
+        return (await self._current(collection.uid)).view(principal.groups)
 
     async def view_of(self, name: str, principal: Principal) -> View:
         """The same by the collection's name. Raises `NotFound` when it is not there, or not theirs to read."""
@@ -169,8 +186,11 @@ class Visibility:
             told = wanted
 
     async def _groups(self, uid: str) -> dict[str, frozenset[str]]:
+        return (await self._current(uid)).groups
+
+    async def _current(self, uid: str) -> _Known:
         known = self._known.get(uid)
         version = await self._acls.version(uid)
-        if known is None or known[0] != version:
-            known = self._known[uid] = await self._acls.every(uid)
-        return known[1]
+        if known is None or known.version != version:
+            known = self._known[uid] = _Known(*await self._acls.every(uid))
+        return known

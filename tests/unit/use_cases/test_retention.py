@@ -116,14 +116,14 @@ async def test_readers_of_a_head_that_is_pruned_meanwhile_are_given_the_next(wor
     go_on = asyncio.Event()
     run = world.platform.search.run
 
-    async def slow(*arguments: object) -> object:
-        found = await run(*arguments)  # type: ignore[arg-type]  # passed on as they came
+    async def slow(*arguments: object, **options: object) -> object:
+        found = await run(*arguments, **options)  # type: ignore[arg-type]  # passed on as they came
         if not searched.is_set():
             searched.set()
             await go_on.wait()
         return found
 
-    monkeypatch.setattr(type(world.platform.search), "run", lambda _, *arguments: slow(*arguments))
+    monkeypatch.setattr(type(world.platform.search), "run", lambda _, *arguments, **options: slow(*arguments, **options))
     asked = asyncio.create_task(world.platform.query.search(Question("docs", "Which number?")))
     await searched.wait()
     await ingest(world, a="Number 1.")
