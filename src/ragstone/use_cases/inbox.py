@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from ragstone.domain.access import Principal, Scope
 from ragstone.domain.collections import Collection
 from ragstone.domain.errors import InvalidInput, NotFound
 from ragstone.domain.inbox import Push
@@ -18,6 +19,7 @@ from ragstone.use_cases.ingest import Ingest
 from ragstone.use_cases.limits import Limits
 
 PRINCIPAL = "lakefs"  # whose jobs they are: whoever may push to the inbox may change the collection
+_PUSHER = Principal(PRINCIPAL, Scope.ADMIN)  # the version store knows no groups: who writes there sees all of it
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +73,7 @@ class Inboxes:
             try:
                 # The same whenever it is taken again: a crash before `Inbox.take` makes no second job.
                 key = f"inbox/{push.tip}/{number}"
-                jobs.append(await self._ingest.submit(collection.name, request, principal=PRINCIPAL, idempotency_key=key))
+                jobs.append(await self._ingest.submit(collection.name, request, principal=_PUSHER, idempotency_key=key))
             except InvalidInput as error:  # every document of it was refused; it would be the next time
                 refused = error
             number += 1
