@@ -32,7 +32,7 @@ from tests.fakes.document_parser import ParagraphParser
 from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.servers import lakefs, mongo, nats, qdrant
 
-Kind = Literal["embedded", "mixed", "networked"]
+Kind = Literal["embedded", "mixed", "lakefs", "networked"]
 _ACK_WAIT = 2.0  # seconds, after which the message of a killed process is given to the next one
 
 
@@ -103,17 +103,16 @@ def running(kind: Kind) -> Iterator[Servers | None]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ragstone-crash-servers-", ignore_cleanup_errors=True)))
         for name in ("mongo", "nats", "lakefs", "qdrant"):
             (directory / name).mkdir()
-        wanted = ("lakefs", "qdrant") if kind == "networked" else ()
+        wanted = {"networked": ("lakefs", "qdrant"), "lakefs": ("lakefs",)}.get(kind, ())
         if missing := [name for name in wanted if shutil.which(name) is None]:
-            raise SystemExit(f"--stores networked: there is no {' and no '.join(missing)} on PATH.")
+            raise SystemExit(f"--stores {kind}: there is no {' and no '.join(missing)} on PATH.")
         mongo_url, _ = stack.enter_context(mongo.serving(directory / "mongo"))
         nats_url, _ = stack.enter_context(nats.serving(directory / "nats"))
-        if kind == "mixed":
-            yield Servers(mongo_url, nats_url)
-            return
-        versions = stack.enter_context(lakefs.serving(directory / "lakefs"))
-        qdrant_url, _ = stack.enter_context(qdrant.serving(directory / "qdrant"))
-        yield Servers(mongo_url, nats_url, (versions.url, versions.key, versions.secret, versions.namespace), qdrant_url)
+        versions = stack.enter_context(lakefs.serving(directory / "lakefs")) if "lakefs" in wanted else None
+        qdrant_url = stack.enter_context(qdrant.serving(directory / "qdrant"))[0] if "qdrant" in wanted else None
+        yield Servers(
+            mongo_url, nats_url, (versions.url, versions.key, versions.secret, versions.namespace) if versions else None, qdrant_url
+        )
 
 
 def _beside(directory: Path) -> Path:
