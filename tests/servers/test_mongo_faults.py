@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import gridfs
 import pytest
+from gridfs.errors import FileExists
 from pymongo import MongoClient
 
 from ragstone.adapters import mongo as adapter
@@ -95,6 +97,21 @@ async def patiently(call: Any) -> Any:
             return await call()
         except Unavailable as error:
             await asyncio.sleep(min(error.retry_after or 0.1, 0.5))
+
+
+async def test_bytes_that_were_written_once_more_are_staged_all_the_same(database: MongoDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload, names = gridfs.AsyncGridFSBucket.upload_from_stream_with_id, list[str]()
+
+    async def twice(bucket: gridfs.AsyncGridFSBucket, name: str, *arguments: Any) -> None:
+        names.append(name)
+        if len(names) == 1:
+            raise FileExists(f"file with _id {name!r} already exists")
+        await upload(bucket, name, *arguments)
+
+    monkeypatch.setattr(gridfs.AsyncGridFSBucket, "upload_from_stream_with_id", twice)
+    staging = GridFsStaging(database, mongo.dependency())
+    assert await staging.get("job-1", await staging.put("job-1", b"bytes")) == b"bytes"
+    assert len({*names}) == 2
 
 
 async def test_a_killed_server_loses_nothing_that_was_acknowledged(server: Server) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from uuid import uuid4
 
 import gridfs
-from gridfs.errors import CorruptGridFile, NoFile
+from gridfs.errors import CorruptGridFile, FileExists, NoFile
 
 from ragstone.adapters.mongo import MongoAdapter
 from ragstone.adapters.mongo_schema import Database, Document
@@ -24,11 +25,14 @@ class GridFsStaging(MongoAdapter):
     async def put(self, job: str, content: bytes) -> str:
         digest = checksum(content)
         prefix = f"{_name(job)}/{digest}/"
-        name = f"{prefix}{uuid4().hex}"  # another put of the same bytes at the same time writes beside, not into it
 
         async def work(db: Database) -> None:
-            if await db[_FILES].find_one({"_id": _under(prefix)}, {"_id": 1}) is None:
-                await _bucket(db).upload_from_stream_with_id(name, digest, content)
+            while await db[_FILES].find_one({"_id": _under(prefix)}, {"_id": 1}) is None:
+                name = f"{prefix}{uuid4().hex}"  # another put of the same bytes at the same time writes beside, not into it
+                with suppress(
+                    FileExists
+                ):  # the driver wrote a piece once more, whose reply was lost: what there is of it goes with the job
+                    await _bucket(db).upload_from_stream_with_id(name, digest, content)
 
         await self._call(work)
         return digest
