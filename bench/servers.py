@@ -12,6 +12,7 @@ from bench.runner import run
 
 GROUPS = (
     "servers_behaviour",
+    "servers_delivery",
     "servers_overload",
     "servers_outage",
     "servers_index",

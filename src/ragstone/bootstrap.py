@@ -66,6 +66,7 @@ from ragstone.use_cases.exclusive import Exclusive
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, Connection, Platform, assemble
 from ragstone.use_cases.prompts import Prompts
+from ragstone.use_cases.write_path import LEASE_TTL
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 
 _DAY = 86_400.0  # seconds
 _COUNTING = 1.0  # seconds that a request waits for its counts
+_SHORTEST_LEASE = 30.0  # seconds
 _SHORTEST = 16  # characters of a secret that signs
 _AUDIT_SPOOL = 16 * 2**20  # bytes, some 80,000 entries
 Announce = Callable[[str], None]  # tells a data directory's lock at which URL its owner answers
@@ -241,6 +243,7 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
             _holder(),
             keep_interactions=settings.interactions.keep_days * _DAY or None,
             shared=settings.shared,
+            lease_ttl=_lease_ttl(settings),
         )
         try:
             await platform.start(work=settings.role != "api")
@@ -489,6 +492,12 @@ async def cluster_backup(settings: Settings) -> AsyncIterator[tuple[ClusterBacku
 
 def _lakefs_secret(settings: stores.LakeFsVersions) -> SecretSource:
     return _secret("versions.secret_access_key", settings.secret_access_key, settings.secret_access_key_file)
+
+
+def _lease_ttl(settings: Settings) -> float:
+    """A job is given to another worker when nothing was heard of its own for so long; a lease has to outlast an index request by far."""
+    queue = settings.queue
+    return max(_SHORTEST_LEASE, queue.ack_wait) if isinstance(queue, stores.NatsQueue) else LEASE_TTL
 
 
 def _holder() -> str:

@@ -29,7 +29,6 @@ class LakeFsInbox:
         if tip is None or tip == state.inbox[1]:
             return None
         ours = await client.merge_base(reader.name, layout.MAIN, tip)
-        record = await client.record(reader.name, tip)
         before = state.inbox[1] or ours
         puts, removes = list[PushedDocument](), list[str]()
         for line in await client.diff(reader.name, before, tip, layout.DOCUMENTS):
@@ -40,6 +39,9 @@ class LakeFsInbox:
                 puts.append(PushedDocument(path, line.size))
             elif await self._removed(reader, before, ours, line.key):
                 removes.append(path)
+        if not puts and not removes:
+            return None
+        record = await client.record(reader.name, tip)
         return Push(tip, record.committer, record.message, tuple(puts), tuple(removes))
 
     @staticmethod

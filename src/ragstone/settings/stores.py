@@ -135,7 +135,10 @@ class NatsQueue(Section):
     parallel: int = Field(default=4, ge=1, le=64, description="collections that one worker works on at a time")
     max_deliver: int = Field(default=10, ge=1, le=1_000, description="tries at a job before it is a dead letter")
     ack_wait: float = Field(
-        default=60.0, ge=2, le=3_600, description="seconds without a sign of life after which a job is given to another worker"
+        default=60.0,
+        ge=2,
+        le=3_600,
+        description="seconds without a sign of life after which a job is given to another worker (30 at least, once it is begun)",
     )
     timeout: float = Field(default=5.0, gt=0, le=600, description="seconds for one call")
 

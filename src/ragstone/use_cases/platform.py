@@ -56,7 +56,7 @@ from ragstone.use_cases.spaces import Spaces
 from ragstone.use_cases.sweeper import Sweeper
 from ragstone.use_cases.tracking import Tracking
 from ragstone.use_cases.visibility import Visibility
-from ragstone.use_cases.write_path import WritePath
+from ragstone.use_cases.write_path import LEASE_TTL, WritePath
 
 
 class Connection(Protocol):
@@ -183,8 +183,9 @@ def assemble(
     *,
     keep_interactions: float | None = None,
     shared: bool = False,
+    lease_ttl: float = LEASE_TTL,
 ) -> Platform:
-    """Builds the use cases. `keep_interactions`: seconds, None for ever. `shared`: other processes may work over the same stores."""
+    """Builds the use cases. `keep_interactions`: seconds, None for ever. `shared`: other processes may work over the same stores. `lease_ttl`: see `WritePath`."""
     snapshots = Snapshots(adapters.catalog)
     visibility = Visibility(adapters.acls, adapters.catalog, adapters.index)
     logged = LoggedInteractions(adapters.interactions, adapters.catalog, visibility)
@@ -247,6 +248,7 @@ def assemble(
             visibility,
             maintenance.published,
             holder,
+            lease_ttl=lease_ttl,
         ),
         maintenance=maintenance,
         backups=Backups(adapters.backup, adapters.catalog, maintenance),

@@ -33,7 +33,10 @@ Published = Callable[[Collection, Commit], None]
 
 
 class WritePath:
-    """Runs accepted jobs. One instance a process; `holder` names it in leases. `published` is told of every new head. `clock`: seconds, monotonic."""
+    """Runs accepted jobs. One instance a process; `holder` names it in leases. `published` is told of every new head. `clock`: seconds, monotonic.
+
+    `lease_ttl`: seconds that a collection stays locked by a worker that was killed; more than an index request may take.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,8 @@ class WritePath:
         published: Published,
         holder: str,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        lease_ttl: float = LEASE_TTL,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -62,6 +67,7 @@ class WritePath:
         self._published = published
         self._holder = holder
         self._clock = clock
+        self._lease_ttl = lease_ttl
         self._preconditions = Preconditions(catalog, versions)
 
     async def run(self, collection: str, job_id: str) -> None:
@@ -97,7 +103,7 @@ class WritePath:
             error = _first(group)
         asked = self._clock()
         try:
-            lease = await self._catalog.acquire(job.id, self._holder, LEASE_TTL)
+            lease = await self._catalog.acquire(job.id, self._holder, self._lease_ttl)
         except Busy as busy:
             raise Unavailable(busy.message, retry_after=busy.retry_after) from busy
         except Conflict:  # another worker has just ended it
