@@ -27,7 +27,7 @@ def test_the_api_server_takes_every_manifest(case: Case, charts: Path, helm: Run
     }:  # a pod needs its account even when it is only tried
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NAMESPACE}}
         kubectl("apply", "--filename", "-", stdin=yaml.safe_dump(account))
-    refused = [told for one in wanted if (told := _refusal(kubectl, one))]
+    refused = [told for one in wanted if (told := _refusal(kubectl, one))] if _refusal(kubectl, *wanted) else []  # all at once is faster
     record(f"manifests taken, {case.name}", len(wanted) - len(refused), "manifests")
     record(f"manifests refused, {case.name}", len(refused), "manifests", "; ".join(refused)[:300])
     assert wanted
@@ -43,9 +43,9 @@ def test_the_api_server_takes_what_a_fresh_cluster_gets(kubectl: Run) -> None:
         kubectl("apply", "--dry-run=server", "--server-side", "--force-conflicts", "--filename", str(file), limit=120.0)
 
 
-def _refusal(kubectl: Run, manifest: object) -> str:
+def _refusal(kubectl: Run, *manifests: object) -> str:
     try:
-        kubectl("apply", "--dry-run=server", "--namespace", NAMESPACE, "--filename", "-", stdin=yaml.safe_dump(manifest), limit=60.0)
+        kubectl("apply", "--dry-run=server", "--namespace", NAMESPACE, "--filename", "-", stdin=yaml.safe_dump_all(manifests), limit=180.0)
     except ClusterError as error:
         return str(error)
     return ""
