@@ -1,4 +1,4 @@
-"""`ragstone worker`: what it refuses, how it works jobs off, and how it stops. With real servers: tests/servers/test_worker.py."""
+"""`ragstone worker`: what it refuses, how it works jobs off, and how it stops. As a process: tests/e2e/test_worker.py; killed, over real servers: bench/servers_delivery.py."""
 
 from __future__ import annotations
 
