@@ -65,7 +65,7 @@ def rules(idp: Issuer) -> TokenRules:
 
 def issuer_keys(idp: Issuer, clock: Clock, **changed: Any) -> IssuerKeys:
     return IssuerKeys(
-        idp.url, **{"address": None, "keep": 600.0, "pause": 30.0, "timeout": 2.0, "most_bytes": 4096, **changed}, clock=clock
+        idp.url, **{"address": None, "keep": 600.0, "pause": 30.0, "timeout": 30.0, "most_bytes": 4096, **changed}, clock=clock
     )
 
 
