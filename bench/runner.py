@@ -1,4 +1,4 @@
-"""Runs the groups of one suite of benchmarks, prints every row, and writes bench/results/<suite>.json when all of them ran."""
+"""Runs groups of one suite of benchmarks, prints every row, and writes them into bench/results/<suite>.json, in place of what they gave before."""
 
 from __future__ import annotations
 
@@ -55,8 +55,19 @@ def show(console: Console, rows: list[Row]) -> None:
     console.print(table)
 
 
+def keep(suite: str, groups: Sequence[str], group: str, found: list[Row]) -> None:
+    """Puts the rows of a group into the suite's results, in the order of `groups`."""
+    results = Path(__file__).parent / "results" / f"{suite}.json"
+    results.parent.mkdir(exist_ok=True)
+    kept = json.loads(results.read_text(encoding="utf-8")) if results.exists() else []
+    fresh = [{**asdict(row), "group": group, "day": time.strftime("%Y-%m-%d", time.gmtime())} for row in found]
+    others = [row for row in kept if row.get("group") in groups and row["group"] != group]
+    rows = sorted([*others, *fresh], key=lambda row: groups.index(row["group"]))
+    results.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
 def run(suite: str, groups: Sequence[str], arguments: Sequence[str]) -> int:
-    """Every group, or only those named in `arguments` (then nothing is written, since the result would not be whole).
+    """Every group, or only those named in `arguments`; the rows of the others stay in the results as they are, with the day of their own run.
 
     Returns the exit status: 1 when a row falls short of its bar. One that could not be measured is told, and does not count as falling short.
     """
@@ -72,11 +83,9 @@ def run(suite: str, groups: Sequence[str], arguments: Sequence[str]) -> int:
         found = run_group(group)
         rows += found
         show(console, found)
+        keep(suite, groups, group, found)
         console.print(f"{group} took {time.monotonic() - began:.0f} s", markup=False)
-    if wanted == tuple(groups):
-        results = Path(__file__).parent / "results" / f"{suite}.json"
-        results.parent.mkdir(exist_ok=True)
-        results.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    if len(wanted) > 1:
         show(console, rows)
     for row in rows:
         if row.skipped:

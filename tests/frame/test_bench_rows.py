@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,12 @@ def test_a_row_below_its_bar_falls_short(suite: dict[str, list[Row]], capsys: py
 def test_nothing_measured_is_no_figure() -> None:
     with pytest.raises(ValueError, match="nothing was measured"):
         row("speed", 0, "1/s", n=0)
+
+
+def test_a_group_that_is_measured_again_leaves_the_rows_of_others(suite: dict[str, list[Row]], tmp_path: Path) -> None:
+    suite["index"], suite["outage"] = [row("speed", 5, "1/s")], [row("lost", 0, "writes")]
+    runner.run("servers", ["index", "outage"], [])
+    suite["index"] = [row("speed", 7, "1/s")]
+    runner.run("servers", ["index", "outage"], ["index"])
+    written = json.loads((tmp_path / "results" / "servers.json").read_text())
+    assert [(one["group"], one["value"]) for one in written] == [("index", 7), ("outage", 0)]
