@@ -18,6 +18,8 @@ from ragstone.domain.errors import Unavailable
 T = TypeVar("T")
 OLDEST = (1, 19)  # the first with an IDF corpus per query
 STRONG = models.WriteOrdering.STRONG
+# A server that is back is reached within a second: by default gRPC waits up to two minutes between tries, for all channels to one address together.
+_RECONNECTING = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.min_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1000}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,5 +119,6 @@ def _client(server: QdrantServer) -> AsyncQdrantClient:
             prefer_grpc=True,
             timeout=math.ceil(server.timeout),
             auth_token_provider=server.api_key,
+            grpc_options={**_RECONNECTING},  # the client adds to it
             check_compatibility=False,  # it would start a thread and warn; `check_version` raises
         )
