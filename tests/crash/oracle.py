@@ -10,7 +10,7 @@ from ragstone.domain.chunking import chunk_document
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import OPEN, Commit, Snapshot, visible
 from ragstone.domain.documents import DocumentInfo, ExtractedText
-from ragstone.domain.jobs import TERMINAL
+from ragstone.domain.jobs import TERMINAL, Put
 from ragstone.domain.retrieval import IndexedChunk, RetrievalSettings, SearchQuery, StoredPoint
 from ragstone.use_cases.platform import Adapters
 from ragstone.use_cases.query import Question
@@ -90,10 +90,10 @@ async def findings(adapters: Adapters, *, checked: Iterable[Commit] | None = Non
     if branches := await versions.attempts(collection.uid):
         found.append(f"branches of attempts {branches} are left")
     staged = set(await adapters.staging.jobs())
-    wanted_back = {job.id for job in jobs if job.state == "failed"} & await adapters.dead_letters.jobs()
-    if left_bytes := staged - wanted_back:
+    letters = [job for job in jobs if job.state == "failed" and job.id in await adapters.dead_letters.jobs()]
+    if left_bytes := staged - {job.id for job in letters}:
         found.append(f"bytes of jobs {sorted(left_bytes)} are left")
-    if lost_bytes := wanted_back - staged:
+    if lost_bytes := {job.id for job in letters if any(isinstance(change, Put) for change in job.request.changes)} - staged:
         found.append(f"bytes of dead letters {sorted(lost_bytes)} are lost")
     head = history[-1].id if history else None
     if (main := await versions.main(collection.uid)) != head:
