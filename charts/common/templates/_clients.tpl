@@ -95,3 +95,12 @@ RAGSTONE_TRACKING__URI: {{ include "common.storeAddress" (dict "root" .root "sto
   mountPath: /etc/ragstone/stores
   readOnly: true
 {{- end -}}
+
+{{/* extraEnv for a container that reaches no store: without the settings of stores, of which it has no other part. Empty: none is left. */}}
+{{- define "common.extraEnvWithoutStores" -}}
+{{- $kept := list -}}
+{{- range .Values.extraEnv -}}
+{{- if not (regexMatch "^RAGSTONE_(CATALOG|VERSIONS|INDEX|QUEUE|TRACKING|BACKUP)__" .name) -}}{{- $kept = append $kept . -}}{{- end -}}
+{{- end -}}
+{{- with $kept }}{{ toYaml . }}{{ end -}}
+{{- end -}}

@@ -37,9 +37,9 @@ envFrom:
 - name: model
   args: [models, pull]
   {{- include "worker.container" . | nindent 2 }}
-  {{- with .Values.extraEnv }}
+  {{- with include "common.extraEnvWithoutStores" . }}
   env:
-    {{- toYaml . | nindent 4 }}
+    {{- . | nindent 4 }}
   {{- end }}
   volumeMounts:
     - name: models

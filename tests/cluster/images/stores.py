@@ -22,6 +22,7 @@ from tests.cluster.images.dockerd import Docker
 from tests.cluster.shell import ClusterError
 
 _LIBRARY = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x", re.MULTILINE)  # of ldd
+_AUTHORITIES = tuple(file for file in (Path("/etc/ssl/certs/ca-certificates.crt"),) if file.exists())  # Qdrant does not start without any
 _BUILD_LIMIT = 300.0  # seconds
 _DOCKERFILE = 'FROM scratch\nCOPY . /\nENV PATH=/usr/local/bin\nUSER 65532:65532\nENTRYPOINT ["/{program}"]\n'
 
@@ -82,7 +83,7 @@ def build(docker: Docker, context: Path, python: str, builder: str) -> None:
             continue
         folder = context / store.chart
         _copy(path, folder / store.place)
-        for library in _libraries(path):
+        for library in (*_libraries(path), *_AUTHORITIES):
             _copy(library, folder / library.relative_to("/"))
         (folder / "Dockerfile").write_text(_DOCKERFILE.format(program=store.place))
         (folder / ".dockerignore").write_text("Dockerfile\n.dockerignore\n")
