@@ -69,7 +69,7 @@ def archive() -> Archive:
     files: dict[str, bytes | Path] = {store.program: path for store, path in programs().items()}
     if "mongod" not in files:
         files |= mongod.inputs()
-    files["Dockerfile"] = _DOCKERFILE.encode()
+    files |= {"Dockerfile": _DOCKERFILE.encode()} | {str(file): file for file in _AUTHORITIES}
     return Archive("stores", tuple(image(store.chart) for store in STORES), files)
 
 
