@@ -167,6 +167,7 @@ async def _apart(work: Awaitable[T]) -> T:
     except asyncio.CancelledError:
         task.add_done_callback(_seen)
         task.cancel()
+        await asyncio.wait({task})  # a second cancellation ends this, not the work
         raise
 
 
