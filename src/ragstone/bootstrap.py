@@ -359,7 +359,7 @@ def _mongo(settings: stores.MongoCatalog, keep_days: float, connections: list[Co
     connections.append(mongo)
 
     def dependency(name: str, timeout: float) -> Dependency:
-        return Dependency(name, timeout=timeout, concurrency=settings.pool, translate=translated, apart=True)
+        return Dependency(name, timeout=timeout, concurrency=settings.pool, translate=translated)
 
     meter = None
     if limited:
@@ -470,7 +470,7 @@ async def cluster_backup(settings: Settings) -> AsyncIterator[tuple[ClusterBacku
         missing = "backup.url" if settings.backup is None else "versions.object_store.url"
         raise InvalidInput(f"{missing}: it is not set; backups need the store under lakeFS and a place to be put.", field=missing)
     database = MongoDatabase(_secret("catalog.uri", mongo.uri, mongo.uri_file), mongo.database)
-    dependency = Dependency("catalog", timeout=mongo.timeout * 6, concurrency=8, translate=translated, apart=True)
+    dependency = Dependency("catalog", timeout=mongo.timeout * 6, concurrency=8, translate=translated)
     versions = LakeFsDump(lakefs.endpoint, lakefs.access_key_id, _lakefs_secret(lakefs), lakefs.repository_prefix)
     index = _qdrant(qdrant)
     try:
@@ -543,7 +543,7 @@ async def _migrate_mongo(settings: stores.MongoCatalog) -> None:
 
     mongo = MongoDatabase(_secret("catalog.uri", settings.uri, settings.uri_file), settings.database)
     try:  # whatever is asked first migrates
-        await MongoCatalog(mongo, Dependency("catalog", timeout=600.0, concurrency=1, translate=translated, apart=True)).collections()
+        await MongoCatalog(mongo, Dependency("catalog", timeout=600.0, concurrency=1, translate=translated)).collections()
     finally:
         await mongo.close()
 

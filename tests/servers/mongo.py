@@ -97,7 +97,7 @@ def drop(url: str, name: str) -> None:
 
 def dependency(name: str = "catalog", *, timeout: float = 30.0) -> Dependency:
     """As the platform makes it, with more patience."""
-    return Dependency(name, timeout=timeout, concurrency=64, translate=translated, apart=True)
+    return Dependency(name, timeout=timeout, concurrency=64, translate=translated)
 
 
 def _command(data: Path, port: int, alone: bool, durable: bool) -> list[str] | None:

@@ -219,12 +219,16 @@ async def test_what_is_said_of_a_job_stays_true_when_its_commit_arrives_late(cat
         await catalog.job("job-0001")
 
 
-async def test_nothing_is_said_of_a_job_whose_commit_is_on_its_way(catalog: MongoCatalog, proxy: Proxy) -> None:
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_nothing_is_said_of_a_job_whose_commit_is_on_its_way(catalog: MongoCatalog, proxy: Proxy, *, cancelled: bool) -> None:
     proxy.hold(b"commitTransaction")
     accepting = asyncio.create_task(catalog.accept(job(1)))
     await proxy.waiting.wait()
-    proxy.break_off()  # so that the client drops its session too
-    with pytest.raises(Unavailable):
+    if cancelled:
+        accepting.cancel()
+    else:
+        proxy.break_off()  # so that the client drops its session too
+    with pytest.raises(asyncio.CancelledError if cancelled else Unavailable):
         await accepting
     proxy.pass_on()
     asking = asyncio.create_task(patiently(lambda: catalog.job("job-0001")))
@@ -407,3 +411,37 @@ async def test_what_looks_like_an_operator_is_a_value(database: MongoDatabase) -
     assert (made.name, made.language, made.description) == ("$name", "$$NOW", "$description")
     assert await catalog.hold("$lock", "$holder", 30.0)
     assert not await catalog.hold("$lock", "$$ROOT", 30.0)
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_whoever_waits_may_be_cancelled_at_any_time_and_twice(far: MongoDatabase, proxy: Proxy, *, away: bool) -> None:
+    """The client itself can't be: it would leave sockets open (a warning, which fails this test), or a lock taken that every later call waits for."""
+    catalog = MongoCatalog(far, mongo.dependency(timeout=SHORT))
+    if away:
+        proxy.stall()
+    else:
+        await catalog.collections()
+    for ticks in range(60):
+        calls = [asyncio.create_task(catalog.collections()) for _ in range(5)]
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        for _ in range(2):
+            for call in calls:
+                call.cancel()
+            await asyncio.sleep(0)
+        await asyncio.gather(*calls, return_exceptions=True)
+        if not away:
+            proxy.break_off()  # so that the next calls have to connect
+    proxy.through()
+    for _ in range(100):
+        if await _answers(catalog):
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("the client never came back")
+
+
+async def _answers(catalog: MongoCatalog) -> bool:
+    try:
+        return await catalog.collections() == []
+    except Unavailable:
+        return False

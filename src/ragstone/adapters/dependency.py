@@ -28,12 +28,11 @@ class Dependency:
 
     `timeout`: seconds for one attempt. `concurrency`: calls at once; more wait. `translate` turns the client's exceptions into ragstone's, None for
     one that is not the client's. What it turns into `Unavailable`, a time-out and a broken connection count against the server; any other
-    answer, also a `RagstoneError` that the work raises by itself, counts for it. `apart`: for a client that can't be cancelled twice.
+    answer, also a `RagstoneError` that the work raises by itself, counts for it.
     """
 
-    def __init__(self, name: str, *, timeout: float, concurrency: int, translate: Translate, apart: bool = False) -> None:
+    def __init__(self, name: str, *, timeout: float, concurrency: int, translate: Translate) -> None:
         self.name = name
-        self._apart = apart
         self._timeout = timeout
         self._places = asyncio.Semaphore(concurrency)
         self._translate = translate
@@ -71,7 +70,7 @@ class Dependency:
         try:
             seconds = self._seconds()
             async with asyncio.timeout(seconds):
-                return await self._work(work, seconds)
+                return await work(seconds)
         except RagstoneError:
             raise
         except Exception as error:  # a client may raise anything; `translate` knows what is its own
@@ -88,7 +87,7 @@ class Dependency:
                 outcome = "failed"
                 seconds = self._seconds()
                 async with asyncio.timeout(seconds):
-                    result = await self._work(work, seconds)
+                    result = await work(seconds)
                 outcome = "answered"
                 return result
         except RagstoneError:
@@ -96,9 +95,6 @@ class Dependency:
             raise
         finally:
             self._calls[outcome].observe(time.monotonic() - begun)
-
-    async def _work(self, work: Callable[[float], Awaitable[T]], seconds: float) -> T:
-        return await (_apart(work(seconds)) if self._apart else work(seconds))
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
@@ -153,28 +149,6 @@ class Dependency:
         if left <= 0:
             raise Unavailable("The request took too long; try again, or ask for less.", field=self.name, retry_after=_RETRY_AFTER)
         return min(self._timeout, left)
-
-
-async def _apart(work: Awaitable[T]) -> T:
-    """The result of `work` in a task of its own, which is cancelled once, however often who waits for it is.
-
-    pymongo 4.20's server selection waits on a condition in `asyncio.wait_for`: cancelled a second time while the first is under way, it leaves the lock
-    of its view of the servers taken for ever, and every later call waits for it.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(_seen)
-        task.cancel()
-        await asyncio.wait({task})  # a second cancellation ends this, not the work
-        raise
-
-
-def _seen(task: asyncio.Future[T]) -> None:
-    """So that asyncio does not report an error that nobody waits for any more."""
-    if not task.cancelled():
-        task.exception()
 
 
 class _MayPass(Exception):

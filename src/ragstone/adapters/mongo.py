@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import pymongo
@@ -53,6 +53,7 @@ class MongoDatabase:
         self._client = self._connect()
         self._ready = False
         self._opening = asyncio.Lock()
+        self._work: set[asyncio.Task[Any]] = set()
 
     async def ready(self) -> Database:
         """The database, once its server was found fit and its schema is up to date; both are looked at until they were right once.
@@ -76,9 +77,27 @@ class MongoDatabase:
             self._client = self._connect()
             await old.close()
 
+    async def to_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, which is never cancelled: it ends by itself, so bound it with `pymongo.timeout`. Who waits for it may be cancelled.
+
+        pymongo 4.20 can't be: while it connects, it leaves the socket open; while it waits for a server, a second cancellation leaves the lock of
+        its view of the servers taken for ever, and every later call waits for it.
+        """
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._work.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: asyncio would report an error that nobody waits for any more
+
     async def close(self) -> None:
-        """Closes every connection."""
+        """Closes every connection, which ends what is still under way."""
         await self._client.close()
+        while self._work:
+            await asyncio.wait(self._work)
 
     def session(self, *, snapshot: bool = False) -> AsyncClientSession:
         """For one transaction, or with `snapshot` for reads of one moment (at most five minutes ago)."""
@@ -144,7 +163,7 @@ class MongoAdapter:
         """What `work` does to the database. The driver repeats by itself what may be repeated, for as long as the call may take: reads, and
         single writes, which it numbers, so that the server does each once. Raises what `mongo_errors.translated` gives."""
 
-        async def within(seconds: float) -> T:
+        async def bounded(seconds: float) -> T:
             with pymongo.timeout(seconds):
                 try:
                     return await work(await self._mongo.ready())
@@ -153,7 +172,7 @@ class MongoAdapter:
                         await self._mongo.take_up_new_credentials()
                     raise
 
-        return await self._dependency.call(within, retry=False)
+        return await self._dependency.call(lambda seconds: self._mongo.to_end(bounded(seconds)), retry=False)
 
     async def _transaction(self, work: Callable[[Database, AsyncClientSession], Awaitable[T]]) -> T:
         """What `work` does, all or nothing, durable on a majority when this returns.

@@ -229,7 +229,7 @@ class MongoCatalog(MongoAdapter):
                 return await self._transaction(transaction)
             except LeaseLost:
                 raise
-            except Unavailable:
+            except (Unavailable, asyncio.CancelledError):
                 self._in_doubt.add(name)  # its commit may be on its way still
                 raise
 

@@ -208,35 +208,3 @@ def test_a_probe_that_is_given_up_lets_the_next_one_try() -> None:
         raise asyncio.CancelledError
     with breaker.passing():
         breaker.answered()
-
-
-@pytest.mark.parametrize("apart", [True, False])
-async def test_a_client_apart_is_cancelled_once(*, apart: bool) -> None:
-    """pymongo's is left with a lock that nobody frees when a second cancellation comes while it deals with the first."""
-    cancelled, dealing, dealt = 0, asyncio.Event(), asyncio.Event()
-
-    async def work(_: float) -> None:
-        nonlocal cancelled
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled += 1
-            dealing.set()
-            try:
-                await asyncio.sleep(0.05)
-            except asyncio.CancelledError:
-                cancelled += 1
-            dealt.set()
-            raise
-
-    dependency = Dependency("catalog", timeout=5.0, concurrency=4, translate=translate, apart=apart)
-    call = asyncio.create_task(dependency.call(work, retry=False))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0.01)
-    call.cancel()
-    await dealing.wait()
-    call.cancel()
-    await asyncio.gather(call, return_exceptions=True)
-    await dealt.wait()
-    assert call.cancelled()
-    assert cancelled == (1 if apart else 2)
