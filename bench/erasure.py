@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.rows import Row, row
 from bench.versioned import headings
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.jobs import Job
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.settings.load import load_settings

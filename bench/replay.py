@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.rows import Row, row
 from bench.versioned import NAME, QUESTIONS, headings, ingest
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.commits import OPEN
 from ragstone.domain.retrieval import IndexedChunk
 from ragstone.settings.load import load_settings

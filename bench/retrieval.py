@@ -13,7 +13,7 @@ from pathlib import Path
 from ir_measures import Qrel, ScoredDoc, calc_aggregate, nDCG
 
 from bench.rows import Row, row
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.retrieval import FusionMethod, Passage, RetrievalSettings, SearchQuery
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.settings.load import load_settings

@@ -18,7 +18,7 @@ from statistics import median, quantiles
 import httpx
 
 from bench.rows import Row, row
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.settings.load import load_settings
 

@@ -12,7 +12,7 @@ from statistics import median
 import numpy as np
 
 from bench.rows import Row, row
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.retrieval import Vectors
 from ragstone.domain.spaces import ModelIdentity
 from ragstone.domain.uploads import IngestRequest, Upload

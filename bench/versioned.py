@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.rows import Row, row
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.jobs import Job
 from ragstone.domain.retrieval import RetrievalSettings, SearchQuery
 from ragstone.domain.uploads import IngestRequest, Upload

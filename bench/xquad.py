@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.filters import Equals, Filter, Not
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.settings.load import load_settings

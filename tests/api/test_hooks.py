@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ragstone.bootstrap import hook_secret
+from ragstone.bootstrap.access import hook_secret
 from ragstone.domain.access import Principal, Scope
 from ragstone.domain.audit import AuditFilter
 from ragstone.domain.errors import InvalidInput, StorageFull

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from ragstone.adapters.bearers import KeysAndTokens
-from ragstone.bootstrap import authenticator
+from ragstone.bootstrap.access import authenticator
 from ragstone.domain.access import Principal, Scope
 from ragstone.services.orchestrator.app import create_app
 from ragstone.settings.model import OidcSettings, Settings

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.settings.load import load_settings
 from ragstone.use_cases.platform import Platform
 from tests.fakes.embedding_model import HashingEmbeddingModel

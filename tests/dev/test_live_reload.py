@@ -66,7 +66,7 @@ def test_a_copy_that_was_changed_is_kept_when_the_container_starts_again(live: P
 def test_no_byte_code_of_the_image_is_copied(live: Path) -> None:
     with running(live, sys.executable, "-c", "import sys; sys.exit(7)") as process:
         assert process.wait(timeout=30) == 7
-    assert (live / "ragstone" / "bootstrap.py").is_file()
+    assert (live / "ragstone" / "bootstrap" / "platform.py").is_file()
     assert not list(live.rglob("__pycache__"))
 
 

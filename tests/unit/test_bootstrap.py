@@ -9,7 +9,7 @@ import pytest
 from ragstone.adapters.failpoints import VARIABLE
 from ragstone.adapters.in_process_queue import InProcessJobQueue
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.errors import InvalidInput, Unavailable
 from ragstone.settings.load import load_settings
 from tests.fakes.embedding_model import HashingEmbeddingModel

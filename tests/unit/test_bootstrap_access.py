@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.audit import AuditEntry, AuditFilter
 from ragstone.domain.usage import Charge
 from ragstone.settings.load import load_settings

@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from ragstone.adapters.spooled_log import SpooledInteractionLog
-from ragstone.bootstrap import interaction_log, open_platform, redaction
+from ragstone.bootstrap.logs import interaction_log, redaction
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.errors import InvalidInput
 from ragstone.settings.model import InteractionSettings, Settings
 from tests.fakes.embedding_model import HashingEmbeddingModel

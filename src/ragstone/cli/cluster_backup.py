@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 async def create(session: Session) -> None:
     """Back up every collection with its whole history, and what was asked, while the platform goes on; then delete the oldest backups beyond backup.keep."""
-    from ragstone.bootstrap import cluster_backup
+    from ragstone.bootstrap.maintenance import cluster_backup
 
     settings = session.settings
     async with cluster_backup(settings) as (backup, exclusive), AsyncExitStack() as turns:
@@ -41,7 +41,7 @@ async def create(session: Session) -> None:
 
 async def listed(session: Session) -> None:
     """Show the backups that there are, the latest first."""
-    from ragstone.bootstrap import cluster_backup
+    from ragstone.bootstrap.maintenance import cluster_backup
 
     async with cluster_backup(session.settings) as (backup, _):
         found = [await backup.manifest(name) for name in reversed(await backup.names())]
@@ -55,7 +55,7 @@ async def restore(
     session: Session, name: Annotated[str, typer.Argument(help="The backup, as `ragstone cluster-backup list` shows it.", metavar="BACKUP")]
 ) -> None:
     """Restore a backup into servers that hold nothing yet. Afterwards: `ragstone doctor --repair` of the running platform."""
-    from ragstone.bootstrap import cluster_backup
+    from ragstone.bootstrap.maintenance import cluster_backup
 
     async with cluster_backup(session.settings) as (backup, _):
         with bar(session.output, "Restoring") as shown:

@@ -51,7 +51,7 @@ def _of_files(settings: UncheckedSettings) -> Iterator[Fault]:
     """What is wrong with the files that settings name, and with redaction, which needs one: refused here, not only when the server starts."""
     from ragstone.adapters.key_file import KeyFile
     from ragstone.adapters.secret_source import SecretSource
-    from ragstone.bootstrap import redaction
+    from ragstone.bootstrap.logs import redaction
     from ragstone.domain.errors import InvalidInput
     from ragstone.settings.explain import Fault
 

@@ -34,7 +34,7 @@ async def connect(settings: Settings, server: str | None, output: Output, api_ke
             yield Client(http, remote=True)
         return
     ensure_reached(settings.data_dir, configured(settings))
-    from ragstone.bootstrap import open_platform  # only here: it imports every engine
+    from ragstone.bootstrap.platform import open_platform  # only here: it imports every engine
     from ragstone.services.orchestrator.app import create_app
     from ragstone.telemetry.logging import configure_logging
 

@@ -17,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
 async def migrate(session: Session) -> None:
     """Bring the data directory to this release's formats; one that is not there is made. `ragstone up` does the same by itself."""
     from ragstone.adapters.data_formats import FORMAT
-    from ragstone.bootstrap import migrate as bring_up_to_date
+    from ragstone.bootstrap.maintenance import migrate as bring_up_to_date
 
     damaged = await bring_up_to_date(session.settings)
     for name in damaged:

@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 async def list_(session: Session) -> None:
     """List the models known by name, and which are here."""
-    from ragstone.bootstrap import model_store
+    from ragstone.bootstrap.models import model_store
 
     entries = model_store(session.settings).list()
     document = {
@@ -60,7 +60,7 @@ async def pull(session: Session, name: _NAME = None) -> None:
     """Fetch a model, unless it is here; its digest is checked, and what is built from it once is built."""
     import asyncio
 
-    from ragstone.bootstrap import prepare_model
+    from ragstone.bootstrap.models import prepare_model
     from ragstone.cli.pull import pull as fetch
 
     entry = await fetch(session.settings, name or session.settings.model, session.output)
@@ -71,7 +71,7 @@ async def pull(session: Session, name: _NAME = None) -> None:
 
 async def verify(session: Session, name: _NAME = None) -> None:
     """Check every file of a model against its digest."""
-    from ragstone.bootstrap import model_store
+    from ragstone.bootstrap.models import model_store
 
     report = model_store(session.settings).verify(name or session.settings.model)
     files = [{"path": file.path, "expected": file.expected, "found": file.found, "ok": file.ok} for file in report.files]

@@ -22,7 +22,7 @@ class _Stopped(Exception):
 
 async def pull(settings: Settings, name: str, output: Output) -> ModelEntry:
     """The preset, installed. Raises as `ModelStore.pull`."""
-    from ragstone.bootstrap import model_store
+    from ragstone.bootstrap.models import model_store
 
     store = model_store(settings)
     stopped = threading.Event()
@@ -43,7 +43,7 @@ async def pull(settings: Settings, name: str, output: Output) -> ModelEntry:
 
 async def ensure_model(settings: Settings, output: Output) -> None:
     """Fetches the model of the settings when it is a preset that is not here yet."""
-    from ragstone.bootstrap import model_store
+    from ragstone.bootstrap.models import model_store
 
     entry = next((entry for entry in model_store(settings).list() if entry.name == settings.model), None)
     if entry is None or entry.installed:

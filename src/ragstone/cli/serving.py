@@ -14,7 +14,8 @@ from typing import Any
 import uvicorn
 
 from ragstone import __version__
-from ragstone.bootstrap import authenticator, hook_secret, open_directory
+from ragstone.bootstrap.access import authenticator, hook_secret
+from ragstone.bootstrap.platform import open_directory
 from ragstone.cli.logged import LoggedOutput, told_ready
 from ragstone.cli.progress import duration
 from ragstone.cli.session import Session

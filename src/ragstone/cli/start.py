@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ragstone.bootstrap import embedding_model, find_owner
+from ragstone.bootstrap.models import embedding_model
+from ragstone.bootstrap.platform import find_owner
 from ragstone.cli.output import Output
 from ragstone.cli.pull import ensure_model
 from ragstone.domain.errors import DataDirectoryError

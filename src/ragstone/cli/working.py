@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from ragstone import __version__
-from ragstone.bootstrap import open_directory
+from ragstone.bootstrap.platform import open_directory
 from ragstone.cli.logged import LoggedOutput, told_ready
 from ragstone.cli.progress import duration
 from ragstone.cli.serving import Stop, listen, managed, url_of

@@ -22,7 +22,7 @@ from ragstone.adapters.data_directory import open_data_directory
 from ragstone.adapters.file_staging import FileStaging
 from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.ids import new_id
 from ragstone.domain.interactions import InteractionFilter
 from ragstone.domain.jobs import ChangeRequest, Job, Put

@@ -16,7 +16,7 @@ from ragstone.adapters.model_store import ModelStore
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_schema import MIGRATIONS as DATABASE
-from ragstone.bootstrap import open_platform
+from ragstone.bootstrap.platform import open_platform
 from ragstone.domain.errors import DataDirectoryError, Unavailable
 from ragstone.settings.load import load_settings
 from tests.support.portrait import portrait

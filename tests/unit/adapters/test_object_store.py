@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from ragstone.adapters.dependency import Dependency
 from ragstone.adapters.object_store import ObjectStore, rotating, translate
-from ragstone.bootstrap import object_store
+from ragstone.bootstrap.servers import object_store
 from ragstone.domain.errors import InvalidInput, NotFound, Unavailable
 from ragstone.settings.stores import ObjectStoreSettings
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from ragstone.adapters.bearers import KeysAndTokens
 from ragstone.adapters.oidc import OidcAuthenticator, TokenRules, is_token
 from ragstone.adapters.oidc_keys import IssuerKeys, keys_of
-from ragstone.bootstrap import authenticator
+from ragstone.bootstrap.access import authenticator
 from ragstone.domain.access import Grant, Principal, Scope
 from ragstone.domain.errors import Unauthorized, Unavailable
 from ragstone.settings.model import OidcSettings, Settings

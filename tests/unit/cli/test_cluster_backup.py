@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ragstone import bootstrap
 from ragstone.adapters.cluster_backup import ClusterBackup
+from ragstone.bootstrap import maintenance
 from ragstone.cli import cluster_backup as commands
 from ragstone.cli.session import Flags, Session
 from ragstone.domain.errors import InvalidInput
@@ -53,7 +53,7 @@ async def test_a_backup_is_made_listed_and_restored(
             async def servers(_: Settings) -> AsyncIterator[tuple[ClusterBackup, Exclusive]]:
                 yield one.backup, Exclusive(one.platform.adapters.catalog, "cli", shared=True)
 
-            monkeypatch.setattr(bootstrap, "cluster_backup", servers)
+            monkeypatch.setattr(maintenance, "cluster_backup", servers)
             return one
 
         session = Session(Flags(json=True, quiet=True, data_dir=tmp_path / "data"))
@@ -86,12 +86,12 @@ async def test_a_backup_is_made_listed_and_restored(
 )
 async def test_what_is_no_cluster_or_has_no_place_for_backups_is_told(settings: dict[str, object], missing: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=missing):
-        async with bootstrap.cluster_backup(load_settings(data_dir=tmp_path / "data", **settings)):
+        async with maintenance.cluster_backup(load_settings(data_dir=tmp_path / "data", **settings)):
             pass
 
 
 async def test_servers_are_connected_to_when_they_are_asked(tmp_path: Path) -> None:
     settings: dict[str, dict[str, object]] = {**SERVERS, "backup": {"url": f"file://{tmp_path}"}}
     settings["versions"] = {**SERVERS["versions"], "object_store": {"url": f"file://{tmp_path}"}}
-    async with bootstrap.cluster_backup(load_settings(data_dir=tmp_path / "data", **settings)) as (backup, _):
+    async with maintenance.cluster_backup(load_settings(data_dir=tmp_path / "data", **settings)) as (backup, _):
         assert await backup.names() == []

@@ -27,7 +27,7 @@ def run(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Migrate:
     def unneeded(*_: Any) -> None:
         raise AssertionError("no model is needed")
 
-    monkeypatch.setattr("ragstone.bootstrap.embedding_model", unneeded)
+    monkeypatch.setattr("ragstone.bootstrap.models.embedding_model", unneeded)
     return lambda directory: shell(migrate, as_json=True, flags=Flags(data_dir=directory))
 
 

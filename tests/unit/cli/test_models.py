@@ -49,7 +49,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     files = tuple(ModelFile(path, len(content), hashlib.sha256(content).hexdigest()) for path, content in source.files.items())
     preset = Preset("tiny", "x/tiny", "a" * 40, "For tests", "MIT", files)
     store = ModelStore(tmp_path / "models", sources=lambda preset: [source], presets={"tiny": preset})
-    monkeypatch.setattr("ragstone.bootstrap.model_store", lambda settings: store)
+    monkeypatch.setattr("ragstone.bootstrap.models.model_store", lambda settings: store)
     monkeypatch.setenv("RAGSTONE_MODEL", "tiny")
     return source
 

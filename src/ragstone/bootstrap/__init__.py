@@ -1,0 +1,1 @@
+"""Builds the platform from settings. The only package that knows every adapter."""

@@ -1,0 +1,62 @@
+"""The models on this machine, and what answers with them."""
+
+from __future__ import annotations
+
+from ragstone.adapters.embedding_cache import EmbeddingCache
+from ragstone.adapters.extractive import ExtractiveGenerator
+from ragstone.adapters.model_store import ModelEntry, ModelStore
+from ragstone.adapters.onnx_embedder import OnnxEmbedder
+from ragstone.adapters.onnx_session import prepare
+from ragstone.bootstrap.secrets import secret_of
+from ragstone.ports.embedding_model import EmbeddingModel
+from ragstone.ports.generator import Generator
+from ragstone.settings import model as configured
+from ragstone.settings.model import Settings
+from ragstone.use_cases.answer import Answering
+from ragstone.use_cases.answerability import Calibrations
+from ragstone.use_cases.prompts import Prompts
+
+
+def model_store(settings: Settings) -> ModelStore:
+    """The models on this machine."""
+    return ModelStore(settings.models)
+
+
+def prepare_model(settings: Settings, entry: ModelEntry) -> None:
+    """Builds what an installed model needs beside its files, so that its cache may be read-only. Blocking. Raises `DataDirectoryError`."""
+    if entry.path is not None:
+        prepare(entry.path, model_store(settings).graphs)
+
+
+def embedding_model(settings: Settings) -> EmbeddingModel:
+    """The model of the settings, loaded; a preset that is not here yet is fetched. Blocking. Raises `NotFound`, `InvalidInput`, `Unavailable`."""
+    store = model_store(settings)
+    return OnnxEmbedder(store.path(settings.model), graphs=store.graphs, threads=settings.threads or None)
+
+
+def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
+    """The generator of the settings. Raises `InvalidInput` for a key file that can't be read."""
+    match settings.generator:
+        case configured.ExtractiveGenerator():
+            return ExtractiveGenerator(embedder)
+        case configured.OpenAIGenerator() as openai:
+            from ragstone.adapters.openai_generator import OpenAIGenerator  # noqa: PLC0415 - its HTTP client is slow to import
+
+            return OpenAIGenerator(
+                base_url=openai.base_url,
+                model=openai.model,
+                api_key=secret_of("generator.api_key", openai.api_key, openai.api_key_file)
+                if openai.api_key or openai.api_key_file
+                else None,
+                context_window=openai.context_window,
+                first_token_timeout=openai.first_token_timeout,
+                concurrency=openai.concurrency,
+            )
+
+
+def answering(settings: Settings, model: EmbeddingModel) -> Answering:
+    """What answers with the settings' generator, and without it while it is down. Raises `InvalidInput` for a key file that can't be read."""
+    remembered = EmbeddingCache(model)  # answers look at the same sentences again and again
+    own = generator(settings, remembered)
+    fallback = None if isinstance(own, ExtractiveGenerator) else ExtractiveGenerator(remembered)
+    return Answering(remembered, own, Prompts(), Calibrations(), fallback)
