@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from bench import counted
 from tests.servers import lakefs, mongo, nats, qdrant
 from tests.support.processes import Running, StartFailed, start
 
@@ -83,10 +84,11 @@ def cluster(home: Path, workers: int) -> Iterator[Stores]:
 
 @dataclass
 class Fleet:
-    """The processes over some stores. `kills`: how often one was killed."""
+    """The processes over some stores. `kills`: how often one was killed. `notes`: what their embedders are given (bench/counted.py)."""
 
     stores: Stores
     log: Path
+    notes: Path
     running: dict[str, Running] = field(default_factory=dict)
     kills: int = 0
     _turns: dict[str, asyncio.Lock] = field(default_factory=dict)
@@ -97,8 +99,16 @@ class Fleet:
             found = self.running.get(name)
             if found is None or not found.alive:
                 settings = self.stores.settings[name]
-                found = self.running[name] = await start(self.log, "worker" if settings.get("ROLE") == "worker" else "up", settings)
+                command = "worker" if settings.get("ROLE") == "worker" else "up"
+                found = self.running[name] = await start(self.log, command, settings, module=("bench.counted", str(self.notes)))
             return found
+
+    def embedding(self) -> str | None:
+        """Which process was the last to embed, if it still runs."""
+        last = counted.noted(self.notes)[-1:]
+        return next(
+            (name for name, one in self.running.items() if one.alive and [one.process.pid] == [process for process, _ in last]), None
+        )
 
     async def kill(self, name: str) -> None:
         """SIGKILL, then another one in its place."""

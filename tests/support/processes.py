@@ -7,11 +7,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_RAGSTONE = ("ragstone.cli.main",)
 _WITHIN = 120.0  # seconds for a start or a stop, on a busy machine
 
 
@@ -53,11 +54,11 @@ class Running:
         return await self.ended()
 
 
-async def start(log: Path, command: str, settings: Mapping[str, str], *arguments: str) -> Running:
-    """Starts `ragstone <command>`, its words appended to `log`; returns once it is ready. Raises `StartFailed`."""
+async def start(log: Path, command: str, settings: Mapping[str, str], *arguments: str, module: Sequence[str] = _RAGSTONE) -> Running:
+    """Starts `ragstone <command>`, its words appended to `log`; returns once it is ready. `module`: another way in. Raises `StartFailed`."""
     with log.open("ab") as said:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ragstone.cli.main", command, "--json", *arguments),
+            *(sys.executable, "-m", *module, command, "--json", *arguments),
             env=environment(settings),
             stdout=asyncio.subprocess.PIPE,
             stderr=said,
