@@ -60,6 +60,7 @@ class KnownQuestions:
     """`EmbeddingModel` that only looks vectors up, so that the search itself is what is measured."""
 
     identity = MODEL
+    special_tokens = 2
 
     def __init__(self, questions: dict[str, Vectors]) -> None:
         self._questions = questions
@@ -69,6 +70,9 @@ class KnownQuestions:
 
     async def embed_queries(self, texts: Sequence[str]) -> Vectors:
         return np.stack([self._questions[text] for text in texts])
+
+    async def check(self) -> None:
+        pass
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         raise NotImplementedError

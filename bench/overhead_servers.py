@@ -51,11 +51,15 @@ class StubEmbedder:
     """One vector for everything, at once."""
 
     identity = ModelIdentity("stub", "1", "0" * 64, DIMENSION, "mean", 256)
+    special_tokens = 2
 
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         return np.full((len(texts), DIMENSION), DIMENSION**-0.5, np.float32)
 
     embed_queries = embed_passages
+
+    async def check(self) -> None:
+        pass
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [text.count(" ") + 1 for text in texts]

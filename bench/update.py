@@ -26,6 +26,7 @@ class RandomVectors:
     """`EmbeddingModel` that costs next to nothing, so that the rest is what is measured: a text's hash seeds its vector."""
 
     identity = ModelIdentity("random", "1", "0" * 64, 384, "mean", 256)
+    special_tokens = 2
 
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         seeds = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) for text in texts]
@@ -35,6 +36,9 @@ class RandomVectors:
 
     async def embed_queries(self, texts: Sequence[str]) -> Vectors:
         return await self.embed_passages(texts)
+
+    async def check(self) -> None:
+        pass
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text) // 5 for text in texts]

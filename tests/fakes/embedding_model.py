@@ -33,6 +33,10 @@ class HashingEmbeddingModel:
     def identity(self) -> ModelIdentity:
         return self._identity
 
+    @property
+    def special_tokens(self) -> int:
+        return 2  # as BERT has
+
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         self.calls += 1
         self.embedded_texts += len(texts)
@@ -46,10 +50,13 @@ class HashingEmbeddingModel:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(_TOKEN.findall(text)) for text in texts]
 
+    async def check(self) -> None:
+        pass
+
     def _embed(self, texts: Sequence[str]) -> Vectors:
         vectors = np.empty((len(texts), self._identity.dimension), np.float32)
         for row, text in enumerate(texts):
-            words = [word.lower() for word in _TOKEN.findall(text)[: self._identity.window - 2]]  # two special tokens, as BERT has
+            words = [word.lower() for word in _TOKEN.findall(text)[: self._identity.window - self.special_tokens]]
             total = np.sum([self._direction(word) for word in words or [""]], axis=0)
             vectors[row] = total / max(float(np.linalg.norm(total)), 1e-12)
         return vectors

@@ -33,6 +33,11 @@ class EmbeddingCache:
         """That of the model behind it."""
         return self._model.identity
 
+    @property
+    def special_tokens(self) -> int:
+        """As the model's."""
+        return self._model.special_tokens
+
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """As the model's; a text is embedded only when it is not remembered."""
         return await self._embed(b"p", texts, self._model.embed_passages)
@@ -44,6 +49,10 @@ class EmbeddingCache:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """As the model's."""
         return self._model.count_tokens(texts)
+
+    async def check(self) -> None:
+        """As the model's."""
+        await self._model.check()
 
     async def _embed(self, kind: bytes, texts: Sequence[str], embed: _Embed) -> Vectors:
         keys = [hashlib.blake2b(kind + text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]

@@ -74,6 +74,11 @@ class OnnxEmbedder:
         """The model; `revision` is the hub's commit for a preset, a hash of the small files for a directory."""
         return self._identity
 
+    @property
+    def special_tokens(self) -> int:
+        """Two, for BERT and its kin: [CLS] and [SEP]."""
+        return self._tokenizer.special_tokens
+
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """float32 (n, d), L2-normalised, each text with the passage prefix."""
         return await self._embed(self._passages, texts, self._identity.passage_prefix)
@@ -87,6 +92,11 @@ class OnnxEmbedder:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, without special tokens and without prefix, uncut."""
         return self._tokenizer.count(texts)
+
+    async def check(self) -> None:
+        """It is in this process: there until it is closed."""
+        if self._closed:
+            raise Unavailable("The embedding model was closed.")
 
     def close(self) -> None:
         """Ends the worker threads after what they are doing; later calls raise `Unavailable`."""

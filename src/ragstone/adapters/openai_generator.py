@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 
 from ragstone.adapters.dependency import Dependency
+from ragstone.adapters.openai_http import CONNECT, HINTS, OF_THE_REQUEST, checked_address, error_code, new_client, retry_after
 from ragstone.domain.answers import Usage
 from ragstone.domain.deadline import deadline
 from ragstone.domain.errors import Busy, InvalidInput, RagstoneError, Unavailable
 from ragstone.domain.generation import GeneratedText, GenerationEvent, GenerationFinished, GenerationRequest, GeneratorIdentity
 
 _LONGEST_LINE = 2**20  # bytes of one event: far beyond any token
-_ERROR_BYTES = 2**16  # of an error's body that are read
-_CONNECT = 2.0  # seconds for a connection, and for a place among those there may be
-_OF_THE_REQUEST = frozenset({400, 413, 422})  # statuses that say nothing against the endpoint
-_CODE = re.compile(r"[a-z][a-z0-9_]{1,47}")
 _WORD_OR_MARK = re.compile(r"[A-Za-z]+|[^\sA-Za-z]")
 
 
@@ -47,14 +44,9 @@ class OpenAIGenerator:
     ) -> None:
         self._identity = GeneratorIdentity("openai", model)
         self._context_window = context_window
-        address = _checked(base_url)
+        address = checked_address(base_url, "generator.base_url")
         self._base = str(address).rstrip("/")
-        self._client = httpx.AsyncClient(
-            auth=_Bearer(api_key) if api_key else None,
-            timeout=httpx.Timeout(None, connect=_CONNECT, pool=_CONNECT),
-            limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-            verify=address.scheme != "http",  # without TLS there are no certificates to load, which takes most of a second
-        )
+        self._client = new_client(address, api_key, concurrency)
         self._dependency = Dependency("generation", timeout=first_token_timeout, concurrency=concurrency, translate=_translation)
 
     @property
@@ -138,17 +130,6 @@ class OpenAIGenerator:
         return self._client.build_request("POST", f"{self._base}/chat/completions", json=body, headers={"Accept": "text/event-stream"})
 
 
-class _Bearer(httpx.Auth):
-    """The key of now."""
-
-    def __init__(self, api_key: Callable[[], str]) -> None:
-        self._api_key = api_key
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._api_key()}"
-        yield request
-
-
 class _Reply:
     """A stream of events that has begun."""
 
@@ -190,7 +171,7 @@ def _translation(error: Exception) -> RagstoneError | None:
         case TimeoutError():
             return Unavailable("The generator did not answer in time; ask for less or raise its timeout.")
         case httpx.PoolTimeout():
-            return Busy("As many answers are being generated as may be at once; try again later.", retry_after=_CONNECT)
+            return Busy("As many answers are being generated as may be at once; try again later.", retry_after=CONNECT)
         case httpx.TransportError():
             return Unavailable(f"The generator cannot be reached or broke off ({type(error).__name__}).")
     return None
@@ -212,38 +193,16 @@ async def _check_response(response: httpx.Response) -> None:
         if "text/event-stream" not in response.headers.get("content-type", ""):
             raise Unavailable("The generator did not answer with a stream of events; check its base URL.")
         return
-    code = await _error_code(response)
+    code = await error_code(response)
     if status == httpx.codes.TOO_MANY_REQUESTS:
-        raise Busy(f"The generator has too much to do{code}; try again later.", retry_after=_retry_after(response))
-    if status in _OF_THE_REQUEST:
+        raise Busy(f"The generator has too much to do{code}; try again later.", retry_after=retry_after(response))
+    if status in OF_THE_REQUEST:
         raise InvalidInput(f"The generator refuses the question with status {status}{code}; lower max_tokens, or ask for something else.")
     raise _refused(status, code)
 
 
 def _refused(status: int, code: str) -> Unavailable:
-    hint = {401: "; check its API key", 403: "; check its API key", 404: "; check its base URL and model"}.get(status, "")
-    return Unavailable(f"The generator answered with status {status}{code}{hint}.")
-
-
-async def _error_code(response: httpx.Response) -> str:
-    """`error.code` or `error.type` of the body in brackets, if it is one plain word."""
-    body = b""
-    async for piece in response.aiter_bytes():
-        body += piece
-        if len(body) > _ERROR_BYTES:
-            return ""
-    try:
-        error = json.loads(body)["error"]
-        codes = [error.get("code"), error.get("type")]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
-    return next((f" ({code})" for code in codes if isinstance(code, str) and _CODE.fullmatch(code)), "")
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds; the form with a date is ignored."""
-    value = response.headers.get("retry-after", "")
-    return float(value) if value.isdecimal() and len(value) <= 6 else None
+    return Unavailable(f"The generator answered with status {status}{code}{HINTS.get(status, '')}.")
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[str]:
@@ -300,16 +259,3 @@ def _usage(chunk: dict[str, Any]) -> Usage | None:
         return None
     counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
     return Usage(*(count if isinstance(count, int) else 0 for count in counts))
-
-
-def _checked(base_url: str) -> httpx.URL:
-    try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL:
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
-        raise InvalidInput(
-            "generator.base_url: it must be an http or https address such as http://127.0.0.1:8080/v1, without user, password or query.",
-            field="generator.base_url",
-        )
-    return url
