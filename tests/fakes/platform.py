@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ragstone.ports.audit_log import AuditLog
 from ragstone.ports.catalog import Catalog
+from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.generator import Generator
 from ragstone.ports.inbox import Inbox
 from ragstone.ports.interaction_log import InteractionLog
@@ -45,9 +46,10 @@ def fake_platform(
     index: VectorIndex | None = None,
     staging: Staging | None = None,
     inbox: Inbox | None = None,
+    embedder: EmbeddingModel | None = None,
 ) -> Platform:
     """Not started. Whatever is not given is a fresh fake."""
-    embedder = HashingEmbeddingModel(32)
+    embedder = embedder or HashingEmbeddingModel(32)
     adapters = Adapters(
         catalog=catalog or InMemoryCatalog(),
         versions=versions or InMemoryVersionStore(),

@@ -45,6 +45,17 @@ class EncoderFiles:
     passage_prefix: str
 
 
+@dataclass(frozen=True, slots=True)
+class TokenizerFiles:
+    """A model's tokenizer on disk, and what the files beside it say; `window` is None when they do not say, the prefixes are empty then."""
+
+    tokenizer: Path
+    window: int | None
+    lower_case: bool
+    query_prefix: str
+    passage_prefix: str
+
+
 def read_encoder(path: Path) -> EncoderFiles:
     """Reads a model directory, or an .onnx file (its companions lie beside it or one directory above, as exporters put them).
 
@@ -62,7 +73,7 @@ def read_encoder(path: Path) -> EncoderFiles:
     encoder = root / modules.get("Transformer", "")
     if path.is_dir() and encoder != root:
         weights = _weights_in(encoder)
-    tokenizer = next((folder / "tokenizer.json" for folder in (encoder, root) if (folder / "tokenizer.json").is_file()), None)
+    tokenizer = _tokenizer_in(encoder, root)
     if tokenizer is None:
         raise InvalidInput(f"The model {path.name!r} has no tokenizer.json.", field="model")
     config = _json(encoder / "config.json") or {}
@@ -97,10 +108,38 @@ def read_encoder(path: Path) -> EncoderFiles:
     )
 
 
+def read_tokenizer(path: Path) -> TokenizerFiles:
+    """Reads what says how texts become tokens in a model directory, which needs no weights, or beside a tokenizer.json.
+
+    Raises `NotFound` when there is nothing at `path`, `InvalidInput` saying which file is missing.
+    """
+    root = path.parent if path.is_file() and path.name == "tokenizer.json" else path
+    if not root.is_dir():
+        raise NotFound(f"There is no directory named {path.name!r} that a tokenizer.json could be in.", field="embedder.tokenizer")
+    encoder = root / _modules(root).get("Transformer", "")
+    tokenizer = _tokenizer_in(encoder, root)
+    if tokenizer is None:
+        raise InvalidInput(f"The directory {root.name!r} has no tokenizer.json.", field="embedder.tokenizer")
+    transformer = _transformer_settings(encoder)
+    query, passage = _prefixes(_json(root / "config_sentence_transformers.json") or {})
+    manifest = _json(root / MANIFEST) or {}
+    return TokenizerFiles(
+        tokenizer=tokenizer,
+        window=_window(transformer, encoder, _json(encoder / "config.json") or {}),
+        lower_case=transformer.get("do_lower_case") is True,
+        query_prefix=_text(manifest, "query_prefix") or query,
+        passage_prefix=_text(manifest, "passage_prefix") or passage,
+    )
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tokenizer_in(encoder: Path, root: Path) -> Path | None:
+    return next((folder / "tokenizer.json" for folder in (encoder, root) if (folder / "tokenizer.json").is_file()), None)
 
 
 def _weights_in(folder: Path) -> Path:

@@ -101,6 +101,11 @@ class ModelStore:
         """Where ONNX graphs built from these models are kept."""
         return self._cache / "graphs"
 
+    @property
+    def locks(self) -> Path:
+        """Where it is kept what was seen first, to be compared with what is seen later."""
+        return self._cache / "locks"
+
     def list(self) -> list[ModelEntry]:
         """All presets, installed or not."""
         return [self._entry(preset) for preset in self._presets.values()]
@@ -228,7 +233,7 @@ class ModelStore:
         return self._cache / f"{preset.name}-{preset.revision[:12]}"
 
     def _lock(self, preset: Preset) -> Path:
-        return self._cache / "locks" / f"{preset.name}-{preset.revision[:12]}.json"
+        return self.locks / f"{preset.name}-{preset.revision[:12]}.json"
 
     def _preset(self, name: str) -> Preset:
         if name not in self._presets:

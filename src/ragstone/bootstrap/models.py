@@ -5,11 +5,10 @@ from __future__ import annotations
 from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.extractive import ExtractiveGenerator
 from ragstone.adapters.model_store import ModelEntry, ModelStore
-from ragstone.adapters.onnx_embedder import OnnxEmbedder
-from ragstone.adapters.onnx_session import prepare
 from ragstone.bootstrap.secrets import secret_of
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.generator import Generator
+from ragstone.settings import embedders
 from ragstone.settings import model as configured
 from ragstone.settings.model import Settings
 from ragstone.use_cases.answer import Answering
@@ -24,14 +23,33 @@ def model_store(settings: Settings) -> ModelStore:
 
 def prepare_model(settings: Settings, entry: ModelEntry) -> None:
     """Builds what an installed model needs beside its files, so that its cache may be read-only. Blocking. Raises `DataDirectoryError`."""
+    from ragstone.adapters.onnx_session import prepare  # noqa: PLC0415 - who embeds on a server needs no ONNX Runtime
+
     if entry.path is not None:
         prepare(entry.path, model_store(settings).graphs)
 
 
+def local_model(settings: Settings) -> str:
+    """The preset or path of what this machine needs of the embedding model: all of it, or its tokenizer alone."""
+    return settings.model if isinstance(settings.embedder, embedders.OnnxEmbedder) else settings.embedder.tokenizer
+
+
 def embedding_model(settings: Settings) -> EmbeddingModel:
-    """The model of the settings, loaded; a preset that is not here yet is fetched. Blocking. Raises `NotFound`, `InvalidInput`, `Unavailable`."""
+    """The model of the settings, loaded, or met on its server; a preset that is not here yet is fetched.
+
+    Blocking; not to be called in an event loop's thread. Raises `NotFound`, `InvalidInput`, `Unavailable`.
+    """
     store = model_store(settings)
-    return OnnxEmbedder(store.path(settings.model), graphs=store.graphs, threads=settings.threads or None)
+    path = store.path(local_model(settings))
+    match settings.embedder:
+        case embedders.OnnxEmbedder():
+            from ragstone.adapters.onnx_embedder import OnnxEmbedder  # noqa: PLC0415
+
+            return OnnxEmbedder(path, graphs=store.graphs, threads=settings.threads or None)
+        case remote:
+            from ragstone.bootstrap.remote_embedder import remote_embedder  # noqa: PLC0415 - its HTTP client is slow to import
+
+            return remote_embedder(remote, path, store.locks)
 
 
 def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:

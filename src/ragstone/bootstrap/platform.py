@@ -34,7 +34,7 @@ from ragstone.ports.job_queue import JobQueue
 from ragstone.ports.release_registry import ReleaseRegistry
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
-from ragstone.settings import stores
+from ragstone.settings import embedders, stores
 from ragstone.settings.model import Settings
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, Connection, Platform, assemble
@@ -93,6 +93,11 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
 def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) -> Adapters:
     """One adapter a port. Those of servers are imported only where they are used: they, and what they need, are an extra."""
     connections: list[Connection] = []
+    if not isinstance(settings.embedder, embedders.OnnxEmbedder):
+        from ragstone.adapters.openai_embedder import OpenAIEmbedder  # noqa: PLC0415
+
+        if isinstance(model, OpenAIEmbedder):
+            connections.append(model)
     match settings.catalog:
         case stores.SqliteCatalog():
             records = sqlite_records(data, limited=settings.rate_limits.any)

@@ -42,10 +42,11 @@ async def pull(settings: Settings, name: str, output: Output) -> ModelEntry:
 
 
 async def ensure_model(settings: Settings, output: Output) -> None:
-    """Fetches the model of the settings when it is a preset that is not here yet."""
-    from ragstone.bootstrap.models import model_store
+    """Fetches the model of the settings, or the one whose tokenizer they name, when it is a preset that is not here yet."""
+    from ragstone.bootstrap.models import local_model, model_store
 
-    entry = next((entry for entry in model_store(settings).list() if entry.name == settings.model), None)
+    name = local_model(settings)
+    entry = next((entry for entry in model_store(settings).list() if entry.name == name), None)
     if entry is None or entry.installed:
         return
     began = time.monotonic()

@@ -10,7 +10,7 @@ import platformdirs
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from ragstone.settings import stores
+from ragstone.settings import embedders, stores
 from ragstone.settings.stores import Section
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -139,6 +139,7 @@ class UncheckedSettings(BaseSettings):
     allowed_hosts: tuple[str, ...] = Field(default=(), description="names beside loopback's that the Host header may carry")
     model: str = Field(default="all-minilm-l6-v2", description="a preset (ragstone models list), a directory, or an .onnx file")
     threads: int = Field(default=0, ge=0, description="of the embedding model; 0: as many as cores, or as the container's CPU limit")
+    embedder: embedders.Embedder = embedders.OnnxEmbedder()
     generator: Annotated[ExtractiveGenerator | OpenAIGenerator, Field(discriminator="kind")] = ExtractiveGenerator()
     role: Literal["all", "api", "worker"] = Field(default="all", description="what this process does: API and ingestion, or one of them")
     catalog: stores.Catalog = stores.SqliteCatalog()

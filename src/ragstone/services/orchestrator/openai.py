@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,9 @@ from ragstone.domain.answers import TextDelta, TextWithdrawn, Usage
 from ragstone.domain.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from ragstone.domain.ids import new_id
 from ragstone.domain.names import check_collection_name
+from ragstone.domain.retrieval import Vectors
+from ragstone.domain.spaces import ModelIdentity
+from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.services.orchestrator.access import allow, caller, in_general, needs_where_asked, readable
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, json_response, while_connected
@@ -32,6 +37,7 @@ from ragstone.use_cases.query import QueryDone, QueryEvent, Question
 
 _PREFIX = "ragstone/"
 _INPUTS = 2048  # as OpenAI's own limit
+_PASSAGE_CHARACTERS = 8_000  # twice those of the longest chunk, so that no setting for questions keeps a client from its passages
 _SHAPE = "OpenAIError"
 _STREAM = event_stream("chat.completion.chunk objects, or an error; then `[DONE]`")
 
@@ -46,10 +52,10 @@ def routes(context: Context) -> APIRouter:
     )
     @needs_where_asked(Scope.READ)
     async def models(request: Request) -> Response:
-        """Each collection that the caller may read as `ragstone/<name>`, and the embedding model."""
+        """Each collection that the caller may read as `ragstone/<name>`, and the embedding model, with its digest and all that its vectors depend on."""
         may = readable(request)
         listed = [_model(_PREFIX + one.name, one.created_at) for one in await platform.collections.all() if may(one.name)]
-        return json_response({"object": "list", "data": [*listed, _model(platform.embedder.identity.name, 0)]})
+        return json_response({"object": "list", "data": [*listed, _embedding_model(platform.embedder.identity)]})
 
     @router.get(
         "/models/{model:path}",
@@ -62,7 +68,7 @@ def routes(context: Context) -> APIRouter:
         """A collection, also at a commit or tag, or the embedding model."""
         if model == platform.embedder.identity.name:
             in_general(request)
-            return json_response(_model(model, 0))
+            return json_response(_embedding_model(platform.embedder.identity))
         name, as_of = _split(model)
         allow(request, name)
         collection = await platform.collections.get(name)
@@ -121,38 +127,42 @@ def routes(context: Context) -> APIRouter:
     )
     @needs_where_asked(Scope.READ)
     async def embeddings(request: Request) -> Response:
-        """Each text's vector, as questions are embedded."""
+        """Each text's vector, as passages are embedded, or with `input_type` as questions are.
+
+        A text that is longer than the model's window is cut, and listed under `ragstone.truncated`. `ragstone.model` is the model that made these vectors.
+        """
         asked = await read_json(request, forms.EmbeddingsBody)
-        identity = platform.embedder.identity
-        if asked.model == identity.name:
+        embedder = platform.embedder
+        if asked.model == embedder.identity.name:
             in_general(request)
         else:
             if not asked.model.startswith(_PREFIX):
-                raise NotFound(f"model: there is no {asked.model[:100]!r}; the embedding model is {identity.name!r}.", field="model")
+                raise NotFound(
+                    f"model: there is no {asked.model[:100]!r}; the embedding model is {embedder.identity.name!r}.", field="model"
+                )
             name, _ = _split(asked.model)
             allow(request, name)
             await platform.collections.get(name)
-        if asked.dimensions not in (None, identity.dimension):
-            raise InvalidInput(f"dimensions: the model has {identity.dimension}; leave the field out.", field="dimensions")
+        if asked.dimensions not in (None, embedder.identity.dimension):
+            raise InvalidInput(f"dimensions: the model has {embedder.identity.dimension}; leave the field out.", field="dimensions")
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
-        _check_texts(texts, platform.limits.question_characters)
+        kind = asked.input_type or "passage"
+        characters = platform.limits.question_characters
+        _check_texts(texts, characters if kind == "query" else max(characters, _PASSAGE_CHARACTERS))
         async with context.queries:
-            vectors = await platform.embedder.embed_queries(texts)
-        tokens = sum(platform.embedder.count_tokens(texts))
-        encoded = [_encoded(vector, asked.encoding_format) for vector in vectors]
-        form = {
-            "object": "list",
-            "data": [{"object": "embedding", "index": index, "embedding": value} for index, value in enumerate(encoded)],
-            "model": identity.name,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
-        return json_response(form)
+            embed = embedder.embed_queries if kind == "query" else embedder.embed_passages
+            vectors = await while_connected(request, embed(texts))
+        return await asyncio.to_thread(_embeddings, embedder, texts, kind, vectors, asked.encoding_format)
 
     return router
 
 
 def _model(name: str, created: float) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": int(created), "owned_by": "ragstone"}
+
+
+def _embedding_model(identity: ModelIdentity) -> dict[str, Any]:
+    return {**_model(identity.name, 0), "ragstone": asdict(identity)}
 
 
 def _split(model: str) -> tuple[str, str | None]:
@@ -233,15 +243,43 @@ def _usage(usage: Usage) -> dict[str, int]:
 
 
 def _check_texts(texts: Sequence[str], characters: int) -> None:
-    if not 1 <= len(texts) <= _INPUTS:
-        raise InvalidInput(f"input: give 1 to {_INPUTS} texts.", field="input")
+    if not texts:
+        raise InvalidInput("input: there is no text; give at least one.", field="input")
+    if len(texts) > _INPUTS:
+        raise TooLarge(f"input: at most {_INPUTS:,} texts in one request; split it into several.", field="input")
     if any(not text for text in texts):
         raise InvalidInput("input: a text is empty.", field="input")
     if any(len(text) > characters for text in texts):
         raise TooLarge(f"input: a text has at most {characters:,} characters.", field="input")
 
 
-def _encoded(vector: Any, encoding: str | None) -> list[float] | str:
+def _embeddings(embedder: EmbeddingModel, texts: Sequence[str], kind: str, vectors: Vectors, encoding: str | None) -> Response:
+    """The answer. Made in a thread: counting tokens and writing numbers take long, as there may be many."""
+    identity = embedder.identity
+    prefix = identity.query_prefix if kind == "query" else identity.passage_prefix
+    tokens = embedder.count_tokens(texts)
+    read = embedder.count_tokens([prefix + text for text in texts]) if prefix else tokens
+    room = identity.window - embedder.special_tokens
+    used = sum(tokens)
+    return json_response(
+        {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": index, "embedding": value} for index, value in enumerate(_encoded(vectors, encoding))
+            ],
+            "model": identity.name,
+            "usage": {"prompt_tokens": used, "total_tokens": used},
+            "ragstone": {
+                "model": asdict(identity),
+                "input_type": kind,
+                "truncated": [index for index, count in enumerate(read) if count > room],
+            },
+        }
+    )
+
+
+def _encoded(vectors: Vectors, encoding: str | None) -> list[Any]:
     if encoding == "base64":
-        return base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode()
-    return [float(value) for value in vector]
+        return [base64.b64encode(row.tobytes()).decode() for row in np.asarray(vectors, "<f4")]
+    listed: list[Any] = vectors.tolist()
+    return listed

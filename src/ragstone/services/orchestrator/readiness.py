@@ -53,6 +53,7 @@ class Readiness:
             "index": adapters.index.names,
             "versions": adapters.versions.repositories,
             "staging": adapters.staging.jobs,
+            "embedding": adapters.embedder.check,
         }
         optional: dict[str, Question] = {"generation": platform.answering.check}
         (needed if queue else optional)["queue"] = adapters.queue.check

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 MODEL = Field(
     description="`ragstone/<collection>`, or `ragstone/<collection>@<commit, tag or #position>`",
@@ -53,12 +54,23 @@ class ChatBody(OpenAIBody):
 
 
 class EmbeddingsBody(OpenAIBody):
-    """Texts to embed as questions are embedded, with the server's model."""
+    """Texts to embed with the server's model. Token ids are not taken."""
 
     model: str = Field(description="the embedding model's name (GET /v1/models), or a ragstone/ model", max_length=2000)
     input: str | list[str] = Field(examples=["How do I start?"])
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(default=None, description="only the model's own")
+    input_type: Literal["passage", "query"] | None = Field(
+        default=None,
+        description="not OpenAI's: what the texts are, passages (the default) or questions; the model's prefix for it goes before each",
+    )
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        if isinstance(value, list) and any(isinstance(each, int | list) for each in value):
+            raise PydanticCustomError("token_ids", "token ids are not taken; send the texts themselves")
+        return value
 
 
 class OpenAIErrorBody(BaseModel):
@@ -77,13 +89,27 @@ class OpenAIError(BaseModel):
     error: OpenAIErrorBody
 
 
+class ModelDescription(BaseModel):
+    """An embedding model as embedding spaces know it; vectors of models that differ in one of these are never compared."""
+
+    name: str
+    revision: str
+    digest: str = Field(description="SHA-256 of its weights, in hexadecimal")
+    dimension: int
+    pooling: Literal["mean", "cls", "last"]
+    window: int = Field(description="tokens that it reads of a text, its prefix and special tokens included")
+    query_prefix: str
+    passage_prefix: str
+
+
 class OpenAIModel(BaseModel):
-    """A collection that can be asked, or the embedding model."""
+    """A collection that can be asked, or the embedding model, which is described under `ragstone`."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    ragstone: ModelDescription | None = Field(default=None, description="not OpenAI's; of the embedding model only")
 
 
 class OpenAIModels(BaseModel):
@@ -105,10 +131,21 @@ class ChatCompletion(BaseModel):
     ragstone: dict[str, Any]
 
 
+class EmbeddingsExtras(BaseModel):
+    """What OpenAI's form has no place for."""
+
+    model: ModelDescription
+    input_type: Literal["passage", "query"]
+    truncated: list[int] = Field(
+        description="indices of the texts that are longer than the window: only their beginning is in their vector"
+    )
+
+
 class Embeddings(BaseModel):
     """Vectors, L2-normalised, in order of the input."""
 
     object: Literal["list"]
     data: list[dict[str, Any]]
     model: str
-    usage: dict[str, int]
+    usage: dict[str, int] = Field(description="tokens of the texts, uncut, without prefixes and special tokens")
+    ragstone: EmbeddingsExtras
