@@ -3,38 +3,97 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
+from ragstone.bootstrap.remote_embedder import remote_embedder
 from ragstone.domain.retrieval import Vectors
 from ragstone.ports.embedding_model import EmbeddingModel
+from ragstone.services.orchestrator.app import create_app
+from ragstone.settings.embedders import OpenAIEmbedder, RagstoneEmbedder
+from ragstone.settings.model import Settings
 from tests.fakes.embedding_model import HashingEmbeddingModel
+from tests.fakes.platform import fake_platform
+from tests.support.chat_server import chat_server
+from tests.support.embedding_server import serving
+from tests.support.server import running
 from tests.support.tiny_encoder import make_encoder
 
-Make = Callable[[Path], EmbeddingModel]
+Make = Callable[[Path], AbstractAsyncContextManager[EmbeddingModel]]
 Embed = Callable[[EmbeddingModel], Awaitable[Vectors]]
 
 PROMPTS = {"query": "query: ", "passage": "passage: "}
+
+
+def _plain(make: Callable[[Path], EmbeddingModel]) -> Make:
+    @asynccontextmanager
+    async def made(folder: Path) -> AsyncIterator[EmbeddingModel]:
+        yield make(folder)
+
+    return made
+
+
+@asynccontextmanager
+async def _over_ragstone(folder: Path) -> AsyncIterator[EmbeddingModel]:
+    """On the API of a ragstone that embeds in its own process."""
+    served = make_encoder(folder / "tiny", pooling="cls", prompts=PROMPTS)
+    app = create_app(fake_platform(embedder=OnnxEmbedder(served, graphs=folder / "graphs")), Settings(data_dir=folder / "data"))
+    async with running(app) as address:
+        settings = RagstoneEmbedder(
+            kind="ragstone", base_url=f"{address}/v1", model="tiny", tokenizer=str(served), batch_texts=4, batch_tokens=64
+        )
+        embedder = await asyncio.to_thread(remote_embedder, settings, served, folder / "locks")
+        yield embedder
+        await embedder.close()
+
+
+@asynccontextmanager
+async def _over_another(folder: Path, encoding: Literal["base64", "float"]) -> AsyncIterator[EmbeddingModel]:
+    """On a server that knows no prefixes, normalises nothing and refuses what is too long."""
+    served = make_encoder(folder / "tiny")
+    async with chat_server(serving(OnnxEmbedder(served, graphs=folder / "graphs"))) as server:
+        settings = OpenAIEmbedder(
+            kind="openai",
+            base_url=server.base_url,
+            model="tiny",
+            revision="1",
+            tokenizer=str(served),
+            query_prefix="query: ",
+            passage_prefix="passage: ",
+            batch_texts=5,
+            encoding=encoding,
+        )
+        embedder = await asyncio.to_thread(remote_embedder, settings, served, folder / "locks")
+        yield embedder
+        await embedder.close()
+
+
 ADAPTERS: dict[str, Make] = {
-    "onnx-mean": lambda folder: OnnxEmbedder(make_encoder(folder / "tiny"), graphs=folder / "graphs"),
-    "onnx-cls": lambda folder: OnnxEmbedder(
-        make_encoder(folder / "tiny", pooling="cls", prompts=PROMPTS), graphs=folder / "graphs", threads=3
+    "onnx-mean": _plain(lambda folder: OnnxEmbedder(make_encoder(folder / "tiny"), graphs=folder / "graphs")),
+    "onnx-cls": _plain(
+        lambda folder: OnnxEmbedder(make_encoder(folder / "tiny", pooling="cls", prompts=PROMPTS), graphs=folder / "graphs", threads=3)
     ),
-    "fake": lambda _: HashingEmbeddingModel(window=20),
-    "cache": lambda _: EmbeddingCache(HashingEmbeddingModel(window=20), max_bytes=2000),
+    "ragstone": _over_ragstone,
+    "openai-base64": lambda folder: _over_another(folder, "base64"),
+    "openai-float": lambda folder: _over_another(folder, "float"),
+    "fake": _plain(lambda _: HashingEmbeddingModel(window=20)),
+    "cache": _plain(lambda _: EmbeddingCache(HashingEmbeddingModel(window=20), max_bytes=2000)),
 }
 TEXTS = ["the red pump stops", "oil flows", "the hot water flows , the cold water stops .", "a valve", "the red pump stops", "engine"]
 
 
 @pytest.fixture(params=list(ADAPTERS))
-def model(request: pytest.FixtureRequest, tmp_path: Path) -> EmbeddingModel:
-    return ADAPTERS[request.param](tmp_path)
+async def model(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EmbeddingModel]:
+    async with ADAPTERS[request.param](tmp_path) as made:
+        yield made
 
 
 async def passages_of(model: EmbeddingModel) -> Vectors:
@@ -101,6 +160,17 @@ async def test_calls_at_once_do_not_mix(model: EmbeddingModel) -> None:
     for number, vectors in enumerate(results):
         for text, vector in zip(TEXTS[number // 4 :], vectors, strict=True):
             np.testing.assert_allclose(vector, alone[text], atol=1e-5)
+
+
+async def test_a_text_fills_the_window_with_its_special_tokens(model: EmbeddingModel) -> None:
+    room = model.identity.window - model.special_tokens - model.count_tokens([model.identity.passage_prefix])[0]
+    [one, other, cut] = await model.embed_passages(["oil " * (room - 1) + "engine", "oil " * room, "oil " * room + "engine"])
+    assert np.abs(one - other).max() > 1e-4
+    np.testing.assert_allclose(other, cut, atol=1e-5)
+
+
+async def test_a_check_passes_while_it_is_there(model: EmbeddingModel) -> None:
+    await model.check()
 
 
 def test_the_identity_names_the_model(model: EmbeddingModel) -> None:
