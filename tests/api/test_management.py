@@ -78,9 +78,9 @@ async def test_both_ports_share_their_metrics(ports: Ports) -> None:
     assert 'ragstone_http_request_duration_seconds_count{method="GET",route="none",status="401"} 1.0' in metrics
 
 
-@pytest.mark.parametrize("part", ["catalog", "index", "versions", "staging"])
+@pytest.mark.parametrize("part", ["catalog", "index", "versions", "staging", "embedding"])
 async def test_readiness_names_the_part_that_is_missing(part: str) -> None:
-    async for ports in served(**{part: Broken()}):
+    async for ports in served(**{"embedder" if part == "embedding" else part: Broken()}):
         for port in (ports.api, ports.management):
             answer = await port.get("/readyz")
             problem = answer.json()

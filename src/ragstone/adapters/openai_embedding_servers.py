@@ -147,11 +147,10 @@ async def meet_any(
 
     Raises `InvalidInput` when another model answers, `Unavailable` when none does.
     """
-    [text] = tokenizer.cut([TEXT], "", with_prefix=True)[0]
-    [vector] = (await endpoint.embed([text], {})).vectors
-    found, known = fingerprint(vector), probe or record.read()
+    dimension, found = await measure(endpoint, tokenizer)
+    text, known = _probe(tokenizer), probe or record.read()
     identity = ModelIdentity(
-        told.name, told.revision, told.known_digest, len(vector), told.pooling, told.window, told.query_prefix, told.passage_prefix
+        told.name, told.revision, told.known_digest, dimension, told.pooling, told.window, told.query_prefix, told.passage_prefix
     )
     if known is None:
         _log.info("the embedding server's model %s, revision %s, has the fingerprint %s", told.name, told.revision, found)
@@ -168,6 +167,12 @@ async def meet_any(
     return AnyServer(identity, known, (text,))
 
 
+async def measure(endpoint: EmbeddingEndpoint, tokenizer: ModelTokenizer) -> tuple[int, str]:
+    """Dimension and fingerprint of the model that answers now."""
+    [vector] = (await endpoint.embed([_probe(tokenizer)], {})).vectors
+    return len(vector), fingerprint(vector)
+
+
 async def check_tokenizer(endpoint: EmbeddingEndpoint, server: Server, tokenizer: ModelTokenizer) -> None:
     """Lets the server count the probe's tokens. Raises `InvalidInput` where ragstone's own counts otherwise; what another's count means is less sure, and is logged."""
     texts = server.probes or (TEXT,)
@@ -182,6 +187,11 @@ async def check_tokenizer(endpoint: EmbeddingEndpoint, server: Server, tokenizer
     if server.adds_prefix:
         raise InvalidInput(message, field="embedder.tokenizer")
     _log.warning("%s", message)
+
+
+def _probe(tokenizer: ModelTokenizer) -> str:
+    """The text, as far as it fits into the window."""
+    return tokenizer.cut([TEXT], "", with_prefix=True)[0][0]
 
 
 def _another(what: str) -> Unavailable:

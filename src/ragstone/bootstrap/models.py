@@ -6,6 +6,7 @@ from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.extractive import ExtractiveGenerator
 from ragstone.adapters.model_store import ModelEntry, ModelStore
 from ragstone.bootstrap.secrets import secret_of
+from ragstone.domain.errors import InvalidInput
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.generator import Generator
 from ragstone.settings import embedders
@@ -50,6 +51,18 @@ def embedding_model(settings: Settings) -> EmbeddingModel:
             from ragstone.bootstrap.remote_embedder import remote_embedder  # noqa: PLC0415 - its HTTP client is slow to import
 
             return remote_embedder(remote, path, store.locks)
+
+
+async def probe(settings: Settings) -> tuple[int, str]:
+    """Dimension and fingerprint of the model behind the settings' embedding server. Raises `InvalidInput` where there is none that needs one, and as `embedding_model`."""
+    if not isinstance(settings.embedder, embedders.OpenAIEmbedder):
+        raise InvalidInput(
+            f"embedder.kind: it is {settings.embedder.kind}, and a model of that kind is known by its digest; a probe tells models of the kind openai.",
+            field="embedder.kind",
+        )
+    from ragstone.bootstrap.remote_embedder import measured_probe  # noqa: PLC0415
+
+    return await measured_probe(settings.embedder, model_store(settings).path(local_model(settings)))
 
 
 def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:

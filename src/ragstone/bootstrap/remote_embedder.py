@@ -10,7 +10,7 @@ from ragstone.adapters.model_files import TokenizerFiles, read_tokenizer
 from ragstone.adapters.onnx_tokenizer import ModelTokenizer
 from ragstone.adapters.openai_embedder import OpenAIEmbedder
 from ragstone.adapters.openai_embedding_endpoint import EmbeddingEndpoint
-from ragstone.adapters.openai_embedding_servers import AnyServer, RagstoneServer, Told, check_tokenizer, meet_any, meet_ragstone
+from ragstone.adapters.openai_embedding_servers import AnyServer, RagstoneServer, Told, check_tokenizer, measure, meet_any, meet_ragstone
 from ragstone.bootstrap.secrets import secret_of
 from ragstone.domain.errors import InvalidInput
 from ragstone.settings.embedders import OpenAIEmbedder as OpenAISettings
@@ -32,6 +32,17 @@ def remote_embedder(settings: RagstoneSettings | OpenAISettings, tokenizer: Path
         batch_tokens=settings.batch_tokens,
         in_flight=settings.in_flight,
     )
+
+
+async def measured_probe(settings: OpenAISettings, tokenizer: Path) -> tuple[int, str]:
+    """Dimension and fingerprint of the model that the server serves now, whatever was seen before. Raises `InvalidInput`, `NotFound`, `Unavailable`."""
+    files = read_tokenizer(tokenizer)
+    reader = ModelTokenizer(files.tokenizer, window=_told(settings, files).window, lower_case=files.lower_case)
+    endpoint = _endpoint(settings)
+    try:
+        return await measure(endpoint, reader)
+    finally:
+        await endpoint.aclose()
 
 
 async def _met(

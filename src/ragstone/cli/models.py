@@ -17,7 +17,7 @@ _NAME = Annotated[str | None, typer.Argument(help="A preset, see `ragstone model
 def add_to(app: typer.Typer) -> None:
     """Registers the group."""
     group = new_app("List, fetch and check embedding models.")
-    for name, work in (("list", list_), ("pull", pull), ("verify", verify)):
+    for name, work in (("list", list_), ("pull", pull), ("verify", verify), ("probe", probe_)):
         command(group, name)(work)
     app.add_typer(group, name="models")
 
@@ -83,3 +83,13 @@ async def verify(session: Session, name: _NAME = None) -> None:
     session.output.result({"name": report.name, "ok": report.ok, "files": files}, *shown)
     if not report.ok:
         raise typer.Exit(1)
+
+
+async def probe_(session: Session) -> None:
+    """Print the fingerprint of the model behind the embedding server of the settings, for embedder.probe."""
+    from ragstone.bootstrap.models import probe
+
+    settings = session.settings
+    dimension, found = await probe(settings)
+    document = {"model": getattr(settings.embedder, "model", settings.model), "dimension": dimension, "probe": found}
+    session.output.result(document, text(found))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ragstone.adapters.model_files import read_encoder
+from ragstone.adapters.model_files import read_encoder, read_tokenizer
 from ragstone.domain.errors import InvalidInput, NotFound
 from tests.support.tiny_encoder import CONFIG, make_encoder, write_json
 
@@ -164,3 +164,26 @@ def test_nothing_there_and_something_else_there(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(InvalidInput, match=r"neither a model directory nor an \.onnx file"):
         read_encoder(tmp_path / "model.bin")
+
+
+def test_a_tokenizer_needs_no_weights_and_says_what_the_model_would(folder: Path) -> None:
+    whole = read_encoder(folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "1_Pooling" / "config.json").unlink()
+    for path in (folder, folder / "tokenizer.json"):
+        files = read_tokenizer(path)
+        assert (files.tokenizer, files.window, files.lower_case) == (whole.tokenizer, 20, False)
+        assert (files.query_prefix, files.passage_prefix) == ("query: ", "passage: ")
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 18, "do_lower_case": True})
+    assert (read_tokenizer(folder).window, read_tokenizer(folder).lower_case) == (18, True)
+
+
+def test_a_tokenizer_alone_says_nothing_else(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "alone").mkdir()
+    (folder / "tokenizer.json").rename(tmp_path / "alone" / "tokenizer.json")
+    files = read_tokenizer(tmp_path / "alone")
+    assert (files.window, files.lower_case, files.query_prefix, files.passage_prefix) == (None, False, "", "")
+    with pytest.raises(InvalidInput, match=r"'my-model' has no tokenizer\.json"):
+        read_tokenizer(folder)
+    with pytest.raises(NotFound):
+        read_tokenizer(tmp_path / "nowhere")

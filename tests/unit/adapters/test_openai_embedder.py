@@ -79,12 +79,12 @@ async def embedding(
     reply: Reply,
     tokenizer: ModelTokenizer,
     *,
-    timeout: float = 5.0,
+    within: float = 5.0,
     concurrency: int = 16,
-    **bounds: int,  # noqa: ASYNC109 - of one request
+    **bounds: int,
 ) -> AsyncIterator[tuple[OpenAIEmbedder, ChatServer]]:
     async with chat_server(reply) as server:
-        endpoint = EmbeddingEndpoint(server.base_url + "/", "tiny", api_key=lambda: SECRET, timeout=timeout, concurrency=concurrency)
+        endpoint = EmbeddingEndpoint(server.base_url + "/", "tiny", api_key=lambda: SECRET, timeout=within, concurrency=concurrency)
         embedder = OpenAIEmbedder(endpoint, Trusting(), tokenizer, **bounds)
         yield embedder, server
         await embedder.close()
@@ -306,10 +306,10 @@ async def test_a_slow_server_runs_into_the_timeout_and_into_the_deadline(tokeniz
     async def reply(call: Call) -> None:
         await asyncio.Event().wait()
 
-    async with embedding(reply, tokenizer, timeout=0.05) as (embedder, _):
+    async with embedding(reply, tokenizer, within=0.05) as (embedder, _):
         with pytest.raises(Unavailable, match="in time"):
             await embedder.embed_queries(["oil"])
-    async with embedding(reply, tokenizer, timeout=30) as (embedder, _):
+    async with embedding(reply, tokenizer, within=30) as (embedder, _):
         async with asyncio.timeout(5):
             with deadline(0.2), pytest.raises(Unavailable, match="in time"):
                 await embedder.embed_queries(["oil"])

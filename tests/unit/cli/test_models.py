@@ -13,10 +13,14 @@ from ragstone.adapters.model_presets import WEIGHTS, ModelFile, Preset
 from ragstone.adapters.model_sources import OnProgress, PullProgress
 from ragstone.adapters.model_store import ModelStore
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
+from ragstone.bootstrap.models import embedding_model
 from ragstone.cli import models
 from ragstone.cli.output import Output
 from ragstone.cli.pull import ensure_model, pull
+from ragstone.domain.errors import InvalidInput
 from ragstone.settings.load import load_settings
+from tests.support.chat_server import chat_server
+from tests.support.embedding_server import serving
 from tests.support.tiny_encoder import make_encoder
 from tests.unit.cli.conftest import Shell
 
@@ -100,3 +104,29 @@ async def test_an_interrupted_transfer_leaves_nothing(source: Source, tmp_path: 
     source.goes_on.set()
     await asyncio.get_running_loop().shutdown_default_executor()
     assert [path for path in (tmp_path / "models").rglob("*") if path.is_file()] == []
+
+
+async def test_the_fingerprint_of_a_servers_model_is_printed(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_encoder(tmp_path / "tiny")
+    model = OnnxEmbedder(folder, graphs=tmp_path / "graphs")
+    async with chat_server(serving(model)) as server:
+        refused = await shell(models.probe_)
+        assert refused.problem is not None
+        assert refused.problem["field"] == "embedder.kind"
+        for name, value in {
+            "KIND": "openai",
+            "BASE_URL": server.base_url,
+            "MODEL": "tiny",
+            "REVISION": "1",
+            "TOKENIZER": str(folder),
+        }.items():
+            monkeypatch.setenv(f"RAGSTONE_EMBEDDER__{name}", value)
+        told = (await shell(models.probe_, as_json=True)).json
+        assert (told["model"], told["dimension"]) == ("tiny", 16)
+        assert (await shell(models.probe_)).out == told["probe"] + "\n"
+        monkeypatch.setenv("RAGSTONE_EMBEDDER__PROBE", told["probe"])
+        await asyncio.to_thread(embedding_model, load_settings())
+        monkeypatch.setenv("RAGSTONE_EMBEDDER__PROBE", "0" * 64)
+        assert (await shell(models.probe_, as_json=True)).json == told  # also where another was expected
+        with pytest.raises(InvalidInput, match=r"embedder\.probe"):
+            await asyncio.to_thread(embedding_model, load_settings())

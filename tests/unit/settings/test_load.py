@@ -51,6 +51,9 @@ def test_each_value_tells_its_source_and_secrets_are_masked(monkeypatch: pytest.
         ({"port": 8000, "management_port": 8000}, "settings"),
         ({"port": 70000}, "port"),
         ({"generator": {"kind": "openai"}}, "generator.openai.base_url"),
+        ({"embedder": {"kind": "openai", "base_url": "http://x/v1", "model": "m", "tokenizer": "t"}}, "embedder.openai.revision"),
+        ({"embedder": {"kind": "ragstone", "base_url": "http://x/v1", "model": "m"}}, "embedder.ragstone.tokenizer"),
+        ({"embedder": {"kind": "ragstone", "base_url": "x", "model": "m", "tokenizer": "t", "digest": "abc"}}, "embedder.ragstone.digest"),
     ],
 )
 def test_a_bad_value_names_the_setting(flags: dict[str, object], field: str) -> None:
@@ -113,3 +116,22 @@ def test_an_issuer_of_tokens_will_do_beyond_loopback_when_nobody_can_change_its_
     for each in wrong:
         with pytest.raises(InvalidInput, match="oidc"):
             load_settings(oidc={**oidc, **each})
+
+
+def test_an_embedding_server_is_explained_and_its_key_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "KIND": "openai",
+        "BASE_URL": "http://x/v1",
+        "MODEL": "m",
+        "TOKENIZER": "t",
+        "REVISION": "1",
+        "API_KEY": "s3cret",
+    }.items():
+        monkeypatch.setenv(f"RAGSTONE_EMBEDDER__{name}", value)
+    explained = explain()
+    found = {origin.name: (origin.value, origin.source) for origin in explained.origins}
+    assert (explained.faults, explained.strangers) == ([], [])
+    assert found["embedder.revision"] == ("1", "environment")
+    assert found["embedder.api_key"] == ("********", "environment")
+    assert found["embedder.batch_texts"] == ("32", "default")
+    assert "s3cret" not in repr(explained) + repr(load_settings())
