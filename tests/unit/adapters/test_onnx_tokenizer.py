@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from ragstone.adapters.onnx_tokenizer import ModelTokenizer
 from tests.support.tiny_encoder import write_tokenizer
 
-LONG = ["oil flows " * 30, "The Red, red pump! " * 9, "水 " * 40, "a " * 100 + "b"]
+LONG = ["oil flows " * 30, "The Red, red pump! " * 9, "水 " * 40, "漢字" * 20, "a " * 100 + "b"]
 
 
 @pytest.fixture

@@ -175,9 +175,10 @@ async def test_a_failed_request_ends_the_others_of_its_call(pieces: list[str], t
             await answer(call, {}, 422)
         await asyncio.Event().wait()
 
-    async with embedding(reply, tokenizer, batch_texts=1, in_flight=4) as (embedder, server):
-        with pytest.raises(InvalidInput):
-            await embedder.embed_passages(["valve", *pieces])
+    async with embedding(reply, tokenizer, within=30, batch_texts=1, in_flight=4) as (embedder, server):
+        async with asyncio.timeout(3):
+            with pytest.raises(InvalidInput):
+                await embedder.embed_passages(["valve", *pieces])
         await asyncio.wait_for(server.dropped.wait(), 5)
 
 
@@ -254,6 +255,15 @@ async def test_what_the_texts_are_to_blame_for_is_invalid_input_and_not_sent_aga
         with pytest.raises(InvalidInput, match=f"status {status} \\(too_long\\)"):
             await embedder.embed_passages(["oil"])
     assert len(server.calls) == 1
+
+
+async def test_of_an_endless_error_no_more_is_read(tokenizer: ModelTokenizer) -> None:
+    async def reply(call: Call) -> None:
+        await answer(call, {"error": {"message": "x" * 2**17, "code": "too_long"}}, 400)
+
+    async with embedding(reply, tokenizer) as (embedder, _):
+        with pytest.raises(InvalidInput, match="status 400;"):
+            await embedder.embed_passages(["oil"])
 
 
 async def test_half_of_a_surrogate_pair_is_invalid_input(tokenizer: ModelTokenizer) -> None:
