@@ -94,6 +94,16 @@ async def test_a_missing_model_is_fetched_once_and_said(source: Source, capsys: 
     assert capsys.readouterr().err == ""
 
 
+async def test_for_a_model_on_a_server_its_tokenizer_is_fetched(
+    source: Source, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAGSTONE_MODEL", "none-of-this-name")
+    for name, value in {"KIND": "ragstone", "BASE_URL": "http://127.0.0.1:1/v1", "MODEL": "m", "TOKENIZER": "tiny"}.items():
+        monkeypatch.setenv(f"RAGSTONE_EMBEDDER__{name}", value)
+    await ensure_model(load_settings(), Output())
+    assert "Fetched tiny" in capsys.readouterr().err
+
+
 async def test_an_interrupted_transfer_leaves_nothing(source: Source, tmp_path: Path) -> None:
     source.goes_on.clear()
     task = asyncio.create_task(pull(load_settings(), "tiny", Output(quiet=True)))
