@@ -20,7 +20,8 @@ from bench.rows import Row, row
 from ragstone.adapters.model_files import read_encoder
 from ragstone.adapters.model_presets import DEFAULT
 from ragstone.adapters.model_store import ModelStore
-from ragstone.adapters.onnx_embedder import Batch, OnnxEmbedder
+from ragstone.adapters.onnx_batches import Batch
+from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.adapters.onnx_session import built_graph, weights_digest
 from ragstone.domain.retrieval import Vectors
 

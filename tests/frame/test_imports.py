@@ -28,6 +28,7 @@ HOMES = {
     "docutils": ("adapters/parsing/*",),
     "dulwich": ("adapters/git*.py",),
     "httpx": (
+        "adapters/http_*.py",
         "adapters/lakefs*.py",
         "adapters/oidc*.py",
         "adapters/openai*.py",

@@ -86,7 +86,9 @@ def write_tokenizer(path: Path) -> None:
     tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = BertPreTokenizer()
-    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     tokenizer.enable_padding(length=6)
     tokenizer.enable_truncation(6)
     tokenizer.save(str(path))
@@ -112,9 +114,15 @@ def make_encoder(
     return folder
 
 
-def forward(weights: Path, ids: list[int], *, heads: int) -> NDArray[np.float64]:
-    """BERT's last hidden state (s, d) of one text, straight from the formulas (Devlin et al. 2019; Vaswani et al. 2017), without batch or mask."""
-    tensors = {name: tensor.astype(np.float64) for name, tensor in load_file(weights).items() if tensor.dtype == np.float32}
+def forward(
+    weights: Path, ids: list[int], *, heads: int, types: list[int] | None = None, prefix: str = "", first: int = 0, epsilon: float = 1e-12
+) -> NDArray[np.float64]:
+    """BERT's last hidden state (s, d) of one text, straight from the formulas (Devlin et al. 2019; Vaswani et al. 2017), without batch or mask.
+
+    `types`: of each token, 0 by default. `prefix` comes before the names of tensors. `first`: row of the first token's position.
+    """
+    loaded = load_file(weights)
+    tensors = {name.removeprefix(prefix): tensor.astype(np.float64) for name, tensor in loaded.items() if tensor.dtype == np.float32}
 
     def affine(name: str, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return x @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"]
@@ -122,12 +130,12 @@ def forward(weights: Path, ids: list[int], *, heads: int) -> NDArray[np.float64]
     def norm(name: str, x: NDArray[np.float64]) -> NDArray[np.float64]:
         centred = x - x.mean(-1, keepdims=True)
         scaled: NDArray[np.float64] = (
-            centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12) * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
+            centred / np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon) * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
         )
         return scaled
 
-    x = tensors["embeddings.word_embeddings.weight"][ids] + tensors["embeddings.position_embeddings.weight"][: len(ids)]
-    x = norm("embeddings.LayerNorm", x + tensors["embeddings.token_type_embeddings.weight"][0])
+    x = tensors["embeddings.word_embeddings.weight"][ids] + tensors["embeddings.position_embeddings.weight"][first : first + len(ids)]
+    x = norm("embeddings.LayerNorm", x + tensors["embeddings.token_type_embeddings.weight"][types or [0] * len(ids)])
     layer = 0
     while f"encoder.layer.{layer}.output.dense.weight" in tensors:
         prefix = f"encoder.layer.{layer}."

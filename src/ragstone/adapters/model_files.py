@@ -132,6 +132,25 @@ def read_tokenizer(path: Path) -> TokenizerFiles:
     )
 
 
+def check_manifest(path: Path) -> None:
+    """Compares a model's files with the digests that its ragstone-model.json holds; there need be none.
+
+    Raises `InvalidInput` naming the first file that is missing or another one.
+    """
+    root = path if path.is_dir() else path.parent
+    listed = (_json(root / MANIFEST) or {}).get("files")
+    for name, digest in sorted(listed.items()) if isinstance(listed, dict) else ():
+        file = (root / name).resolve()
+        if not file.is_relative_to(root.resolve()):
+            raise InvalidInput(f"{MANIFEST}: the file {name!r} leaves the model directory.", field="model")
+        if not file.is_file():
+            raise InvalidInput(f"The model {root.name!r} lacks {name}, which {MANIFEST} lists; fetch the model again.", field="model")
+        if file_digest(file) != digest:
+            raise InvalidInput(
+                f"{name} of the model {root.name!r} is not the file that {MANIFEST} lists; fetch the model again.", field="model"
+            )
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Builds the ONNX graph of a BERT-family encoder from its weights, with plain operators and without torch.
+"""Builds the ONNX graph of a BERT-family encoder or cross-encoder from its weights, with plain operators and without torch.
 
 Architecture: Devlin et al. 2019 (post-LayerNorm encoder); position ids of RoBERTa: Liu et al. 2019; DistilBERT: Sanh et al. 2019;
 relative position buckets of MPNet: Song et al. 2020, Raffel et al. 2020.
@@ -6,19 +6,21 @@ relative position buckets of MPNet: Song et al. 2020, Raffel et al. 2020.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from ragstone.adapters.onnx_weights import Activation, EncoderWeights
+from ragstone.adapters.onnx_weights import Activation, EncoderWeights, PairHead
 
 OPSET = 20
 _MASKED = np.float32(-1e30)  # added to the scores of padding: softmax gives exactly 0
 
 Array = NDArray[np.float32]
 Attribute = int | float | str | Sequence[int]
+Types = Callable[[], str]  # adds the embeddings of token types to the graph
+_SHAPE: tuple[str, str] = ("batch", "sequence")
 
 
 def build_graph(weights: EncoderWeights) -> ModelProto:
@@ -27,16 +29,36 @@ def build_graph(weights: EncoderWeights) -> ModelProto:
     Inputs: `input_ids` int64 (b, s), `attention_mask` int64 (b, s). Output: `last_hidden_state` float32 (b, s, d). Token types are all 0.
     """
     graph = _Graph()
-    hidden = _embeddings(graph, weights)
-    mask = _score_bias(graph, weights)
-    for index in range(weights.layers):
-        hidden = _layer(graph, weights, index, hidden, mask)
+    hidden = _encoded(graph, weights, _one_type(graph, weights))
     graph.node("Identity", [hidden], output="last_hidden_state")
-    shape: Sequence[str | int] = ("batch", "sequence")
-    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in ("input_ids", "attention_mask")]
-    outputs = [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, (*shape, weights.dimension))]
+    return _model(graph, weights.family, ("input_ids", "attention_mask"), "last_hidden_state", (*_SHAPE, weights.dimension))
+
+
+def build_pair_graph(weights: EncoderWeights, head: PairHead) -> ModelProto:
+    """A cross-encoder as an ONNX model.
+
+    Inputs: `input_ids`, `attention_mask` int64 (b, s), and `token_type_ids` int64 (b, s) where the model knows several types of tokens.
+    Output: `logits` float32 (b, 1).
+    """
+    graph = _Graph()
+    typed = weights.token_types is not None and len(weights.token_types) > 1
+    hidden = _encoded(graph, weights, _given_types(graph, weights) if typed else _one_type(graph, weights))
+    first = graph.node("Gather", [hidden, graph.constant(0, np.int64)], axis=1)
+    inner = graph.node("Tanh", [graph.linear(first, "head.hidden", head.hidden.weight, head.hidden.bias)])
+    graph.node("Identity", [graph.linear(inner, "head.score", head.score.weight, head.score.bias)], output="logits")
+    inputs = ("input_ids", "attention_mask", "token_type_ids") if typed else ("input_ids", "attention_mask")
+    return _model(graph, weights.family, inputs, "logits", (_SHAPE[0], 1))
+
+
+def _model(graph: _Graph, name: str, inputs: Sequence[str], output: str, shape: Sequence[str | int]) -> ModelProto:
     model = helper.make_model(
-        helper.make_graph(graph.nodes, weights.family, inputs, outputs, graph.initialisers),
+        helper.make_graph(
+            graph.nodes,
+            name,
+            [helper.make_tensor_value_info(each, TensorProto.INT64, _SHAPE) for each in inputs],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)],
+            graph.initialisers,
+        ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         producer_name="ragstone",
     )
@@ -90,7 +112,26 @@ class _Graph:
                 return self.node("Gelu", [x], approximate="tanh")
 
 
-def _embeddings(graph: _Graph, weights: EncoderWeights) -> str:
+def _one_type(graph: _Graph, weights: EncoderWeights) -> Types | None:
+    table = weights.token_types
+    return None if table is None else lambda: graph.weight("token_type_embedding", table[0])
+
+
+def _given_types(graph: _Graph, weights: EncoderWeights) -> Types | None:
+    table = weights.token_types
+    return None if table is None else lambda: graph.node("Gather", [graph.weight("token_type_embeddings", table), "token_type_ids"])
+
+
+def _encoded(graph: _Graph, weights: EncoderWeights, types: Types | None) -> str:
+    """The last hidden state, (b, s, d)."""
+    hidden = _embeddings(graph, weights, types)
+    mask = _score_bias(graph, weights)
+    for index in range(weights.layers):
+        hidden = _layer(graph, weights, index, hidden, mask)
+    return hidden
+
+
+def _embeddings(graph: _Graph, weights: EncoderWeights, types: Types | None) -> str:
     words = graph.node("Gather", [graph.weight("word_embeddings", weights.words), "input_ids"])
     table = graph.weight("position_embeddings", weights.positions)
     if weights.padding_index is None:
@@ -103,8 +144,8 @@ def _embeddings(graph: _Graph, weights: EncoderWeights) -> str:
         numbers = graph.node("Mul", [graph.node("CumSum", [real, graph.constant(1, np.int64)]), real])
         places = graph.node("Gather", [table, graph.node("Add", [numbers, padding])])
     total = graph.node("Add", [words, places])
-    if weights.token_type is not None:
-        total = graph.node("Add", [total, graph.weight("token_type_embedding", weights.token_type)])
+    if types is not None:
+        total = graph.node("Add", [total, types()])
     norm = weights.embeddings_norm
     return graph.layer_norm(total, "embeddings.norm", norm.weight, norm.bias, weights.epsilon)
 

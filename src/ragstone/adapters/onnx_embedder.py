@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragstone.adapters.container import usable_cpus
-from ragstone.adapters.model_files import EncoderFiles, read_encoder
+from ragstone.adapters.model_files import read_encoder
+from ragstone.adapters.onnx_batches import Batch, grouped, padded, run_all
 from ragstone.adapters.onnx_session import OnnxSession
 from ragstone.adapters.onnx_tokenizer import ModelTokenizer
-from ragstone.adapters.onnx_weights import positions_before_text
+from ragstone.adapters.onnx_weights import window_of
 from ragstone.domain.errors import InternalError, Unavailable
 from ragstone.domain.retrieval import Vectors
 from ragstone.domain.spaces import ModelIdentity
 
-BATCH_TOKENS = 256  # padding included. On one core 1 x 128 tokens run as fast per token as 8 x 128, and 32 x 128 are 15 % slower
-_BATCH_TEXTS = 64
 _SLICE = 1024  # texts tokenised and sorted together
 _FEW = 4  # queries that are embedded in one hop
-_DEFAULT_WINDOW = 512
 
 _T = TypeVar("_T")
-
-
-class Batch(NamedTuple):
-    """Texts padded to one length: `rows` (b,) says which texts, `ids` and `mask` are int64 (b, s)."""
-
-    rows: NDArray[np.intp]
-    ids: NDArray[np.int64]
-    mask: NDArray[np.int64]
 
 
 class OnnxEmbedder:
@@ -49,7 +38,7 @@ class OnnxEmbedder:
 
     def __init__(self, model: Path, *, graphs: Path, threads: int | None = None) -> None:
         files = read_encoder(model)
-        window = _window(files)
+        window = window_of(files)
         self.session = OnnxSession(files, graphs=graphs)
         self.threads = threads or usable_cpus()
         self._tokenizer = ModelTokenizer(files.tokenizer, window=window, lower_case=files.lower_case)
@@ -107,25 +96,15 @@ class OnnxEmbedder:
     def batches(self, texts: Sequence[str], prefix: str = "") -> list[Batch]:
         """Tokenises, sorts by length and pads, the longest first."""
         tokens = self._tokenizer.encode([prefix + text for text in texts])
-        return [_padded(rows, tokens, self._padding) for rows in _grouped([len(ids) for ids in tokens])]
+        return [padded(rows, tokens, self._padding) for rows in grouped([len(ids) for ids in tokens])]
 
     async def _embed(self, pool: ThreadPoolExecutor, texts: Sequence[str], prefix: str) -> Vectors:
         vectors = np.empty((len(texts), self._identity.dimension), np.float32)
         for start in range(0, len(texts), _SLICE):
             batches = await self._submit(pool, self.batches, texts[start : start + _SLICE], prefix)
-            running: deque[tuple[Batch, asyncio.Future[Vectors]]] = deque()
-            try:
-                for batch in batches:  # few at a time in the pool, so that other callers' batches come in between
-                    running.append((batch, self._submit(pool, self._forward, batch)))
-                    if len(running) > self.threads:
-                        done, future = running.popleft()
-                        vectors[start + done.rows] = await future
-                while running:
-                    done, future = running.popleft()
-                    vectors[start + done.rows] = await future
-            finally:
-                for _, future in running:
-                    future.cancel()
+            embedded = await run_all(batches, lambda batch: self._submit(pool, self._forward, batch), self.threads)
+            for batch, rows in zip(batches, embedded, strict=True):
+                vectors[start + batch.rows] = rows
         return vectors
 
     def _embed_now(self, texts: Sequence[str], prefix: str) -> Vectors:
@@ -161,33 +140,3 @@ def pooled(hidden: NDArray[np.float32], mask: NDArray[np.int64], pooling: str) -
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1)
     means: NDArray[np.float32] = (weights[:, None, :] @ hidden)[:, 0]
     return means
-
-
-def _grouped(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Rows by falling length, in groups whose padded size is bounded."""
-    group: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        longest = lengths[group[0]] if group else 0
-        if group and (len(group) == _BATCH_TEXTS or (len(group) + 1) * longest > BATCH_TOKENS):
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
-
-
-def _padded(rows: Sequence[int], tokens: Sequence[Sequence[int]], padding: int) -> Batch:
-    shape = (len(rows), max(len(tokens[row]) for row in rows))
-    ids, mask = np.full(shape, padding, np.int64), np.zeros(shape, np.int64)
-    for place, row in enumerate(rows):
-        ids[place, : len(tokens[row])] = tokens[row]
-        mask[place, : len(tokens[row])] = 1
-    return Batch(np.asarray(rows, np.intp), ids, mask)
-
-
-def _window(files: EncoderFiles) -> int:
-    window = files.window or _DEFAULT_WINDOW
-    positions = files.config.get("max_position_embeddings")
-    if files.kind == "safetensors" and isinstance(positions, int):
-        window = min(window, positions - positions_before_text(files.config))
-    return window

@@ -1,4 +1,4 @@
-"""An ONNX Runtime session of an encoder: from an ONNX file as it is, or from the graph built of safetensors and kept in a cache."""
+"""ONNX Runtime sessions of encoders: from an ONNX file as it is, or from the graph built of safetensors and kept in a cache."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,10 +22,29 @@ from ragstone.adapters.model_files import EncoderFiles, file_digest, read_encode
 from ragstone.adapters.onnx_weights import load_weights
 from ragstone.domain.errors import DataDirectoryError, InternalError, InvalidInput
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 BUILDER_VERSION = 1  # raise when another graph is built from the same weights
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 _GRAPH_LIMIT = 2**31 - 2**20  # bytes in one protobuf message, less what the nodes take
 _OUTPUTS = ("last_hidden_state", "token_embeddings", "sentence_embedding")
+
+
+class GraphKind(NamedTuple):
+    """A graph that is built of safetensors. `mark` is part of its key in the cache; encoders have none, as they were there first."""
+
+    mark: str
+    build: Callable[[EncoderFiles], ModelProto]
+
+
+def _encoder(files: EncoderFiles) -> ModelProto:
+    from ragstone.adapters.onnx_bert_graph import build_graph  # noqa: PLC0415 - imports onnx, which takes long, and a graph from the cache does not need it
+
+    return build_graph(load_weights(files.weights, files.config))
+
+
+ENCODER = GraphKind("", _encoder)
 
 
 class OnnxSession:
@@ -31,14 +52,8 @@ class OnnxSession:
 
     def __init__(self, files: EncoderFiles, *, graphs: Path) -> None:
         self.digest = weights_digest(files)
-        self._session = _open(files.weights, files.weights.name) if files.kind == "onnx" else _open_built(files, self.digest, graphs)
-        self._inputs = [each.name for each in self._session.get_inputs()]
-        if unknown := set(self._inputs) - _INPUTS:
-            raise InvalidInput(
-                f"{files.weights.name}: the input {sorted(unknown)[0]} is not one of {', '.join(sorted(_INPUTS))}.", field="model"
-            )
-        if "input_ids" not in self._inputs:
-            raise InvalidInput(f"{files.weights.name}: there is no input named input_ids.", field="model")
+        self._session = open_session(files, self.digest, graphs)
+        self._inputs = inputs_of(self._session, files.weights.name)
         outputs = {each.name: each for each in self._session.get_outputs()}
         # A pooled output is taken only where the files do not say how to pool: what they say comes first.
         wanted = _OUTPUTS if files.pooling else tuple(reversed(_OUTPUTS))
@@ -68,6 +83,21 @@ class OnnxSession:
         return int(self.run(one, one).shape[-1])
 
 
+def open_session(files: EncoderFiles, digest: str, graphs: Path, kind: GraphKind = ENCODER) -> onnxruntime.InferenceSession:
+    """A session of the ONNX file, or of the graph built of the safetensors. Raises `InvalidInput` when it can't be had."""
+    return _open(files.weights, files.weights.name) if files.kind == "onnx" else _open_built(files, digest, graphs, kind)
+
+
+def inputs_of(session: onnxruntime.InferenceSession, name: str) -> list[str]:
+    """Names of the session's inputs. Raises `InvalidInput` where one is none of a text's, naming the file `name`."""
+    inputs = [each.name for each in session.get_inputs()]
+    if unknown := set(inputs) - _INPUTS:
+        raise InvalidInput(f"{name}: the input {sorted(unknown)[0]} is not one of {', '.join(sorted(_INPUTS))}.", field="model")
+    if "input_ids" not in inputs:
+        raise InvalidInput(f"{name}: there is no input named input_ids.", field="model")
+    return inputs
+
+
 def weights_digest(files: EncoderFiles) -> str:
     """SHA-256 of the weights; of an ONNX file with external data, over the digests of all its files."""
     own = file_digest(files.weights)
@@ -95,16 +125,16 @@ def prepare(model: Path, graphs: Path) -> None:
     if files.kind == "onnx":
         return
     digest = weights_digest(files)
-    _open_built(files, digest, graphs)
+    _open_built(files, digest, graphs, ENCODER)
     if isinstance(built_graph(files, digest, graphs), bytes):
         raise DataDirectoryError(
             "The model's graph cannot be kept: the model cache cannot be written; set RAGSTONE_MODELS to another directory."
         )
 
 
-def _open_built(files: EncoderFiles, digest: str, graphs: Path) -> onnxruntime.InferenceSession:
+def _open_built(files: EncoderFiles, digest: str, graphs: Path, kind: GraphKind) -> onnxruntime.InferenceSession:
     """The graph from the cache; one that was damaged there is built again."""
-    graph = built_graph(files, digest, graphs)
+    graph = built_graph(files, digest, graphs, kind)
     try:
         return _open(graph, files.weights.name)
     except InvalidInput:
@@ -114,22 +144,20 @@ def _open_built(files: EncoderFiles, digest: str, graphs: Path) -> onnxruntime.I
             graph.unlink()
         except OSError:
             raise InvalidInput(f"The model's graph {graph.name} in the model cache is damaged; remove it.", field="model") from None
-    return _open(built_graph(files, digest, graphs), files.weights.name)
+    return _open(built_graph(files, digest, graphs, kind), files.weights.name)
 
 
-def built_graph(files: EncoderFiles, digest: str, graphs: Path) -> Path | bytes:
+def built_graph(files: EncoderFiles, digest: str, graphs: Path, kind: GraphKind = ENCODER) -> Path | bytes:
     """The ONNX file built from safetensors: from the cache, where it is kept by digest of weights and config and builder version.
 
     Where the cache cannot be written the model itself is returned: it is then built again at every start.
     """
     config = json.dumps(files.config, sort_keys=True)
-    key = hashlib.sha256(f"{digest}\n{config}\n{BUILDER_VERSION}".encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{digest}\n{config}\n{BUILDER_VERSION}{kind.mark}".encode()).hexdigest()[:32]
     path = graphs / f"{key}.onnx"
     if path.is_file():
         return path
-    from ragstone.adapters.onnx_bert_graph import build_graph  # noqa: PLC0415 - imports onnx, see above
-
-    model = build_graph(load_weights(files.weights, files.config))
+    model = kind.build(files)
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > _GRAPH_LIMIT:
         raise InvalidInput(f"{files.weights.name} has more than 2 GiB of weights; export the model as an ONNX file.", field="model")
     content: bytes = model.SerializeToString()

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from ragstone.adapters.model_files import EncoderFiles
 from ragstone.domain.errors import InvalidInput
 
+_DEFAULT_WINDOW = 512  # tokens
 Array = NDArray[np.float32]
 
 Activation = Literal["gelu", "gelu_tanh", "relu"]
@@ -67,10 +69,11 @@ class _Family(NamedTuple):
     roberta_positions: bool = False
     token_types: bool = True
     relative: bool = False
+    head: tuple[str, str] | None = None  # what is between a pair's first token and its score, where it is known
 
 
-_BERT = _Family("bert.", "encoder.layer", _BERT_LAYER)
-_ROBERTA = _Family("roberta.", "encoder.layer", _BERT_LAYER, roberta_positions=True)
+_BERT = _Family("bert.", "encoder.layer", _BERT_LAYER, head=("pooler.dense", "classifier"))
+_ROBERTA = _Family("roberta.", "encoder.layer", _BERT_LAYER, roberta_positions=True, head=("classifier.dense", "classifier.out_proj"))
 FAMILIES: Mapping[str, _Family] = {
     "bert": _BERT,
     "roberta": _ROBERTA,
@@ -85,7 +88,7 @@ FAMILIES: Mapping[str, _Family] = {
 class EncoderWeights:
     """One checkpoint. Arrays are float32; `layer(i)` gives its affine parts by role.
 
-    `padding_index` is set where positions are counted as RoBERTa does. `token_type` (d,) is the embedding of type 0.
+    `padding_index` is set where positions are counted as RoBERTa does. `token_types` (t, d): an embedding a type.
     `relative_bias` (h, p, p) is what MPNet adds to attention scores. `epsilon` is LayerNorm's.
     """
 
@@ -97,7 +100,7 @@ class EncoderWeights:
     epsilon: float
     words: Array
     positions: Array
-    token_type: Array | None
+    token_types: Array | None
     embeddings_norm: Affine
     padding_index: int | None
     relative_bias: Array | None
@@ -106,6 +109,18 @@ class EncoderWeights:
     def layer(self, index: int) -> Mapping[str, Affine]:
         """Affine parts of layer `index`: query, key, value, attention, attention_norm, inner, outer, outer_norm."""
         return self.blocks[index]
+
+
+@dataclass(frozen=True)
+class PairHead:
+    """What a cross-encoder makes a pair's score of, from the last hidden state h (d,) of its first token.
+
+    The score is `score.weight @ tanh(hidden.weight @ h + hidden.bias) + score.bias`, hidden (d, d), score (1, d): BERT's pooler with a
+    classifier (Devlin et al. 2019), and the same under RoBERTa's names.
+    """
+
+    hidden: Affine
+    score: Affine
 
 
 def check_family(config: Mapping[str, object]) -> None:
@@ -127,6 +142,15 @@ def positions_before_text(config: Mapping[str, object]) -> int:
     """Rows of the position table that no token uses (RoBERTa numbers tokens from the padding index + 1)."""
     family = FAMILIES[str(config["model_type"])]
     return _integer(config, "pad_token_id", default=1) + 1 if family.roberta_positions else 0
+
+
+def window_of(files: EncoderFiles) -> int:
+    """Tokens that the model reads at most, special ones included: what its files say, never more than it has positions."""
+    window = files.window or _DEFAULT_WINDOW
+    positions = files.config.get("max_position_embeddings")
+    if files.kind == "safetensors" and isinstance(positions, int):
+        window = min(window, positions - positions_before_text(files.config))
+    return window
 
 
 def load_weights(path: Path, config: Mapping[str, object]) -> EncoderWeights:
@@ -160,11 +184,39 @@ def load_weights(path: Path, config: Mapping[str, object]) -> EncoderWeights:
         epsilon=float(str(config.get("layer_norm_eps", 1e-12))),
         words=tensors.array("embeddings.word_embeddings.weight", (None, dimension)),
         positions=positions,
-        token_type=tensors.array("embeddings.token_type_embeddings.weight", (None, dimension))[0] if family.token_types else None,
+        token_types=tensors.array("embeddings.token_type_embeddings.weight", (None, dimension)) if family.token_types else None,
         embeddings_norm=tensors.affine("embeddings.LayerNorm"),
         padding_index=positions_before_text(config) - 1 if family.roberta_positions else None,
         relative_bias=relative,
         blocks=blocks,
+    )
+
+
+def load_head(path: Path, config: Mapping[str, object]) -> PairHead:
+    """Reads the head of a sequence classification model with one label. Raises `InvalidInput` for other families, and for more labels."""
+    check_family(config)
+    family = FAMILIES[str(config["model_type"])]
+    if family.head is None:
+        known = ", ".join(name for name, each in FAMILIES.items() if each.head)
+        raise InvalidInput(
+            f"config.json: a reranker of model_type {config['model_type']!r} is not supported; give an ONNX file of it, or a model of {known}.",
+            field="model",
+        )
+    tensors = _Tensors(path, family.prefix)
+    dimension = _integer(config, "hidden_size", "dim")
+    hidden, score = (tensors.affine(name) for name in family.head)
+    if score.weight.ndim == 2 and score.weight.shape[0] != 1:
+        raise several_labels(score.weight.shape[0])
+    for part, shape in ((hidden, (dimension, dimension)), (score, (1, dimension))):
+        if part.weight.shape != shape or part.bias.shape != shape[:1]:
+            raise InvalidInput(f"model.safetensors: the head's weights have the shape {part.weight.shape}, not {shape}.", field="model")
+    return PairHead(hidden, score)
+
+
+def several_labels(count: int) -> InvalidInput:
+    """The error of a classifier that tells several things apart."""
+    return InvalidInput(
+        f"The model gives {count} labels for two texts, where a reranker gives one score; take another model.", field="model"
     )
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ragstone.adapters.onnx_embedder import BATCH_TOKENS, OnnxEmbedder
+from ragstone.adapters.onnx_batches import BATCH_TOKENS
+from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.domain.errors import InternalError, InvalidInput, Unavailable
 from tests.support.tiny_encoder import CONFIG, forward, make_encoder, random_weights, write_json
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from ragstone.adapters.onnx_tokenizer import ModelTokenizer
+from ragstone.adapters.onnx_tokenizer import ModelTokenizer, PairTokenizer
+from tests.support.tiny_cross_encoder import Family, make_cross_encoder
 from tests.support.tiny_encoder import write_tokenizer
 
 LONG = ["oil flows " * 30, "The Red, red pump! " * 9, "水 " * 40, "漢字" * 20, "a " * 100 + "b"]
@@ -55,3 +57,28 @@ def test_what_is_cut_reads_as_the_whole_does(kind: str, prefix: str, request: py
 
 def test_special_tokens_are_counted(words: ModelTokenizer, pieces: ModelTokenizer) -> None:
     assert (words.special_tokens, pieces.special_tokens) == (2, 1)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("window", [6, 11, 20])
+def test_pairs_are_joined_and_cut_as_the_library_does(tmp_path: Path, family: Family, window: int) -> None:
+    """By `longest_first`, for questions and texts of every length below, at and beyond what fits."""
+    path = make_cross_encoder(tmp_path / "tiny", family=family) / "tokenizer.json"
+    library = Tokenizer.from_file(str(path))
+    library.no_padding()
+    library.enable_truncation(window, strategy="longest_first")
+    pairs = PairTokenizer(path, window=window, lower_case=False)
+    texts = ["oil flows " * (length // 2) + "pump " * (length % 2) for length in range(24)]
+    for question in texts:
+        expected = library.encode_batch([(question, text) for text in texts])
+        assert pairs.encode(question, texts) == [(each.ids, each.type_ids) for each in expected]
+
+
+def test_what_is_cut_off_costs_nothing(tmp_path: Path) -> None:
+    """The library joins each piece that it cuts off a question with each piece of the text: seconds for one pair."""
+    path = make_cross_encoder(tmp_path / "tiny") / "tokenizer.json"
+    pairs = PairTokenizer(path, window=20, lower_case=False)
+    began = time.process_time()
+    [pair] = pairs.encode("red pump " * 1000, ["oil " * 5000])
+    assert time.process_time() - began < 1
+    assert len(pair.ids) == len(pair.types) == 20
