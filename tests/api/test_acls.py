@@ -17,6 +17,7 @@ from ragstone.settings.model import Settings
 from tests.api.conftest import Api
 from tests.fakes.authenticator import KnownKeys
 from tests.fakes.platform import fake_platform
+from tests.fakes.reranker import WordOverlapReranker
 
 PEOPLE = {
     "root": Principal("root", *parse_scopes("admin")),
@@ -38,7 +39,7 @@ def by(name: str) -> dict[str, str]:
 
 @pytest.fixture
 async def api() -> AsyncIterator[Api]:
-    platform = fake_platform()
+    platform = fake_platform(reranker=WordOverlapReranker())
     await platform.start()
     app = create_app(platform, Settings(data_dir=Path("data")), KnownKeys(dict(PEOPLE)))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -85,6 +86,7 @@ async def everything_told(api: Api, who: str) -> str:
         ("GET", "/metrics", None),
         ("POST", "/v1/search", {"collection": "handbook", "question": "What rises in May?", "top_k": 50, "neighbours": 5, "explain": True}),
         ("POST", "/v1/search", {"collection": "handbook", "question": "What rises in May?", "as_of": "#1"}),
+        ("POST", "/v1/search", {"collection": "handbook", "question": "What rises in May?", "rerank": 50, "explain": True}),
         ("POST", "/query", {"collection": "handbook", "question": "What rises in May?", "abstain": False, "neighbours": 2}),
         ("POST", "/query", {"collection": "handbook", "question": "What rises in May?", "abstain": False, "stream": True}),
         (
@@ -119,6 +121,19 @@ async def test_who_is_in_none_of_the_groups_learns_nothing_by_any_route(api: Api
     for who in ("otto", "gast"):
         told = (await everything_told(api, who)).replace(QUESTION.lower(), "")  # which otto asked himself
         assert [secret for secret in SECRETS if secret in told] == [], who
+
+
+async def test_texts_that_may_not_be_seen_are_not_sent_to_the_reranker(api: Api) -> None:
+    reranker = api.platform.adapters.reranker
+    assert isinstance(reranker, WordOverlapReranker)
+    for who, sees in (("otto", False), ("gast", False), ("hanna", True), ("chef", True)):
+        reranker.asked.clear()
+        asked = {"collection": "handbook", "question": "What rises in May?", "rerank": 50}
+        assert (await api.http.post("/v1/search", json=asked, headers=by(who))).status_code == 200
+        assert (await ask(api, who, "What rises in May?", rerank=50)).status_code == 200
+        sent = " ".join(text for _, texts in reranker.asked for text in texts).lower()
+        assert "harbour" in sent
+        assert any(secret in sent for secret in SECRETS) is sees, who
 
 
 async def test_a_hidden_document_is_told_as_one_that_is_not_there(api: Api) -> None:
@@ -192,14 +207,14 @@ async def test_what_the_index_has_not_learnt_yet_is_held_back_by_the_second_barr
 
 async def test_who_is_shut_out_while_an_answer_is_made_does_not_get_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     visibility = api.platform.visibility
-    run = api.platform.search.run
+    find = api.platform.search.find
 
     async def late(*args: Any, **options: Any) -> Any:
-        found = await run(*args, **options)
+        found = await find(*args, **options)
         await visibility.change("handbook", {"hr/wages.md": ["legal"]})
         return found
 
-    monkeypatch.setattr(api.platform.search, "run", late)
+    monkeypatch.setattr(api.platform.search, "find", late)
     answer = await ask(api, "hanna")
     assert answer.status_code == 410
     assert (await api.http.get("/v1/interactions", headers=by("root"))).json()["interactions"] == []

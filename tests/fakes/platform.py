@@ -9,6 +9,7 @@ from ragstone.ports.generator import Generator
 from ragstone.ports.inbox import Inbox
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
+from ragstone.ports.reranker import Reranker
 from ragstone.ports.staging import Staging
 from ragstone.ports.usage_meter import UsageMeter
 from ragstone.ports.vector_index import VectorIndex
@@ -47,6 +48,7 @@ def fake_platform(
     staging: Staging | None = None,
     inbox: Inbox | None = None,
     embedder: EmbeddingModel | None = None,
+    reranker: Reranker | None = None,
 ) -> Platform:
     """Not started. Whatever is not given is a fresh fake."""
     embedder = embedder or HashingEmbeddingModel(32)
@@ -63,6 +65,7 @@ def fake_platform(
         audit=audit or InMemoryAuditLog(),
         meter=meter,
         inbox=inbox,
+        reranker=reranker,
         acls=InMemoryAcls(),
     )
     answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations(), fallback)

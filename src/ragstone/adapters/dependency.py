@@ -24,7 +24,7 @@ _RETRY_AFTER = 1.0  # seconds, told where the server told none
 
 
 class Dependency:
-    """Calls to one server, by `name` (catalog, versions, index, queue, interactions, tracking, embedding, generation).
+    """Calls to one server, by `name` (catalog, versions, index, queue, interactions, tracking, embedding, generation, rerank).
 
     `timeout`: seconds for one attempt. `concurrency`: calls at once; more wait. `translate` turns the client's exceptions into ragstone's, None for
     one that is not the client's. What it turns into `Unavailable`, a time-out and a broken connection count against the server; any other

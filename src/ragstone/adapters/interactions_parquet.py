@@ -39,6 +39,7 @@ _PASSAGE = pa.struct(
         ("neighbour_of", pa.string()),
         ("dense", pa.float64()),
         ("bm25", pa.float64()),
+        ("rerank", pa.float64()),
     ]
 )
 _FEEDBACK = pa.struct([("thumb", pa.int64()), ("score", pa.float64()), ("comment", pa.string()), ("tags", _TEXTS), ("created_at", _TIME)])
@@ -152,7 +153,13 @@ def _row(interaction: Interaction) -> dict[str, Any]:
 
 def _passage(passage: Mapping[str, Any]) -> dict[str, Any]:
     why = passage.get("explain") or {}
-    return {**passage, "metadata": json.dumps(passage.get("metadata", {})), "dense": why.get("dense"), "bm25": why.get("bm25")}
+    return {
+        **passage,
+        "metadata": json.dumps(passage.get("metadata", {})),
+        "dense": why.get("dense"),
+        "bm25": why.get("bm25"),
+        "rerank": why.get("rerank"),
+    }
 
 
 def _moment(seconds: float) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.extractive import ExtractiveGenerator
 from ragstone.adapters.model_store import ModelEntry, ModelStore
 from ragstone.bootstrap.secrets import secret_of
-from ragstone.domain.errors import InvalidInput
+from ragstone.domain.errors import InvalidInput, NotFound
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.generator import Generator
-from ragstone.settings import embedders
+from ragstone.ports.reranker import Reranker
+from ragstone.settings import embedders, rerankers
 from ragstone.settings import model as configured
 from ragstone.settings.model import Settings
 from ragstone.use_cases.answer import Answering
@@ -82,6 +85,33 @@ def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
                 context_window=openai.context_window,
                 first_token_timeout=openai.first_token_timeout,
                 concurrency=openai.concurrency,
+            )
+
+
+def reranker(settings: Settings) -> Reranker | None:
+    """The reranker of the settings, loaded. Blocking. Raises `NotFound` or `InvalidInput`, naming the setting."""
+    match settings.reranker:
+        case rerankers.NoReranker():
+            return None
+        case rerankers.OnnxReranker() as onnx:
+            from ragstone.adapters.onnx_reranker import OnnxReranker  # noqa: PLC0415
+
+            store = model_store(settings)
+            try:
+                return OnnxReranker(Path(onnx.model).expanduser(), graphs=store.graphs, threads=onnx.threads or None, digest=onnx.digest)
+            except (NotFound, InvalidInput) as error:
+                raise type(error)(f"reranker.model: {error.message}", field="reranker.model") from error
+        case rerankers.HttpReranker() as http:
+            from ragstone.adapters.http_reranker import HttpReranker  # noqa: PLC0415 - its HTTP client is slow to import
+
+            return HttpReranker(
+                http.base_url,
+                http.model,
+                dialect=http.dialect,
+                api_key=secret_of("reranker.api_key", http.api_key, http.api_key_file) if http.api_key or http.api_key_file else None,
+                batch=http.batch,
+                timeout=http.timeout,
+                concurrency=http.concurrency,
             )
 
 

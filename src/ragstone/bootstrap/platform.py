@@ -22,7 +22,7 @@ from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_releases import SqliteReleaseRegistry, SqliteTracker
 from ragstone.bootstrap.logs import audit_log, interaction_log, redaction
-from ragstone.bootstrap.models import answering, embedding_model
+from ragstone.bootstrap.models import answering, embedding_model, reranker
 from ragstone.bootstrap.records import mongo_records, sqlite_records
 from ragstone.bootstrap.servers import lakefs_versions, nats_queue, qdrant_index
 from ragstone.ports.dead_letters import DeadLetters
@@ -69,7 +69,8 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
     data = open_data_directory(settings.data_dir)
     try:
         model = embedder if embedder is not None else await asyncio.to_thread(embedding_model, settings)
-        adapters = _adapters(settings, data, model)
+        ranker = await asyncio.to_thread(reranker, settings) if settings.role != "worker" else None  # a worker answers no questions
+        adapters = replace(_adapters(settings, data, model), reranker=ranker)
         if armed:
             adapters = _with_failpoints(adapters, armed)
         platform = assemble(

@@ -29,7 +29,14 @@ _FILTER = Annotated[
 _FILTER_JSON = Annotated[
     str | None, typer.Option(metavar="JSON", help='Conditions, e.g. {"year": {"gte": 2024}, "path": {"prefix": "guide/"}}.')
 ]
-_EXPLAIN = Annotated[bool, typer.Option("--explain", help="Show each passage's dense, BM25 and fused score and rank.")]
+_RERANK = Annotated[
+    int | None,
+    typer.Option(help="How many of the best the reranker reorders; 0: none (default: the server's setting).", show_default=False),
+]
+_EXPLAIN = Annotated[
+    bool, typer.Option("--explain", help="Show each passage's dense, BM25 and fused score and rank, and the reranker's score.")
+]
+_NOT_RERANKED = "The reranker is down: passages are in the order of the search."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,6 +55,7 @@ async def ask(
     top_k: _TOP_K = 8,
     min_score: _MIN_SCORE = 0.0,
     neighbours: _NEIGHBOURS = 0,
+    rerank: _RERANK = None,
     filter_: _FILTER = None,
     filter_json: _FILTER_JSON = None,
     explain: _EXPLAIN = False,
@@ -64,6 +72,7 @@ async def ask(
         "top_k": top_k,
         "min_score": min_score,
         "neighbours": neighbours,
+        **({} if rerank is None else {"rerank": rerank}),
         "filter": filter_of(filter_ or (), filter_json),
         "explain": explain,
     }
@@ -93,6 +102,7 @@ async def search(
     top_k: _TOP_K = 8,
     min_score: _MIN_SCORE = 0.0,
     neighbours: _NEIGHBOURS = 0,
+    rerank: _RERANK = None,
     filter_: _FILTER = None,
     filter_json: _FILTER_JSON = None,
     explain: _EXPLAIN = False,
@@ -106,6 +116,7 @@ async def search(
         "top_k": top_k,
         "min_score": min_score,
         "neighbours": neighbours,
+        **({} if rerank is None else {"rerank": rerank}),
         "filter": filter_of(filter_ or (), filter_json),
         "explain": explain,
     }
@@ -120,6 +131,8 @@ async def search(
     shown.append(
         text(f"{len(response['passages'])} passages of {collection} {commit_name(snapshot['position'], snapshot['commit_id'])}", "dim")
     )
+    if "rerank" in response["degraded"]:
+        shown.append(text(_NOT_RERANKED, "yellow"))
     session.output.result(response, *shown)
 
 
@@ -160,6 +173,8 @@ def source_lines(response: Json) -> list[RenderableType]:
     elif answer["grounded"] < 1:
         lines.append(text(f"Only {answer['grounded']:.0%} of this answer is borne out by the passages it cites.", "yellow"))
     lines.append(text(f"{where}, release {response['release']['id'][:12]}, interaction {response['id']}", "dim"))
+    if "rerank" in response["degraded"]:
+        lines.append(text(_NOT_RERANKED, "yellow"))
     if "generation" in response["degraded"]:
         lines.append(text("The generator is down: the answer is made of quotations instead.", "yellow"))
     if response["logged"] == "deferred":
@@ -170,16 +185,17 @@ def source_lines(response: Json) -> list[RenderableType]:
 
 
 def passage_table(passages: list[Json]) -> RenderableType:
-    """Scores and ranks of each list, as `explain` gives them."""
+    """Scores and ranks of each list, as `explain` gives them; the reranker's where there are any."""
 
-    numbers = ("rank", "fused", "dense", "(rank)", "bm25", "(rank)")
+    reasons = [passage.get("explain") or {} for passage in passages]
+    reranked = any(why.get("rerank") is not None for why in reasons)
+    numbers = ("rank", *(("rerank",) if reranked else ()), "fused", "dense", "(rank)", "bm25", "(rank)")
 
-    def cells(passage: Json) -> tuple[Any, ...]:
-        why = passage.get("explain") or {}
+    def cells(passage: Json, why: Json) -> tuple[Any, ...]:
         scores = (_score(why.get("fused")), _score(why.get("dense")), why.get("dense_rank"), _score(why.get("bm25")), why.get("bm25_rank"))
-        return (passage["rank"], *scores, passage["path"])
+        return (passage["rank"], *((_score(why.get("rerank")),) if reranked else ()), *scores, passage["path"])
 
-    return table((*numbers, "path"), (cells(passage) for passage in passages), right=numbers)
+    return table((*numbers, "path"), map(cells, passages, reasons), right=numbers)
 
 
 def _score(value: float | None) -> str:

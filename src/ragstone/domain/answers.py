@@ -50,7 +50,7 @@ class Usage:
 class Answer:
     """`grounded`: share of the answer's sentences that are supported, 0 to 1. `abstained`: the knowledge base does not hold an answer.
 
-    `degraded`: what did not answer, so that this answer was made without it (`GENERATION`).
+    `degraded`: what did not answer, so that this answer was written without it (`GENERATION`).
     """
 
     text: str

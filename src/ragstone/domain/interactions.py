@@ -28,7 +28,7 @@ class Interaction:
     """One question. `answer` and `passages` are the JSON forms of what was returned; `timings` are in milliseconds. `created_at`: Unix seconds.
 
     `redacted`: fields that were not kept as they were, with what was done to them. `purged`: texts of a purged document were taken out.
-    `degraded`: what the answer had to be made without (`Answer.degraded`).
+    `degraded`: what the answer had to be made without: `RERANK`, and what `Answer.degraded` holds.
     """
 
     id: str

@@ -42,6 +42,7 @@ def passage_of(form: Mapping[str, Any], chunk: IndexedChunk) -> Passage:
         dense_rank=why["dense_rank"],
         bm25_rank=why["bm25_rank"],
         neighbour_of=form["neighbour_of"],
+        rerank=why.get("rerank"),  # none was logged before there were rerankers
     )
 
 

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 from ragstone.domain.generation import GeneratorIdentity
+from ragstone.domain.reranking import RerankerIdentity
 from ragstone.domain.retrieval import RetrievalSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """`commit_id` None means `follow: head`. `id` is derived from every other field."""
+    """`commit_id` None means `follow: head`. `reranker` None: passages are not reranked. `id` is derived from every other field."""
 
     collection: str
     commit_id: str | None
@@ -22,16 +23,22 @@ class Release:
     prompt: str  # name/version
     generator: GeneratorIdentity
     abstain_below: float
+    reranker: RerankerIdentity | None = None
 
     @property
     def id(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON of all fields."""
+        """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON of all fields; of those of reranking only where there is any."""
         return _release_id(self)
 
 
 @lru_cache(maxsize=256)  # most questions of a time have the same one
 def _release_id(release: Release) -> str:
-    canonical = json.dumps(asdict(release), sort_keys=True, separators=(",", ":"))
+    form = asdict(release)
+    if release.reranker is None:
+        del form["reranker"]
+    if release.retrieval.rerank == 0:  # as it was before there were rerankers: those releases keep their ids
+        del form["retrieval"]["rerank"]
+    canonical = json.dumps(form, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

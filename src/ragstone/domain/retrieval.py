@@ -89,7 +89,10 @@ FusionMethod = Literal["convex", "rrf", "dense", "bm25"]
 
 @dataclass(frozen=True, slots=True)
 class RetrievalSettings:
-    """How passages are found. `candidates`: length of each of the two lists. `neighbours`: chunks added before and after each hit."""
+    """How passages are found. `candidates`: length of each of the two lists. `neighbours`: chunks added before and after each hit.
+
+    `rerank`: how many of the best by fused score a reranker reorders before `top_k` cuts; 0: none. `min_score` bounds the fused score, reranked or not.
+    """
 
     top_k: int = 8
     candidates: int = 100
@@ -97,6 +100,7 @@ class RetrievalSettings:
     alpha: float = 0.5
     min_score: float = 0.0
     neighbours: int = 0
+    rerank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,10 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A retrieved chunk with its scores. `score` is the fused one. `neighbour_of`: id of the hit that it stands beside, None for a hit itself."""
+    """A retrieved chunk with its scores. `score` is the fused one. `neighbour_of`: id of the hit that it stands beside, None for a hit itself.
+
+    `rerank`: the reranker's score, None where it gave none; higher is better, on the model's own scale.
+    """
 
     chunk: IndexedChunk
     score: float
@@ -120,3 +127,4 @@ class Passage:
     dense_rank: int | None
     bm25_rank: int | None
     neighbour_of: str | None = None
+    rerank: float | None = None

@@ -10,7 +10,7 @@ import platformdirs
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from ragstone.settings import embedders, stores
+from ragstone.settings import embedders, rerankers, stores
 from ragstone.settings.stores import Section
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -47,6 +47,7 @@ class LimitSettings(Section):
     documents: int = Field(default=10_000, ge=1, description="of one ingestion")
     question_characters: int = Field(default=8_000, ge=1, description="of one question")
     top_k: int = Field(default=100, ge=1, description="passages that a question may ask for")
+    rerank: int = Field(default=100, ge=0, le=1_000, description="passages that a question may have reranked")
     pending_jobs: int = Field(default=1_000, ge=1, description="accepted and not done, of one collection; more are refused")
     concurrent_queries: int = Field(default=128, ge=1, description="questions answered at once; as many may wait")
     request_seconds: float = Field(default=60.0, gt=0, le=3_600, description="that reading requests share with every call below them")
@@ -141,6 +142,7 @@ class UncheckedSettings(BaseSettings):
     threads: int = Field(default=0, ge=0, description="of the embedding model; 0: as many as cores, or as the container's CPU limit")
     embedder: embedders.Embedder = embedders.OnnxEmbedder()
     generator: Annotated[ExtractiveGenerator | OpenAIGenerator, Field(discriminator="kind")] = ExtractiveGenerator()
+    reranker: rerankers.Reranker = rerankers.NoReranker()
     role: Literal["all", "api", "worker"] = Field(default="all", description="what this process does: API and ingestion, or one of them")
     catalog: stores.Catalog = stores.SqliteCatalog()
     versions: stores.Versions = stores.GitVersions()
@@ -167,6 +169,14 @@ class UncheckedSettings(BaseSettings):
         if self.management_port == self.port != 0:
             found.append(
                 Contradiction(("management_port", "port"), f"management_port: {self.port} is the port of the API already; choose another.")
+            )
+        if not isinstance(self.reranker, rerankers.NoReranker) and self.reranker.candidates > self.limits.rerank:
+            found.append(
+                Contradiction(
+                    ("reranker", "limits"),
+                    f"reranker.candidates: {self.reranker.candidates} is more than limits.rerank, {self.limits.rerank}, lets a question have reranked; "
+                    "lower the one or raise the other.",
+                )
             )
         if self.role != "all":  # several processes work together only over stores that all of them reach
             for port, kind in {"catalog": "mongo", "versions": "lakefs", "index": "qdrant", "queue": "nats"}.items():

@@ -40,14 +40,20 @@ class Metrics:
         self.requests_running = Gauge("ragstone_http_requests_running", "Requests being answered now.", registry=self.registry)
         self.query_phases = Histogram(
             "ragstone_query_phase_duration_seconds",
-            "Time of one question by phase: search (embedding the question included), generate, total.",
+            "Time of one question by phase: search (embedding the question and reranking included), rerank, generate, total.",
             ("phase",),
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.answers = Counter("ragstone_answers_total", "Questions answered, by outcome.", ("outcome",), registry=self.registry)
         self.answers_degraded = Counter(
-            "ragstone_answers_degraded_total", "Answers that had to be made without a part: generation.", ("part",), registry=self.registry
+            "ragstone_answers_degraded_total",
+            "Answers that had to be made without a part: rerank, generation.",
+            ("part",),
+            registry=self.registry,
+        )
+        self.searches_degraded = Counter(
+            "ragstone_searches_degraded_total", "Searches that had to do without a part: rerank.", ("part",), registry=self.registry
         )
         self.interactions_logged = Counter("ragstone_interactions_logged_total", "Interactions stored in the log.", registry=self.registry)
         self.interactions_deferred = Counter(
@@ -107,6 +113,11 @@ class Metrics:
             if child is None:
                 child = self._phase_children[phase] = self.query_phases.labels(phase)
             child.observe(milliseconds / 1e3)
+
+    def searched(self, degraded: Iterable[str]) -> None:
+        """One search for passages alone, with the parts that it had to do without."""
+        for part in degraded:
+            self.searches_degraded.labels(part).inc()
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything in Prometheus's text format, with its content type."""

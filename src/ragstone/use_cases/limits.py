@@ -14,6 +14,7 @@ class Limits:
     documents: int = 10_000
     question_characters: int = 8_000
     top_k: int = 100
+    rerank: int = 100
     metadata_bytes: int = 16 * 2**10
     pending_jobs: int = 1_000
     concurrent_queries: int = 128

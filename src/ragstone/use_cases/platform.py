@@ -20,6 +20,7 @@ from ragstone.ports.inbox import Inbox
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.job_queue import JobQueue
 from ragstone.ports.release_registry import ReleaseRegistry
+from ragstone.ports.reranker import Reranker
 from ragstone.ports.staging import Staging
 from ragstone.ports.storage import Storage
 from ragstone.ports.usage_meter import UsageMeter
@@ -79,6 +80,7 @@ class Adapters:
     interactions: InteractionLog
     dead_letters: DeadLetters
     acls: DocumentAcls
+    reranker: Reranker | None = None  # None: passages stay in the order of their fused scores
     events: EventPublisher | None = None  # None: nobody is told
     inbox: Inbox | None = None  # None where people can't put documents into the version store
     audit: AuditLog | None = None  # None where nobody comes in: a process without an API
@@ -162,7 +164,7 @@ class Platform:
         await adapters.interactions.close()
         await adapters.dead_letters.close()
         await adapters.acls.close()
-        for optional in (adapters.audit, adapters.meter, adapters.tracker, adapters.registry, adapters.events):
+        for optional in (adapters.reranker, adapters.audit, adapters.meter, adapters.tracker, adapters.registry, adapters.events):
             if optional is not None:
                 await optional.close()
         await adapters.catalog.close()
@@ -190,7 +192,7 @@ def assemble(
     visibility = Visibility(adapters.acls, adapters.catalog, adapters.index)
     logged = LoggedInteractions(adapters.interactions, adapters.catalog, visibility)
     spaces = Spaces(adapters.embedder, adapters.parser.versions, chunker or ChunkerSettings())
-    search = Search(adapters.index, answering.embedder)
+    search = Search(adapters.index, answering.embedder, adapters.reranker)
     progress = ProgressBoard()
     turns = Exclusive(adapters.catalog, holder, shared=shared)
     maintenance = Maintenance(adapters.index, snapshots, turns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -19,15 +19,18 @@ from ragstone.domain.generation import GeneratorIdentity
 from ragstone.domain.ids import new_id
 from ragstone.domain.interactions import Interaction, Logged
 from ragstone.domain.releases import Release
+from ragstone.domain.reranking import RerankerIdentity
 from ragstone.domain.retrieval import Passage, RetrievalSettings, SearchQuery
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.use_cases.answer import Answering, AnswerSettings
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.rendering import answer_json, passage_json
-from ragstone.use_cases.search import Search
+from ragstone.use_cases.search import Hits, Search
 from ragstone.use_cases.snapshots import Snapshots
 from ragstone.use_cases.spaces import Spaces
 from ragstone.use_cases.visibility import Visibility
+
+RERANKER_KEYS = ("reranker", "reranker_revision", "reranker_digest")  # in an interaction's models
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search gave. `timings` are in milliseconds."""
+    """What a search gave. `timings` are in milliseconds. `degraded`: what it had to do without."""
 
     snapshot: Snapshot
     passages: tuple[Passage, ...]
     timings: dict[str, float]
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +102,28 @@ class Query:
         """What writes the answers."""
         return self._answering.generator
 
+    @property
+    def reranker(self) -> RerankerIdentity | None:
+        """What reorders passages; None: nothing."""
+        return self._search.reranker
+
     async def search(self, question: Question) -> Found:
         """Passages only; nothing is generated or logged."""
         self._check(question)
         began = time.perf_counter()
-        _, snapshot, passages = await self._read(question)
-        return Found(snapshot, passages, {"search": _milliseconds(began), "total": _milliseconds(began)})
+        _, snapshot, hits = await self._read(question)
+        return Found(
+            snapshot, hits.passages, {"search": _milliseconds(began), **_rerank_time(hits), "total": _milliseconds(began)}, hits.degraded
+        )
 
     async def stream(self, question: Question) -> AsyncGenerator[QueryEvent, None]:
         """`PassagesFound`, `TextDelta`s, perhaps `TextWithdrawn` and others, then `QueryDone` once the interaction is stored."""
         self._check(question)
         began = time.perf_counter()
-        collection, snapshot, passages = await self._read(question)
+        collection, snapshot, hits = await self._read(question)
         found = time.perf_counter()
         answer: Answer | None = None
-        async with aclosing(self._answering.stream(question.text, collection, snapshot, passages, question.answer)) as events:
+        async with aclosing(self._answering.stream(question.text, collection, snapshot, hits.passages, question.answer)) as events:
             async for event in events:
                 if isinstance(event, AnswerDone):
                     answer = event.answer
@@ -120,8 +131,9 @@ class Query:
                     yield event
         if answer is None:
             raise AssertionError("an answer's stream ends with AnswerDone")
-        timings = {"search": (found - began) * 1e3, "generate": _milliseconds(found), "total": _milliseconds(began)}
-        yield await self.record(question, collection, snapshot, passages, answer, timings)
+        timings = {"search": (found - began) * 1e3, **_rerank_time(hits), "generate": _milliseconds(found), "total": _milliseconds(began)}
+        ranked_by = _reranker_names(self._search.reranker) if hits.reranked else {}
+        yield await self.record(question, collection, snapshot, hits.passages, answer, timings, ranked_by, hits.degraded)
 
     async def run(self, question: Question) -> QueryDone:
         """The last event of `stream`."""
@@ -139,10 +151,12 @@ class Query:
         passages: tuple[Passage, ...],
         answer: Answer,
         timings: dict[str, float],
+        ranked_by: Mapping[str, str],
+        degraded: tuple[str, ...],
     ) -> QueryDone:
-        """Logs an answer. Raises `Gone` when one of its documents was purged or kept from the principal meanwhile, and what the log raises."""
+        """Logs an answer. `ranked_by`: of its models, what reordered the passages (`RERANKER_KEYS`). `degraded`: what the search had to do without. Raises `Gone` when one of its documents was purged or kept from the principal meanwhile, and what the log raises."""
         release = self._release(collection, snapshot, question)
-        interaction = self._interaction(question, collection, snapshot, release, passages, answer, timings)
+        interaction = self._interaction(question, collection, snapshot, release, passages, answer, timings, ranked_by, degraded)
         paths = {passage.chunk.path for passage in passages}
         self._snapshots.ensure_not_purged(snapshot, paths)
         await self._visibility.ensure_shown(collection, question.principal, paths)
@@ -160,8 +174,10 @@ class Query:
             raise TooLarge(f"question: at most {self._limits.question_characters:,} characters; shorten it.", field="question")
         if not 1 <= question.retrieval.top_k <= self._limits.top_k:
             raise InvalidInput(f"top_k: it must be from 1 to {self._limits.top_k}.", field="top_k")
+        if not 0 <= question.retrieval.rerank <= self._limits.rerank:
+            raise InvalidInput(f"rerank: it must be from 0 to {self._limits.rerank}.", field="rerank")
 
-    async def _read(self, question: Question) -> tuple[Collection, Snapshot, tuple[Passage, ...]]:
+    async def _read(self, question: Question) -> tuple[Collection, Snapshot, Hits]:
         """One snapshot and what it holds for the question. A head that was pruned while it was read gives way to the next one."""
         for last in (False, False, True):
             collection, snapshot = await self._snapshots.resolve(question.collection, question.as_of, question.min_commit)
@@ -170,12 +186,12 @@ class Query:
             wanted = SearchQuery(question.text, question.filter, question.retrieval)
             try:
                 async with self._snapshots.reading(collection, snapshot):
-                    passages = await self._search.run(collection, snapshot, wanted, view=view)
+                    hits = await self._search.find(collection, snapshot, wanted, view=view)
             except Gone:
                 if last or not snapshot.was_head:
                     raise
             else:
-                return collection, snapshot, passages
+                return collection, snapshot, hits
         raise AssertionError("the last turn returns or raises")
 
     def _release(self, collection: Collection, snapshot: Snapshot, question: Question) -> Release:
@@ -187,6 +203,7 @@ class Query:
             question.answer.prompt,
             self._answering.generator,
             self._answering.threshold(collection, snapshot),
+            self._search.reranker if question.retrieval.rerank > 0 else None,
         )
 
     def _interaction(
@@ -198,6 +215,8 @@ class Query:
         passages: tuple[Passage, ...],
         answer: Answer,
         timings: dict[str, float],
+        ranked_by: Mapping[str, str],
+        degraded: tuple[str, ...],
     ) -> Interaction:
         model = collection.space(snapshot.space_id).model
         generator = self._answering.writer(answer)  # the release names the one that it is set to
@@ -227,10 +246,23 @@ class Query:
                 "embedding_digest": model.digest,
                 "generator": f"{generator.kind}:{generator.name}",
                 "generator_revision": generator.revision,
+                **ranked_by,
             },
             timings=timings,
-            degraded=answer.degraded,
+            degraded=(*degraded, *answer.degraded),
         )
+
+
+def _reranker_names(reranker: RerankerIdentity | None) -> dict[str, str]:
+    """A reranker in an interaction's models."""
+    if reranker is None:
+        return {}
+    told = (f"{reranker.kind}:{reranker.name}", reranker.revision, reranker.digest)
+    return dict(zip(RERANKER_KEYS, told, strict=True))
+
+
+def _rerank_time(hits: Hits) -> dict[str, float]:
+    return {} if hits.rerank_ms is None else {"rerank": hits.rerank_ms}
 
 
 @lru_cache(maxsize=256)  # most questions come with the same few settings

@@ -9,7 +9,7 @@ from ragstone.domain.retrieval import Passage
 
 
 def passage_json(passage: Passage, *, explain: bool) -> dict[str, Any]:
-    """`commit_id` and `checksum` are those of the commit that introduced the chunk. `explain` adds each list's score and rank."""
+    """`commit_id` and `checksum` are those of the commit that introduced the chunk. `explain` adds each list's score and rank, and the reranker's score."""
     chunk = passage.chunk
     form: dict[str, Any] = {
         "rank": passage.rank,
@@ -35,6 +35,7 @@ def passage_json(passage: Passage, *, explain: bool) -> dict[str, Any]:
             "fused": passage.score,
             "dense_rank": passage.dense_rank,
             "bm25_rank": passage.bm25_rank,
+            "rerank": passage.rerank,
         }
     return form
 

@@ -17,13 +17,14 @@ from ragstone.domain.commits import Snapshot, visible
 from ragstone.domain.errors import Conflict, Gone, NotFound
 from ragstone.domain.interactions import Interaction
 from ragstone.domain.redaction import METADATA
+from ragstone.domain.reranking import RERANK
 from ragstone.domain.retrieval import IndexedChunk, Passage, RetrievalSettings, SearchQuery
 from ragstone.domain.sentences import split_sentences
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.use_cases.answer import Answering, AnswerSettings
 from ragstone.use_cases.logged_interactions import LoggedInteractions
-from ragstone.use_cases.query import Query, QueryDone, Question
+from ragstone.use_cases.query import RERANKER_KEYS, Query, QueryDone, Question
 from ragstone.use_cases.search import Search
 from ragstone.use_cases.snapshots import Snapshots
 from ragstone.use_cases.spaces import Spaces
@@ -117,23 +118,28 @@ class Replay:
             principal=principal,
             replay_of=old.id,
         )
-        note = _not_comparable(old)
+        note = _not_comparable(old, question.retrieval, can_rerank=self._search.reranker is not None)
         view = await self._visibility.view(collection, principal)
         async with self._snapshots.reading(collection, snapshot):
             passages = await self._passages(collection, snapshot, old)
             retrieved: tuple[Passage, ...] = ()
             if not note:
                 self._spaces.embedder(collection.space(snapshot.space_id))  # vectors of two spaces are never compared
-                retrieved = await self._search.run(
-                    collection, snapshot, SearchQuery(question.text, question.filter, question.retrieval), exact=True, view=view
-                )
+                wanted = SearchQuery(question.text, question.filter, _then(old, question.retrieval))
+                hits = await self._search.find(collection, snapshot, wanted, exact=True, view=view)
+                retrieved = hits.passages
+                if hits.degraded:
+                    note = "it was reranked, and the reranker does not answer now"
         found = time.perf_counter()
         answer = await self._answer(question, collection, snapshot, passages)
         ended = time.perf_counter()
         timings = {"search": (found - began) * 1e3, "generate": (ended - found) * 1e3, "total": (ended - began) * 1e3}
         # A release that follows the head is the same one for every commit of it.
         told = replace(snapshot, was_head=question.as_of in (None, "head"))
-        done = await self._query.record(question, collection, told, passages, answer, timings)
+        # The passages are those of then, in the order of then, whatever reranks now.
+        ranked_by = {key: old.models[key] for key in RERANKER_KEYS if key in old.models}
+        degraded = tuple(part for part in old.degraded if part == RERANK)
+        done = await self._query.record(question, collection, told, passages, answer, timings, ranked_by, degraded)
         return _compared(old, done, tuple(passage.chunk.id for passage in retrieved), note)
 
     async def _place(self, old: Interaction) -> tuple[Collection, Snapshot]:
@@ -169,7 +175,14 @@ class Replay:
         raise AssertionError("an answer's stream ends with AnswerDone")
 
 
-def _not_comparable(old: Interaction) -> str:
+def _then(old: Interaction, settings: RetrievalSettings) -> RetrievalSettings:
+    """What the search of then came to: a reranker that did not answer reordered nothing."""
+    return replace(settings, rerank=0) if RERANK in old.degraded else settings
+
+
+def _not_comparable(old: Interaction, settings: RetrievalSettings, *, can_rerank: bool) -> str:
+    if _then(old, settings).rerank > 0 and not can_rerank:
+        return "it was reranked, and there is no reranker now"
     keys = logged.filter_keys(old.request.get("filter"))
     hidden = sorted(key for key in keys if METADATA + key in old.redacted)
     return f"the filter's values of {', '.join(hidden)} were not kept" if hidden else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from ragstone.domain.errors import Unavailable
 from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.fakes.generator import ScriptedGenerator
 from tests.fakes.platform import fake_platform
+from tests.fakes.reranker import WordOverlapReranker
 from tests.unit.cli.conftest import Shell
 
 Tree = Callable[..., Path]
@@ -66,6 +68,28 @@ async def test_an_answer_without_its_generator_says_so(shell: Shell, tree: Tree,
     assert "made of quotations" in streamed
     [first, *_] = (await degraded(interactions.list_, as_json=True)).json["interactions"]
     assert "made without" in (await degraded(interactions.show, first["id"])).out
+    await platform.adapters.queue.stop(0)
+
+
+async def test_reranking_is_asked_for_shown_and_missed(shell: Shell, tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    platform = fake_platform(reranker=(reranker := WordOverlapReranker()))
+    await platform.start()
+    reranked = Shell(replace(shell.world, platform=platform), capsys)
+    await reranked(ingest, [tree("docs", {"a.md": "# Alpha\n\nAlpha is a letter.\n", "b.md": "# Beta\n\nBeta is a letter.\n"})], "docs")
+    for words in (ask.ask, ask.search):
+        assert "rerank" not in (await reranked(words, "What is Alpha?", "docs", explain=True)).out
+        assert reranker.asked == []
+        told = (await reranked(words, "What is Alpha?", "docs", explain=True, rerank=5)).out
+        assert re.search(r"rank +rerank +fused", told)
+        assert len(reranker.asked.pop()[1]) == 2
+    reranker.error = Unavailable("gone")
+    for words in (ask.ask, ask.search):
+        assert (
+            "The reranker is down: passages are in the order of the search."
+            in (await reranked(words, "What is Alpha?", "docs", rerank=5)).out
+        )
+    refused = await reranked(ask.search, "What is Alpha?", "docs", rerank=101)
+    assert (refused.status, refused.problem and refused.problem["field"]) == (1, "rerank")
     await platform.adapters.queue.stop(0)
 
 

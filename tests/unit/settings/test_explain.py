@@ -108,3 +108,31 @@ def test_variables_of_no_setting_are_told(monkeypatch: pytest.MonkeyPatch) -> No
     assert {"RAGSTONE_PROT", "RAGSTONE_LIMITS__TOPK"} <= set(told)
     assert not {"RAGSTONE_SERVER", "RAGSTONE_API_KEY", "RAGSTONE_TEST_NATS_URL", "RAGSTONE_OIDC__ISSUER"} & set(told)
     assert "RAGSTONE_INTERACTIONS__REDACT__METADATA.OWNER" not in told
+
+
+def test_a_reranker_is_explained_and_its_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [origin.value for origin in explain().origins if origin.name.startswith("reranker")] == ["none"]
+    for name, value in {
+        "KIND": "http",
+        "DIALECT": "tei",
+        "BASE_URL": "http://127.0.0.1:8080",
+        "MODEL": "judge",
+        "API_KEY": "secret",
+    }.items():
+        monkeypatch.setenv(f"RAGSTONE_RERANKER__{name}", value)
+    explained = explain()
+    values = {origin.name: origin.value for origin in explained.origins}
+    assert (explained.faults, explained.strangers) == ([], [])
+    assert (values["reranker.dialect"], values["reranker.candidates"], values["reranker.api_key"]) == ("tei", "50", "********")
+    assert "secret" not in str(explained.origins)
+    monkeypatch.setenv("RAGSTONE_RERANKER__DIALECT", "other")
+    monkeypatch.setenv("RAGSTONE_RERANKER__CANDIDATES", "-1")
+    assert [sentence.split(":")[0] for sentence in sentences()] == ["reranker.http.dialect", "reranker.http.candidates"]
+
+
+def test_more_than_a_question_may_have_reranked_is_a_contradiction() -> None:
+    reranker = {"kind": "onnx", "model": "judge", "candidates": 30}
+    assert sentences(reranker=reranker) == []
+    assert any(
+        "reranker.candidates: 30 is more than limits.rerank, 20" in one for one in sentences(reranker=reranker, limits={"rerank": 20})
+    )

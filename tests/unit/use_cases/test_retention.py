@@ -114,16 +114,16 @@ async def test_readers_of_a_head_that_is_pruned_meanwhile_are_given_the_next(wor
     await ingest(world, a="Number 0.")
     searched = asyncio.Event()
     go_on = asyncio.Event()
-    run = world.platform.search.run
+    find = world.platform.search.find
 
     async def slow(*arguments: object, **options: object) -> object:
-        found = await run(*arguments, **options)  # type: ignore[arg-type]  # passed on as they came
+        found = await find(*arguments, **options)  # type: ignore[arg-type]  # passed on as they came
         if not searched.is_set():
             searched.set()
             await go_on.wait()
         return found
 
-    monkeypatch.setattr(type(world.platform.search), "run", lambda _, *arguments, **options: slow(*arguments, **options))
+    monkeypatch.setattr(type(world.platform.search), "find", lambda _, *arguments, **options: slow(*arguments, **options))
     asked = asyncio.create_task(world.platform.query.search(Question("docs", "Which number?")))
     await searched.wait()
     await ingest(world, a="Number 1.")

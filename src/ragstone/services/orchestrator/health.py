@@ -66,7 +66,7 @@ def routes(context: Context) -> APIRouter:
     @router.get("/v1/info", summary="What runs here", response_model=None, responses={200: {"model": responses.Info}, **errors()})
     @needs_where_asked(Scope.READ)
     async def info(request: Request) -> Response:
-        """Version, embedding model, generator and limits."""
+        """Version, embedding model, generator, reranker and limits."""
         may = readable(request)
         return json_response(
             {
@@ -74,6 +74,7 @@ def routes(context: Context) -> APIRouter:
                 "data_directory": context.settings.data_dir.name,
                 "model": asdict(platform.embedder.identity),
                 "generator": asdict(platform.query.generator),
+                "reranker": asdict(platform.query.reranker) if platform.query.reranker else None,
                 "limits": asdict(platform.limits),
                 "collections": sum(may(collection.name) for collection in await platform.collections.all()),
             }

@@ -19,7 +19,7 @@ from ragstone.domain.answers import TextDelta, TextWithdrawn, Usage
 from ragstone.domain.errors import InvalidInput, NotFound, TooLarge, Unavailable
 from ragstone.domain.ids import new_id
 from ragstone.domain.names import check_collection_name
-from ragstone.domain.retrieval import Vectors
+from ragstone.domain.retrieval import RetrievalSettings, Vectors
 from ragstone.domain.spaces import ModelIdentity
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.services.orchestrator.access import allow, caller, in_general, needs_where_asked, readable
@@ -28,7 +28,7 @@ from ragstone.services.orchestrator.context import Context, commit_header, json_
 from ragstone.services.orchestrator.documentation import body, errors, event_stream
 from ragstone.services.orchestrator.middleware import request_id
 from ragstone.services.orchestrator.problems import openai_error
-from ragstone.services.orchestrator.query import count, default_sentences, default_timeout, gated
+from ragstone.services.orchestrator.query import count, default_rerank, default_sentences, default_timeout, gated
 from ragstone.services.orchestrator.schemas import openai as forms
 from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, primed, respond
 from ragstone.services.orchestrator.views import snapshot_json
@@ -90,7 +90,7 @@ def routes(context: Context) -> APIRouter:
         """The last user message is answered from the collection; citations, commit and interaction id are under `ragstone`.
 
         `ragstone.degraded` names what the answer had to be made without: `generation`, while the generator is down, when the answer is made of
-        quotations. A stream whose generator breaks off ends with an error.
+        quotations; `rerank`, while the reranker is, when passages are in the order of their fused scores. A stream whose generator breaks off ends with an error.
         """
         asked = await read_json(request, forms.ChatBody)
         question = _question(context, request, asked)
@@ -186,6 +186,7 @@ def _question(context: Context, request: Request, asked: forms.ChatBody) -> Ques
         collection=name,
         text=text,
         as_of=as_of,
+        retrieval=RetrievalSettings(rerank=default_rerank(context.settings)),
         answer=AnswerSettings(
             max_tokens=asked.max_completion_tokens or asked.max_tokens or defaults.max_tokens,
             temperature=asked.temperature if asked.temperature is not None else defaults.temperature,

@@ -25,6 +25,7 @@ from ragstone.services.orchestrator.schemas.responses import QueryResponse, Sear
 from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, primed, respond
 from ragstone.services.orchestrator.views import release_json, snapshot_json
 from ragstone.settings.model import ExtractiveGenerator, Settings
+from ragstone.settings.rerankers import NoReranker
 from ragstone.use_cases.answer import AnswerSettings
 from ragstone.use_cases.query import QueryDone, QueryEvent, Question
 from ragstone.use_cases.rendering import passage_json
@@ -53,7 +54,7 @@ def routes(context: Context) -> APIRouter:
     async def query(request: Request) -> Response:
         """Answers with citations from exactly one commit, or says that the collection holds no answer. The answer is logged before it ends."""
         asked = await read_json(request, QueryBody)
-        question = _question(request, asked, _answer_settings(asked, context.settings))
+        question = _question(context, request, asked, _answer_settings(asked, context.settings))
         if asked.stream or "text/event-stream" in request.headers.get("accept", ""):
             stream = await primed(gated(context, question))
             return respond(_events(context, stream, request_id(request.scope), explain=asked.explain))
@@ -74,9 +75,10 @@ def routes(context: Context) -> APIRouter:
         """Retrieval alone: nothing is generated, nothing is logged."""
         asked = await read_json(request, SearchBody)
         async with context.queries:
-            found = await while_connected(request, context.platform.query.search(_question(request, asked, AnswerSettings())))
+            found = await while_connected(request, context.platform.query.search(_question(context, request, asked, AnswerSettings())))
+        context.metrics.searched(found.degraded)
         passages = [passage_json(passage, explain=asked.explain) for passage in found.passages]
-        return read_response(found.snapshot, {"passages": passages, "timings": found.timings})
+        return read_response(found.snapshot, {"passages": passages, "timings": found.timings, "degraded": list(found.degraded)})
 
     return router
 
@@ -92,7 +94,9 @@ async def gated(context: Context, question: Question) -> AsyncGenerator[QueryEve
 
 def count(context: Context, done: QueryDone) -> None:
     """Puts an answered question into the metrics."""
-    context.metrics.answered(dict(done.interaction.timings), done.logged, abstained=done.answer.abstained, degraded=done.answer.degraded)
+    context.metrics.answered(
+        dict(done.interaction.timings), done.logged, abstained=done.answer.abstained, degraded=done.interaction.degraded
+    )
 
 
 def query_json(done: QueryDone, *, explain: bool) -> dict[str, Any]:
@@ -131,7 +135,7 @@ async def _events(
     yield DONE
 
 
-def _question(request: Request, asked: SearchBody, answer: AnswerSettings) -> Question:
+def _question(context: Context, request: Request, asked: SearchBody, answer: AnswerSettings) -> Question:
     collection = check_collection_name(asked.collection)
     allow(request, collection)
     return Question(
@@ -141,7 +145,13 @@ def _question(request: Request, asked: SearchBody, answer: AnswerSettings) -> Qu
         min_commit=asked.min_commit,
         filter=parse_filter(asked.filter),
         retrieval=RetrievalSettings(
-            asked.top_k, max(asked.candidates, asked.top_k), asked.fusion, asked.alpha, asked.min_score, asked.neighbours
+            asked.top_k,
+            max(asked.candidates, asked.top_k),
+            asked.fusion,
+            asked.alpha,
+            asked.min_score,
+            asked.neighbours,
+            default_rerank(context.settings) if asked.rerank is None else asked.rerank,
         ),
         answer=answer,
         principal=caller(request),
@@ -162,6 +172,11 @@ def _answer_settings(asked: QueryBody, settings: Settings) -> AnswerSettings:
 def default_sentences(settings: Settings) -> int:
     """How long an answer is where the question does not say."""
     return settings.generator.max_sentences if isinstance(settings.generator, ExtractiveGenerator) else AnswerSettings().max_sentences
+
+
+def default_rerank(settings: Settings) -> int:
+    """How many passages are reranked where the question does not say."""
+    return 0 if isinstance(settings.reranker, NoReranker) else settings.reranker.candidates
 
 
 def default_timeout(settings: Settings) -> float:

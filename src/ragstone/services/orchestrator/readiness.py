@@ -42,8 +42,8 @@ class NotReady(Unavailable):
 class Readiness:
     """Asks each store something small, however often it is asked itself: at most once a second.
 
-    Without what is needed it is not ready. Without the rest it answers as well as it can: generation (answers are extractive), tracking (runs are
-    recorded later), and, unless `queue` is set, the queue (jobs are accepted without it). Once `stopping` is set, none is asked: the answer is no.
+    Without what is needed it is not ready. Without the rest it answers as well as it can: generation (answers are extractive), rerank (passages keep the
+    order of their fused scores), tracking (runs are recorded later), and, unless `queue` is set, the queue (jobs are accepted without it). Once `stopping` is set, none is asked: the answer is no.
     """
 
     def __init__(self, platform: Platform, *, queue: bool = False) -> None:
@@ -56,6 +56,8 @@ class Readiness:
             "embedding": adapters.embedder.check,
         }
         optional: dict[str, Question] = {"generation": platform.answering.check}
+        if adapters.reranker is not None:
+            optional["rerank"] = adapters.reranker.check
         (needed if queue else optional)["queue"] = adapters.queue.check
         if adapters.tracker is not None:
             optional["tracking"] = adapters.tracker.check

@@ -16,6 +16,7 @@ from ragstone.domain.documents import DocumentInfo, StoredDocument
 from ragstone.domain.generation import GeneratorIdentity
 from ragstone.domain.jobs import Job, JobResult, Progress
 from ragstone.domain.releases import Release
+from ragstone.domain.reranking import RerankerIdentity
 from ragstone.domain.retrieval import IndexedChunk, RetrievalSettings
 from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.domain.uploads import IngestPlan
@@ -196,9 +197,10 @@ def release_json(release: Release) -> Json:
         "prompt": release.prompt,
         "generator": _plain(release.generator),
         "abstain_below": release.abstain_below,
+        "reranker": _plain(release.reranker) if release.reranker else None,
     }
 
 
 @lru_cache(maxsize=256)  # every answer carries them, and most carry the same
-def _plain(settings: RetrievalSettings | GeneratorIdentity) -> Json:
+def _plain(settings: RetrievalSettings | GeneratorIdentity | RerankerIdentity) -> Json:
     return asdict(settings)

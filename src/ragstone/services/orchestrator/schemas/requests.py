@@ -135,12 +135,20 @@ class SearchBody(Body):
         examples=[{"team": "ops", "year": {"gte": 2025}, "path": {"prefix": "guide/"}}],
     )
     top_k: int = Field(default=_RETRIEVAL.top_k, description="passages, at most the server's limit (GET /v1/info)", ge=1)
-    min_score: float = Field(default=_RETRIEVAL.min_score, allow_inf_nan=False, description="fused scores below it are left out")
+    min_score: float = Field(
+        default=_RETRIEVAL.min_score, allow_inf_nan=False, description="fused scores below it are left out, reranked or not"
+    )
     neighbours: int = Field(default=_RETRIEVAL.neighbours, ge=0, le=10, description="chunks added before and after each hit")
     fusion: FusionMethod = Field(default=_RETRIEVAL.fusion, description="how the dense and the BM25 list become one")
     alpha: float = Field(default=_RETRIEVAL.alpha, ge=0, le=1, description="weight of dense scores in `convex`")
     candidates: int = Field(default=_RETRIEVAL.candidates, ge=1, le=1000, description="length of each of the two lists")
-    explain: bool = Field(default=False, description="each passage's dense, BM25 and fused score and rank")
+    rerank: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="how many of the best by fused score the reranker reorders, at most the server's limit; 0: none; absent: the server's setting",
+    )
+    explain: bool = Field(default=False, description="each passage's dense, BM25 and fused score and rank, and the reranker's score")
 
 
 class QueryBody(SearchBody):

@@ -182,13 +182,14 @@ class PlanResponse(Form):
 
 
 class Explain(Form):
-    """A passage's scores and ranks in each list; a rank is null where that list did not hold it."""
+    """A passage's scores and ranks in each list; a rank is null where that list did not hold it. `rerank`: null where it was not reranked."""
 
     dense: float
     bm25: float
     fused: float
     dense_rank: int | None
     bm25_rank: int | None
+    rerank: float | None
 
 
 class Passage(Form):
@@ -212,12 +213,19 @@ class Passage(Form):
     explain: Explain | None = None
 
 
+SearchDegraded = Annotated[
+    list[Literal["rerank"]],
+    Field(description="what the search had to do without; `rerank`: the reranker is down, passages are in the order of their fused scores"),
+]
+
+
 class SearchResponse(Form):
     """Passages, best first. `timings` in milliseconds."""
 
     passages: list[Passage]
     snapshot: Snapshot
     timings: dict[str, float]
+    degraded: SearchDegraded
 
 
 class Sentence(Form):
@@ -264,7 +272,7 @@ class Answer(Form):
 
 
 class Release(Form):
-    """Everything that shaped the answer. `commit_id` null: it followed the head."""
+    """Everything that shaped the answer. `commit_id` null: it followed the head. `reranker` null: nothing was reranked."""
 
     id: str
     collection: str
@@ -274,11 +282,15 @@ class Release(Form):
     prompt: str
     generator: dict[str, str]
     abstain_below: float
+    reranker: dict[str, str] | None
 
 
 Degraded = Annotated[
-    list[Literal["generation"]],
-    Field(description="what the answer had to be made without; `generation`: the generator is down, the answer is made of quotations"),
+    list[Literal["rerank", "generation"]],
+    Field(
+        description="what the answer had to be made without; `rerank`: the reranker is down, passages are in the order of their fused scores; "
+        "`generation`: the generator is down, the answer is made of quotations"
+    ),
 ]
 
 
@@ -379,7 +391,7 @@ class Health(Form):
 
 
 class Readiness(Form):
-    """The stores answer too. `degraded`: what does not, and is not needed (generation, tracking; of a process with an API, the queue)."""
+    """The stores answer too. `degraded`: what does not, and is not needed (generation, rerank, tracking; of a process with an API, the queue)."""
 
     status: Literal["ready"]
     degraded: list[Missing]
@@ -392,6 +404,7 @@ class Info(Form):
     data_directory: str
     model: dict[str, Any]
     generator: dict[str, str]
+    reranker: dict[str, str] | None
     limits: dict[str, int]
     collections: int
 
