@@ -147,7 +147,7 @@ class HeldSession:
     """Stands in for the session: batches wait until they are released."""
 
     def __init__(self) -> None:
-        self.entered, self.release = threading.Event(), threading.Event()
+        self.entered, self.both, self.release = threading.Event(), threading.Event(), threading.Event()
         self.running = self.most = 0
         self._lock = threading.Lock()
 
@@ -155,6 +155,8 @@ class HeldSession:
         with self._lock:
             self.running += 1
             self.most = max(self.most, self.running)
+            if self.running == 2:
+                self.both.set()
         self.entered.set()
         assert self.release.wait(10)
         with self._lock:
@@ -166,8 +168,8 @@ async def test_the_event_loop_does_not_wait_and_threads_are_bounded(folder: Path
     model, held = load(folder, threads=2), HeldSession()
     model.session = held  # type: ignore[assignment]
     asking = [asyncio.create_task(model.score("red pump", ["oil " * 12] * 100)) for _ in range(3)]
-    await asyncio.to_thread(held.entered.wait, 10)
-    await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(held.both.wait, 10)
+    await asyncio.sleep(0.05)  # for a third one, if there were any
     assert not any(task.done() for task in asking)
     held.release.set()
     assert await asyncio.gather(*asking) == [[1.0] * 100] * 3
