@@ -105,10 +105,8 @@ class Fleet:
 
     def embedding(self) -> str | None:
         """Which process was the last to embed, if it still runs."""
-        last = counted.noted(self.notes)[-1:]
-        return next(
-            (name for name, one in self.running.items() if one.alive and [one.process.pid] == [process for process, _ in last]), None
-        )
+        last = [process for process, _ in counted.noted(self.notes)[-1:]]
+        return next((name for name, one in self.running.items() if one.alive and one.process.pid in last), None)
 
     async def kill(self, name: str) -> None:
         """SIGKILL, then another one in its place."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import httpx
 
 from ragstone.adapters.dependency import Dependency
-from ragstone.adapters.openai_http import HINTS, OF_THE_REQUEST, checked_address, new_client, retry_after
+from ragstone.adapters.openai_http import HINTS, OF_THE_REQUEST, Failed, checked_address, new_client, retry_after
 from ragstone.domain.errors import InvalidInput, RagstoneError, Unavailable
 from ragstone.domain.reranking import RerankerIdentity
 
@@ -91,7 +91,7 @@ class HttpReranker:
         async def ask(seconds: float) -> None:
             response = await self._client.get(f"{self._base}/{_DIALECTS[self._dialect].alive}", timeout=seconds)
             if response.status_code in (401, 403) or response.status_code >= 500:
-                raise _Failed(_refused(response.status_code))
+                raise Failed(_refused(response.status_code))
 
         await self._dependency.look(ask)
 
@@ -113,7 +113,7 @@ class HttpReranker:
             if status in OF_THE_REQUEST:
                 raise Unavailable(f"The reranker refuses the texts with status {status}; check reranker.batch and its model.")
             if status != httpx.codes.OK:
-                raise _Failed(_refused(status))
+                raise Failed(_refused(status))
             return self._scores(await _body_of(response), count)
         finally:
             await response.aclose()
@@ -135,22 +135,22 @@ class HttpReranker:
     def _scores(self, body: bytes | None, count: int) -> list[float]:
         """By text. TEI answers with a list of rows, the others with one under `results`; each row names its text by `index`, in any order."""
         if body is None:
-            raise _Failed(Unavailable(f"The reranker's answer has more than {_ANSWER_BYTES:,} bytes."))
+            raise Failed(Unavailable(f"The reranker's answer has more than {_ANSWER_BYTES:,} bytes."))
         try:
             answer: Any = json.loads(body)
             rows = answer if self._dialect == "tei" else answer["results"]
             found = {_index(row["index"]): float(_number(row[_DIALECTS[self._dialect].score])) for row in rows}
             whole = len(rows) == count and found.keys() == set(range(count))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-            raise _Failed(
+            raise Failed(
                 Unavailable(
                     f"The reranker's answer has another shape than {self._dialect}'s; check reranker.dialect and reranker.base_url."
                 )
             ) from error
         if not whole:
-            raise _Failed(Unavailable(f"The reranker's answer does not hold each of {count} texts once."))
+            raise Failed(Unavailable(f"The reranker's answer does not hold each of {count} texts once."))
         if not all(map(math.isfinite, found.values())):
-            raise _Failed(Unavailable("The reranker gave a score that is not finite."))
+            raise Failed(Unavailable("The reranker gave a score that is not finite."))
         return [found[index] for index in range(count)]
 
     def _check_open(self) -> None:
@@ -158,17 +158,9 @@ class HttpReranker:
             raise Unavailable("The reranker was closed.")
 
 
-class _Failed(Exception):
-    """What the endpoint answered counts against it."""
-
-    def __init__(self, error: Unavailable) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
 def _translation(error: Exception) -> RagstoneError | None:
     match error:
-        case _Failed():
+        case Failed():
             return error.error
         case TimeoutError():
             return Unavailable("The reranker did not answer in time.")
@@ -198,6 +190,6 @@ def _index(value: object) -> int:
 
 
 def _number(value: object) -> float:
-    if type(value) not in (int, float):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(value)
-    return value  # type: ignore[return-value]
+    return value

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from ragstone.adapters.dependency import Dependency
 from ragstone.adapters.openai_embedding_reply import Reply, read_description, read_reply
-from ragstone.adapters.openai_http import CONNECT, HINTS, OF_THE_REQUEST, checked_address, error_code, new_client, retry_after
+from ragstone.adapters.openai_http import CONNECT, HINTS, OF_THE_REQUEST, Failed, checked_address, error_code, new_client, retry_after
 from ragstone.domain.deadline import remaining
 from ragstone.domain.errors import Busy, InvalidInput, NotFound, RagstoneError, Unavailable
 from ragstone.domain.spaces import ModelIdentity
@@ -115,7 +115,7 @@ class EmbeddingEndpoint:
             async for piece in response.aiter_bytes():
                 content += piece
                 if len(content) > limit:
-                    raise _Failed(Unavailable("The embedding server sent an answer without end."))
+                    raise Failed(Unavailable("The embedding server sent an answer without end."))
         return bytes(content)
 
     @asynccontextmanager
@@ -127,26 +127,18 @@ class EmbeddingEndpoint:
             await response.aclose()
 
 
-class _Failed(Exception):
-    """What the server answered counts against it."""
-
-    def __init__(self, error: Unavailable) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
 @contextmanager
 def _counted() -> Iterator[None]:
     """What is `Unavailable` within counts against the server."""
     try:
         yield
     except Unavailable as error:
-        raise _Failed(error) from error
+        raise Failed(error) from error
 
 
 def _translation(error: Exception) -> RagstoneError | None:
     match error:
-        case _Failed():
+        case Failed():
             return error.error
         case TimeoutError():
             return Unavailable(
@@ -171,4 +163,4 @@ async def _refusal(response: httpx.Response, *, looking: bool) -> Exception:
             "see its limits, and embedder.window, embedder.batch_texts and embedder.batch_tokens.",
             field="embedder",
         )
-    return _Failed(Unavailable(f"The embedding server answered with status {status}{code}{HINTS.get(status, '')}."))
+    return Failed(Unavailable(f"The embedding server answered with status {status}{code}{HINTS.get(status, '')}."))

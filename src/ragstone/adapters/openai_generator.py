@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from ragstone.adapters.dependency import Dependency
-from ragstone.adapters.openai_http import CONNECT, HINTS, OF_THE_REQUEST, checked_address, error_code, new_client, retry_after
+from ragstone.adapters.openai_http import CONNECT, HINTS, OF_THE_REQUEST, Failed, checked_address, error_code, new_client, retry_after
 from ragstone.domain.answers import Usage
 from ragstone.domain.deadline import deadline
 from ragstone.domain.errors import Busy, InvalidInput, RagstoneError, Unavailable
@@ -76,7 +76,7 @@ class OpenAIGenerator:
         async def ask(seconds: float) -> None:
             response = await self._client.get(f"{self._base}/models", timeout=seconds)
             if response.status_code in (401, 403) or response.status_code >= 500:
-                raise _Failed(_refused(response.status_code, ""))
+                raise Failed(_refused(response.status_code, ""))
 
         await self._dependency.look(ask)
 
@@ -113,7 +113,7 @@ class OpenAIGenerator:
             return reply, await reply.text()
         except Unavailable as error:
             await reply.aclose()
-            raise _Failed(error) from error
+            raise Failed(error) from error
         except BaseException:
             await reply.aclose()
             raise
@@ -156,17 +156,9 @@ class _Reply:
         await self._response.aclose()
 
 
-class _Failed(Exception):
-    """What the endpoint answered counts against it."""
-
-    def __init__(self, error: Unavailable) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
 def _translation(error: Exception) -> RagstoneError | None:
     match error:
-        case _Failed():
+        case Failed():
             return error.error
         case TimeoutError():
             return Unavailable("The generator did not answer in time; ask for less or raise its timeout.")

@@ -1,4 +1,4 @@
-"""What the clients of OpenAI-compatible endpoints share: the key, the address, and what of an error may be passed on."""
+"""What the clients of models behind HTTP share: the key, the address, answers that count against an endpoint, and what of an error may be passed on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from collections.abc import Callable, Generator
 
 import httpx
 
-from ragstone.domain.errors import InvalidInput
+from ragstone.domain.errors import InvalidInput, Unavailable
 
 CONNECT = 2.0  # seconds for a connection, and for a place among those there may be
 OF_THE_REQUEST = frozenset({400, 413, 422})  # statuses that say nothing against the endpoint
 HINTS = {401: "; check its API key", 403: "; check its API key", 404: "; check its base URL and model"}
 _ERROR_BYTES = 2**16  # of an error's body that are read
 _CODE = re.compile(r"[a-z][a-z0-9_]{1,47}")
+
+
+class Failed(Exception):
+    """What the endpoint answered counts against it; `error` is what callers get."""
+
+    def __init__(self, error: Unavailable) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 class Bearer(httpx.Auth):
