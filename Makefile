@@ -12,6 +12,8 @@ DEV := .venv
 POLICY := .venv-policy
 MLFLOW := .venv-mlflow
 MLFLOW_LOCKS := requirements/mlflow.txt requirements/build.txt
+BENTO := .venv-bento
+BENTO_LOCKS := requirements/bento.txt requirements/build.txt
 SERVER_TESTS := tests/servers tests/contracts tests/behaviour tests/charts/test_setup_scripts.py
 POLICY_LOCKS := requirements/policy.txt requirements/build.txt
 UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -19,7 +21,7 @@ UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11
 # Runs $(2) as a step named $(1) and says how long it took.
 step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
-.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash test-servers lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes bench-servers readme-figures lock kind-up kind-down env-demo env-dev env-policy env-mlflow clean images sbom check-tag publish-charts test-cluster
+.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash test-servers lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes bench-servers readme-figures lock kind-up kind-down env-demo env-dev env-policy env-mlflow env-bento clean images sbom check-tag publish-charts test-cluster
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -99,6 +101,8 @@ lock: env-dev ## resolve the dependencies anew and write requirements/*.txt (UPG
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cluster --extra dev --output-file requirements/dev.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --constraints requirements/dev.txt --output-file requirements/embedded.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cluster --constraints requirements/dev.txt --output-file requirements/cluster.txt
+	@sed -n 's/ \\$$//; /^opentelemetry-/d; /^[a-z0-9].*==/p' requirements/embedded.txt | \
+		$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra bento --constraints - --output-file requirements/bento.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in --output-file requirements/build.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/sbom.in --output-file requirements/sbom.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/policy.in --output-file requirements/policy.txt
@@ -131,9 +135,12 @@ env-dev:
 env-mlflow: ## the MLflow server, in an environment of its own (850 MB)
 	@scripts/environment.sh $(MLFLOW) $(MLFLOW_LOCKS)
 
+env-bento: ## the model services (BentoML), in an environment of their own (400 MB)
+	@scripts/environment.sh $(BENTO) $(BENTO_LOCKS)
+
 env-policy:
 	@scripts/environment.sh $(POLICY) $(POLICY_LOCKS)
 
 clean: ## remove environments, caches and reports (no data directory)
-	@rm -rf $(DEMO) $(DEV) $(POLICY) $(MLFLOW) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist
+	@rm -rf $(DEMO) $(DEV) $(POLICY) $(MLFLOW) $(BENTO) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist
 	@find src tests bench scripts -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

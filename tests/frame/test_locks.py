@@ -38,8 +38,10 @@ def test_every_requirement_is_pinned_and_hashed(lock: Path) -> None:
 def test_run_time_and_development_locks_agree() -> None:
     by_name = {lock.stem: pins(lock) for lock in LOCKS}
     # mlflow, policy and sbom: a server and tools with environments of their own
-    assert set(by_name) == {"build", "cluster", "dev", "embedded", "mlflow", "policy", "sbom"}
+    assert set(by_name) == {"bento", "build", "cluster", "dev", "embedded", "mlflow", "policy", "sbom"}
     assert by_name["embedded"].items() <= by_name["cluster"].items() <= by_name["dev"].items()
+    run_time, bento = ({pin.split(" ;")[0] for pin in by_name[lock].values()} for lock in ("embedded", "bento"))
+    assert {pin for pin in run_time if not pin.startswith("opentelemetry-")} <= bento  # BentoML asks for a set of those of its own
 
 
 def test_locks_satisfy_what_the_project_declares() -> None:
@@ -48,6 +50,7 @@ def test_locks_satisfy_what_the_project_declares() -> None:
     declared = {
         "embedded": project["project"]["dependencies"],
         "cluster": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["cluster"],
+        "bento": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["bento"],
         "dev": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"],
         "build": project["build-system"]["requires"],
     }
