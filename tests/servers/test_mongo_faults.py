@@ -328,7 +328,7 @@ async def test_many_processes_that_start_at_once_make_one_schema(mongo_url: str)
         assert await MongoCatalog(databases[1], mongo.dependency()).check() == []
     finally:
         for database in databases:
-            await database.close()
+            await mongo.close(database)
         mongo.drop(mongo_url, name)
 
 
@@ -362,7 +362,7 @@ async def test_a_server_without_a_replica_set_is_refused(tmp_path: Path) -> None
         database = MongoDatabase(lambda: url, "ragstone")
         with pytest.raises(Unavailable, match="replica set"):
             await MongoCatalog(database, mongo.dependency()).collections()
-        await database.close()
+        await mongo.close(database)
 
 
 async def test_an_older_server_is_refused(mongo_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,7 +370,7 @@ async def test_an_older_server_is_refused(mongo_url: str, monkeypatch: pytest.Mo
     database = MongoDatabase(lambda: mongo_url, "ragstone")
     with pytest.raises(Unavailable, match="older than"):
         await MongoCatalog(database, mongo.dependency()).collections()
-    await database.close()
+    await mongo.close(database)
 
 
 async def test_a_uri_that_is_none_is_refused_without_telling_it() -> None:

@@ -35,8 +35,8 @@ from tests.support.interactions import interaction
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <function StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning"
 )
-SHORT = 1.0  # seconds that a call may take
-BACK = 30.0  # seconds within which all is well again
+SHORT = 2.0  # seconds that a call may take
+BACK = 120.0  # seconds within which all is well again
 QUESTION = {"collection": "docs", "question": "What does a ticket cost?", "abstain": False}
 DOCS = "/v1/collections/docs"
 FAULTS: dict[str, Callable[[Proxy], None]] = {
@@ -140,6 +140,7 @@ async def served(platform: Platform, proxy: Proxy, directory: Path) -> AsyncIter
 @asynccontextmanager
 async def behind_mongo(url: str, directory: Path) -> AsyncIterator[Bench]:
     async with Proxy.before(url) as proxy, mongo.database(proxy.url(url)) as database:
+        await database.ready()  # its schema takes longer than a call may
         platform = fake_platform(
             catalog=MongoCatalog(database, mongo.dependency(timeout=SHORT)),
             staging=GridFsStaging(database, mongo.dependency("staging", timeout=SHORT)),
@@ -151,6 +152,7 @@ async def behind_mongo(url: str, directory: Path) -> AsyncIterator[Bench]:
         async with served(platform, proxy, directory) as bench:
             yield bench
         proxy.through()
+        await mongo.close(database, interrupted=True)
 
 
 @asynccontextmanager
@@ -248,4 +250,4 @@ async def test_a_log_that_is_killed_fails_no_answer_and_gets_them_all_when_it_is
                 for each in [stored["id"], *deferred]:
                     assert (await bench.http.get(f"/v1/interactions/{each}")).status_code == 200
                 assert (await bench.http.post("/query", json=QUESTION)).json()["logged"] == "stored"
-        await database.close()
+        await mongo.close(database, interrupted=True)

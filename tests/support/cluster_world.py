@@ -28,7 +28,7 @@ from ragstone.use_cases.query import Question
 from tests.fakes.dead_letters import InMemoryDeadLetters
 from tests.fakes.document_parser import ParagraphParser
 from tests.fakes.job_queue import InMemoryJobQueue
-from tests.servers.mongo import drop
+from tests.servers.mongo import close, drop
 from tests.support.world import RecordingEmbeddingModel, answering
 
 TEXTS = {"a.txt": "The pump is red. It stands in the cellar.", "b.txt": "The mast is tall. It was made in Bergen."}
@@ -106,7 +106,7 @@ async def cluster(mongo_url: str, stores: Stores, backups: Path) -> AsyncIterato
         yield Cluster(platform, backup, stores.repositories, embedder)
     finally:
         await platform.close(0)
-        await mongo.close()
+        await close(mongo)
         drop(mongo_url, name)
 
 
