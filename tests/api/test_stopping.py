@@ -30,7 +30,7 @@ async def waiting(api: Api) -> tuple[asyncio.Task[Any], asyncio.Task[Any], str]:
 async def test_who_waits_for_a_job_is_answered_and_the_job_stays_queued(api: Api) -> None:
     ingesting, watching, job = await waiting(api)
     await api.platform.drain(0)
-    accepted, events = await asyncio.wait_for(asyncio.gather(ingesting, watching), 10)
+    accepted, events = await asyncio.wait_for(asyncio.gather(ingesting, watching), 60)
     assert (accepted.status_code, accepted.headers["location"]) == (202, f"/v1/jobs/{job}")
     assert accepted.json()["job"]["id"] == job
     assert "event: job" not in events.text

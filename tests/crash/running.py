@@ -28,7 +28,7 @@ from tests.crash.world import CrashWorld, opened, soon
 
 _MORE = "more"  # the collection that the route `created` makes
 _DOOMED = IngestRequest((Upload("doomed.txt", b"This job fails.", "text/plain"),), message="doomed")
-_PATIENCE = 15.0  # seconds
+_PATIENCE = 90.0  # seconds
 _LEASE = 61.0  # seconds that a lease lasts, and one
 _LONGEST = 180.0  # seconds that a cell may take, over servers on a busy machine
 Work = Callable[[Tell], Coroutine[Any, Any, None]]

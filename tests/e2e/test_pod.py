@@ -102,7 +102,7 @@ async def test_a_stop_in_the_middle_loses_no_answer_and_no_document(tmp_path: Pa
             assert (await server.api.post("/ingest", json=first)).status_code == 200
             question = {"collection": "notes", "question": "What is note 0 about?", "abstain": False}
             answering = asyncio.create_task(server.api.post("/query", json=question))
-            await asyncio.wait_for(asked.wait(), 30)
+            await asyncio.wait_for(asked.wait(), 60)
             rest = {"collection": "notes", "documents": DOCUMENTS[1:], "wait": False}
             accepted = await server.api.post("/ingest", json=rest)
             assert accepted.status_code == 202

@@ -25,7 +25,7 @@ from ragstone.adapters.mongo import MongoDatabase
 from ragstone.adapters.mongo_errors import translated
 from tests.servers.reporting import skip_missing, used
 
-_PATIENCE = 30.0  # seconds
+_PATIENCE = 90.0  # seconds
 _SET = "rs0"
 _SETTINGS = {"transactionLifetimeLimitSeconds": 10, "diagnosticDataCollectionEnabled": "false"}
 

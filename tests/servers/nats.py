@@ -21,7 +21,7 @@ from ragstone.adapters.nats import NatsConnection, NatsServer
 from ragstone.adapters.nats_names import Names
 from tests.servers.reporting import skip_missing, used
 
-_PATIENCE = 20.0  # seconds
+_PATIENCE = 90.0  # seconds
 
 
 def binary() -> str | None:

@@ -24,7 +24,7 @@ from ragstone.adapters.qdrant_server_connection import QdrantServer
 from ragstone.adapters.qdrant_server_errors import translate
 from tests.servers.reporting import skip_missing, used
 
-_PATIENCE = 30.0  # seconds
+_PATIENCE = 90.0  # seconds
 
 
 @contextmanager

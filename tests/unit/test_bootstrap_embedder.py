@@ -139,7 +139,7 @@ async def test_while_the_server_is_away_nothing_is_stored_and_afterwards_all_of_
         assert accepted.status_code == 202
         assert await platform.adapters.catalog.head("plant") == before
         switched.serves = switched.model
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await http.get(accepted.headers["location"])).json()["job"]["state"] != "published":  # noqa: ASYNC110 - over HTTP
                 await asyncio.sleep(0.1)
         assert (await http.post("/query", json={**QUESTION, "question": "Where does oil flow?"})).status_code == 200

@@ -208,7 +208,7 @@ async def test_keys_are_fetched_once_and_unknown_ones_once_in_a_while(oidc: Oidc
 async def settled(authenticator: OidcAuthenticator, token: str, fetches: int, idp: Issuer) -> None:
     """Until the fetch that `token` began behind its request's back was answered."""
     assert await authenticator.principal(token)
-    async with asyncio.timeout(5), idp.fetched:
+    async with asyncio.timeout(60), idp.fetched:
         await idp.fetched.wait_for(lambda: idp.fetches >= fetches)
 
 

@@ -47,7 +47,7 @@ class Pause:
 
 
 async def drained(spool: Path) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (spool / "audit.jsonl").stat().st_size:  # noqa: ASYNC110 - a file
             await asyncio.sleep(0.01)
 

@@ -67,13 +67,13 @@ class Clock:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - a file tells nobody
             await asyncio.sleep(0)
 
 
 async def emptied(log: SpooledInteractionLog) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await log.deferred():  # noqa: ASYNC110 - the spool tells nobody
             await asyncio.sleep(0)
 
@@ -113,7 +113,7 @@ async def test_what_another_process_purged_while_it_waited_here_is_erased_when_i
     inner.error = None
     await clock.asked.wait()
     clock.go()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await log.deferred():  # noqa: ASYNC110 - the spool tells nobody
             await asyncio.sleep(0)
     assert [(await log.get(name)).purged for name in ("before", "deleted")] == [True, False]
@@ -146,7 +146,7 @@ async def test_a_log_that_takes_few_entries_at_a_time_gets_them_all(tmp_path: Pa
         assert await spooled.append(interaction(f"i{number:02}")) == "deferred"
     log.error = None
     released.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await spooled.deferred():  # noqa: ASYNC110 - the spool tells nobody
             await asyncio.sleep(0.01)
     assert len(await log.page(InteractionFilter(), limit=100)) == 40

@@ -51,7 +51,7 @@ async def test_a_body_is_handed_on_while_it_is_made() -> None:
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         await start(send, media_type=b"text/event-stream")
         await body(send, b'data: {"n": 1}\n\n', more=True)
-        await asyncio.wait_for(seen.wait(), 5)  # would end here if the first event were held back
+        await asyncio.wait_for(seen.wait(), 60)  # would end here if the first event were held back
         await body(send, b'data: {"n": 2}\n\ndata: [DONE]\n\n')
 
     numbers = []
@@ -76,7 +76,7 @@ async def test_the_application_sees_a_client_that_leaves() -> None:
     async with aclosing(client(app).events("GET", "/x")) as events:
         async for _ in events:
             break
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_an_error_event_and_an_error_status_are_problems() -> None:

@@ -32,6 +32,6 @@ async def test_it_begins_at_start_and_survives_a_log_that_is_down() -> None:
     log = Down()
     housekeeping = Housekeeping(log, 50)
     housekeeping.start()
-    await asyncio.wait_for(log.asked.wait(), 10)
+    await asyncio.wait_for(log.asked.wait(), 60)
     await asyncio.sleep(0)
     await housekeeping.stop()

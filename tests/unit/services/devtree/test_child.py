@@ -63,7 +63,7 @@ async def kept(one: Child) -> AsyncIterator[asyncio.Task[None]]:
         yield keeping
     finally:
         await one.end()
-        await asyncio.wait_for(keeping, 10)
+        await asyncio.wait_for(keeping, 60)
 
 
 async def soon(condition: object, within: float = 20.0) -> None:
@@ -84,7 +84,7 @@ def alive(pid: int) -> bool:
 async def test_it_comes_up_with_its_log_and_environment_and_ends(state: State) -> None:
     one = process(state, "import os, time; print(os.environ['GIVEN'], os.environ['ALSO'], flush=True); time.sleep(600)")
     async with kept(one):
-        await asyncio.wait_for(one.up.wait(), 20)
+        await asyncio.wait_for(one.up.wait(), 60)
         pid = one.pid
         assert pid is not None
         assert os.getpgid(pid) == pid
@@ -98,7 +98,7 @@ async def test_one_that_dies_is_started_again_and_that_is_told(state: State, imp
     told: list[str] = []
     one = process(state, SLEEPS, told=told)
     async with kept(one):
-        await asyncio.wait_for(one.up.wait(), 20)
+        await asyncio.wait_for(one.up.wait(), 60)
         first = one.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
@@ -140,9 +140,9 @@ async def test_the_end_of_one_that_does_not_heed_it_is_the_end_of_all_it_started
 async def test_killing_needs_no_grace(state: State) -> None:
     one = process(state, SLEEPS)
     keeping = asyncio.create_task(one.keep())
-    await asyncio.wait_for(one.up.wait(), 20)
+    await asyncio.wait_for(one.up.wait(), 60)
     one.kill()
-    await asyncio.wait_for(keeping, 10)
+    await asyncio.wait_for(keeping, 60)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells children of their parent's end on Linux")

@@ -127,7 +127,7 @@ class Sleepers:
 async def test_servers_come_first_and_a_cancelled_tree_leaves_nothing(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     sleepers, ready = Sleepers(state, monkeypatch), asyncio.Event()
     running = asyncio.create_task(sleepers.tree.run(ready.set))
-    await asyncio.wait_for(ready.wait(), 30)
+    await asyncio.wait_for(ready.wait(), 60)
     processes = facts(sleepers.tree)
     assert [one["name"] for one in processes] == [MONGO, "API", MLFLOW]
     assert sleepers.told[0] == "MongoDB is up."
@@ -153,7 +153,7 @@ async def test_who_is_waited_for_is_told(state: State, monkeypatch: pytest.Monke
     never = Spec("never", (sys.executable, "-c", "import time; time.sleep(600)"), state.folder, answers(up=False), "")
     monkeypatch.setattr(Tree, "_own", lambda _: [never])
     running = asyncio.create_task(sleepers.tree.run(lambda: None))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not any("Waiting for never ..." in line for line in sleepers.told):  # noqa: ASYNC110 - nobody tells more
             await asyncio.sleep(0.02)
     sleepers.tree.kill()

@@ -11,7 +11,7 @@ from ragstone.services.orchestrator.gate import Gate
 
 
 async def test_a_place_that_comes_free_goes_to_who_waits() -> None:
-    gate = Gate(1, 1, patience=60)
+    gate = Gate(1, 1, patience=600)
     order: list[str] = []
 
     async def visit(name: str) -> None:
@@ -40,12 +40,12 @@ async def test_patience_ends() -> None:
 
 
 async def test_who_gives_up_waiting_leaves_no_trace() -> None:
-    gate = Gate(1, 1, patience=60)
+    gate = Gate(1, 1, patience=600)
     async with gate:
         waiting = asyncio.create_task(gate.__aenter__())
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         assert gate.waiting == 0
-    async with asyncio.timeout(5), gate:
+    async with asyncio.timeout(60), gate:
         pass
