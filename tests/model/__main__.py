@@ -11,6 +11,8 @@ from dataclasses import replace
 
 from tests.model.checker import explore
 from tests.model.scenarios import COUNTEREXAMPLES, SCENARIOS, put
+from tests.model.spaces_model import SpacesModel
+from tests.model.spaces_scenarios import LARGE, SPACES_COUNTEREXAMPLES
 from tests.model.states import Weakness
 from tests.model.write_path import WritePath
 
@@ -28,8 +30,11 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--weakened", choices=[weakness.name for weakness in Weakness], help="the protocol with one thing done otherwise")
     parser.add_argument("--limit", type=int, default=1_000_000, help="states; about 1 GB for a million")
+    parser.add_argument("--spaces", action="store_true", help="the larger scenarios of the spaces' model instead (ADR 0026)")
     parser.add_argument("--counterexamples", action="store_true", help="print the trace of every weakened protocol, and nothing else")
     asked = parser.parse_args()
+    if asked.spaces:
+        return _spaces(asked.limit, counterexamples=asked.counterexamples)
     if asked.counterexamples:
         for weakness, (name, faults) in COUNTEREXAMPLES.items():
             outcome = explore(WritePath(replace(SCENARIOS[name], faults=faults), weakness))
@@ -50,6 +55,21 @@ def main() -> int:
             f"{name}, {len(jobs)} jobs, {faults} faults: {outcome} ({time.monotonic() - started:.0f} s)\n{outcome.trace}".rstrip(),
             flush=True,
         )
+        violated |= bool(outcome.broken)
+    return violated
+
+
+def _spaces(limit: int, *, counterexamples: bool) -> int:
+    if counterexamples:
+        for weakness, scenario in SPACES_COUNTEREXAMPLES.items():
+            outcome = explore(SpacesModel(scenario, weakness))
+            print(f"## {weakness.name}: {weakness}\n{outcome}\n{outcome.trace}\n")
+        return 0
+    violated = 0
+    for name, scenario in LARGE.items():
+        started = time.monotonic()
+        outcome = explore(SpacesModel(scenario), limit)
+        print(f"{name}: {outcome} ({time.monotonic() - started:.0f} s)\n{outcome.trace}".rstrip(), flush=True)
         violated |= bool(outcome.broken)
     return violated
 
