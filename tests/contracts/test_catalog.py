@@ -12,6 +12,7 @@ import pytest
 
 from ragstone.adapters.mongo_catalog import MongoCatalog
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
+from ragstone.domain.builds import Build
 from ragstone.domain.collections import Lease
 from ragstone.domain.commits import Commit, CommitStats
 from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound, Unavailable
@@ -23,7 +24,9 @@ from tests.fakes.catalog import InMemoryCatalog
 from tests.servers import mongo
 
 SPACE = EmbeddingSpace(ModelIdentity("model", "r1", "d" * 64, 3, "mean", 256), ("text/1",), ChunkerSettings(), Bm25Settings())
+THIRD_SPACE = replace(SPACE, model=replace(SPACE.model, revision="r3"))
 OTHER_SPACE = replace(SPACE, model=replace(SPACE.model, revision="r2"))
+BUILD = Build("build-1", OTHER_SPACE, "ada", "preparing")
 UNCHANGED = JobResult("unchanged", None, None, None)
 FAILED = JobResult(
     "failed", None, None, None, failures=(DocumentFailure("a", "too-large", "no", 413),), error_code="x", error="y", status=422
@@ -152,6 +155,10 @@ async def test_every_call_on_an_unknown_collection_is_not_found(catalog: Catalog
         catalog.untag("absent", "t"),
         catalog.tags("absent"),
         catalog.add_space("absent", SPACE),
+        catalog.begin_build("absent", BUILD),
+        catalog.acquire_fill("absent", "h", 30.0),
+        catalog.drop_space("absent", SPACE.id, "ada"),
+        catalog.forget_space("absent", SPACE.id),
     ]
     for call in calls:
         with pytest.raises(NotFound):
@@ -765,3 +772,207 @@ async def test_progress_is_told_until_the_job_ends(catalog: Catalog) -> None:
     assert await catalog.progress("job-0001") is None
     await catalog.report("job-9999", told)
     assert await catalog.progress("job-9999") is None
+
+
+# Spaces that come and go
+
+
+async def filling(catalog: Catalog) -> Build:
+    """A collection with a commit, whose second space is being filled."""
+    await published(catalog, 1)
+    await catalog.begin_build("docs", BUILD)
+    build = (await catalog.add_space("docs", OTHER_SPACE)).unfinished
+    assert build is not None
+    return build
+
+
+async def ready(catalog: Catalog) -> int:
+    """The same, filled: the attempt that did it."""
+    build = await filling(catalog)
+    lease = await catalog.acquire_fill("docs", "h", 30.0)
+    await catalog.finish_fill(lease, replace(build, state="ready"))
+    return lease.attempt
+
+
+async def switched(catalog: Catalog, number: int, space_id: str, commit_id: str | None = None) -> Commit:
+    lease = await lease_for(catalog, number)
+    commit, result = record(lease, commit_id)
+    return await catalog.publish(lease, replace(commit, space_id=space_id), result)
+
+
+async def test_a_build_is_begun_once_and_ingests_write_it_only_when_it_is_registered(catalog: Catalog, clock: Clock) -> None:
+    begun = await catalog.begin_build("docs", BUILD)
+    assert (begun.spaces, begun.spaces_version) == ((SPACE,), 1)
+    assert begun.builds == (replace(BUILD, started_at=clock.now),)
+    clock.now += 5
+    assert await catalog.begin_build("docs", replace(BUILD, id="build-2")) == begun == await catalog.collection("docs")
+    registered = await catalog.add_space("docs", OTHER_SPACE)
+    assert (registered.spaces, registered.spaces_version) == ((SPACE, OTHER_SPACE), 2)
+    assert registered.builds == (replace(begun.builds[0], state="filling"),)
+    assert not registered.complete(OTHER_SPACE.id)
+    assert await catalog.add_space("docs", OTHER_SPACE) == registered
+    assert await catalog.begin_build("docs", BUILD) == registered
+    assert [one.builds for one in await catalog.collections()] == [registered.builds]
+    with pytest.raises(Conflict):
+        await catalog.begin_build("docs", Build("b", SPACE, "ada", "preparing"))
+    with pytest.raises(Conflict):
+        await catalog.begin_build("docs", Build("b", THIRD_SPACE, "ada", "preparing"))
+    assert await catalog.collection("docs") == registered
+
+
+async def test_filling_takes_the_lease_for_no_job(catalog: Catalog, clock: Clock) -> None:
+    await published(catalog, 1)
+    with pytest.raises(Conflict):
+        await catalog.acquire_fill("docs", "h", 30.0)
+    await catalog.begin_build("docs", BUILD)
+    with pytest.raises(Conflict):
+        await catalog.acquire_fill("docs", "h", 30.0)
+    await catalog.add_space("docs", OTHER_SPACE)
+    lease = await catalog.acquire_fill("docs", "h", 30.0)
+    assert (lease.attempt, lease.job_id, lease.head_seq, lease.gaps) == (2, BUILD.id, 1, frozenset())
+    assert lease.collection == await catalog.collection("docs")
+    assert await catalog.attempt("docs", 2) == "active"
+    with pytest.raises(Busy):
+        await lease_for(catalog, 2, holder="other")
+    with pytest.raises(Busy):
+        await catalog.acquire_fill("docs", "third", 30.0)
+    clock.now += 20
+    assert (await catalog.renew(lease)).expires_at == clock.now + 30
+    await catalog.abort(lease)
+    assert await catalog.attempts("docs") == {1: "published", 2: "aborted"}
+    assert await catalog.gaps("docs") == {2}
+    assert await catalog.aborted("docs") == [2]
+    assert (await catalog.acquire("job-0002", "other", 30.0)).gaps == {2}
+    with pytest.raises(Busy):
+        await catalog.acquire_fill("docs", "h", 30.0)
+
+
+async def test_a_filler_that_was_killed_is_taken_over_when_its_lease_is_over(catalog: Catalog, clock: Clock) -> None:
+    build = await filling(catalog)
+    late = await catalog.acquire_fill("docs", "h", 30.0)
+    clock.now += 31
+    lease = await catalog.acquire_fill("docs", "other", 30.0)
+    assert (lease.attempt, lease.gaps) == (3, {2})
+    assert await catalog.aborted("docs", gone_after=60.0) == []
+    with pytest.raises(LeaseLost):
+        await catalog.finish_fill(late, replace(build, after="z"))
+    assert (await catalog.collection("docs")).unfinished == build
+    await catalog.finish_fill(lease, replace(build, after="b"))
+    assert await catalog.attempts("docs") == {1: "published", 2: "aborted", 3: "filled"}
+    assert await catalog.gaps("docs") == {2}
+
+
+async def test_what_was_filled_is_recorded_with_the_attempt(catalog: Catalog) -> None:
+    build = await filling(catalog)
+    lease = await catalog.acquire_fill("docs", "h", 30.0)
+    done = replace(build, after="p é", documents=3, chunks=7, embedded=5, reused=2, seconds=1.5)
+    changed = await catalog.finish_fill(lease, done)
+    assert changed == await catalog.collection("docs")
+    assert (changed.builds, changed.spaces_version) == ((done,), 2)
+    with pytest.raises(LeaseLost):
+        await catalog.finish_fill(lease, done)
+    await catalog.abort(lease)
+    assert await catalog.attempt("docs", lease.attempt) == "filled"
+    assert (await catalog.gaps("docs"), await catalog.aborted("docs")) == (frozenset(), [])
+    assert (await published(catalog, 2)).gaps == frozenset()
+    second = await catalog.acquire_fill("docs", "h", 30.0)
+    ended = await catalog.finish_fill(second, replace(done, state="ready"))
+    assert ended.builds == (replace(done, state="ready", since=second.attempt),)
+    assert ended.complete(OTHER_SPACE.id)
+    assert ended.unfinished is None
+
+
+async def test_what_was_filled_counts_only_for_the_build_head_and_spaces_of_the_lease(catalog: Catalog) -> None:
+    build = await filling(catalog)
+    lease = await catalog.acquire_fill("docs", "h", 30.0)
+    for forged in (replace(lease, head_id="f" * 40), replace(lease, head_seq=7)):
+        with pytest.raises(LeaseLost):
+            await catalog.finish_fill(forged, build)
+    with pytest.raises(LeaseLost):
+        await catalog.finish_fill(lease, replace(build, id="another"))
+    await catalog.drop_space("docs", OTHER_SPACE.id, "ada")
+    with pytest.raises(LeaseLost):
+        await catalog.finish_fill(lease, build)
+    assert await catalog.attempt("docs", lease.attempt) == "active"
+
+
+async def test_reads_go_to_another_space_only_when_it_is_complete(catalog: Catalog) -> None:
+    build = await filling(catalog)
+    lease = await lease_for(catalog, 2)
+    commit, result = record(lease)
+    for space_id in (OTHER_SPACE.id, THIRD_SPACE.id):
+        with pytest.raises(Conflict):
+            await catalog.publish(lease, replace(commit, space_id=space_id), result)
+    await catalog.fail(lease, FAILED)
+    fill = await catalog.acquire_fill("docs", "h", 30.0)
+    await catalog.finish_fill(fill, replace(build, state="ready"))
+    same = (await catalog.head("docs")).id  # type: ignore[union-attr]
+    stored = await switched(catalog, 3, OTHER_SPACE.id, same)
+    assert (stored.space_id, stored.position) == (OTHER_SPACE.id, 2)
+    assert await catalog.head("docs") == stored == await catalog.commit("docs", same)
+    assert (await switched(catalog, 4, SPACE.id)).space_id == SPACE.id
+
+
+async def test_a_space_that_a_kept_commit_needs_is_not_dropped(catalog: Catalog, clock: Clock) -> None:
+    await ready(catalog)
+    with pytest.raises(Conflict):
+        await catalog.drop_space("docs", SPACE.id, "ada")
+    with pytest.raises(NotFound):
+        await catalog.drop_space("docs", THIRD_SPACE.id, "ada")
+    await switched(catalog, 2, OTHER_SPACE.id)
+    before = await catalog.collection("docs")
+    with pytest.raises(Conflict):
+        await catalog.drop_space("docs", SPACE.id, "ada")
+    assert await catalog.collection("docs") == before
+    await catalog.prune("docs", Keep(last=1))
+    dropped = await catalog.drop_space("docs", SPACE.id, "ada")
+    assert (dropped.spaces, dropped.spaces_version) == ((OTHER_SPACE,), before.spaces_version + 1)
+    gone = dropped.build(SPACE.id)
+    assert gone is not None
+    assert (gone.state, gone.principal, gone.dropped_at) == ("dropped", "ada", clock.now)
+    assert await catalog.drop_space("docs", SPACE.id, "bob") == dropped == await catalog.collection("docs")
+    with pytest.raises(Conflict):
+        await catalog.drop_space("docs", OTHER_SPACE.id, "ada")
+
+
+async def test_a_dropped_space_comes_back_only_when_it_is_forgotten(catalog: Catalog) -> None:
+    await filling(catalog)
+    await catalog.forget_space("docs", OTHER_SPACE.id)
+    assert (await catalog.collection("docs")).unfinished is not None
+    dropped = await catalog.drop_space("docs", OTHER_SPACE.id, "ada")
+    assert (dropped.spaces, dropped.spaces_version, dropped.unfinished) == ((SPACE,), 3, None)
+    with pytest.raises(Busy):
+        await catalog.begin_build("docs", replace(BUILD, id="build-2"))
+    with pytest.raises(Conflict):
+        await catalog.add_space("docs", OTHER_SPACE)
+    await catalog.forget_space("docs", OTHER_SPACE.id)
+    await catalog.forget_space("docs", OTHER_SPACE.id)
+    assert (await catalog.collection("docs")).builds == ()
+    again = await catalog.begin_build("docs", replace(BUILD, id="build-2"))
+    assert [build.id for build in again.builds] == ["build-2"]
+    await catalog.drop_space("docs", OTHER_SPACE.id, "ada")
+    assert (await catalog.collection("docs")).spaces_version == 3  # it was not registered
+
+
+async def test_an_ingest_that_began_before_a_space_came_or_went_is_not_published(catalog: Catalog) -> None:
+    await published(catalog, 1)
+    lease = await lease_for(catalog, 2)
+    await catalog.begin_build("docs", BUILD)
+    await catalog.add_space("docs", OTHER_SPACE)
+    with pytest.raises(LeaseLost):
+        await publish(catalog, lease)
+    lease = await catalog.acquire("job-0002", "h", 30.0)
+    await catalog.drop_space("docs", OTHER_SPACE.id, "ada")
+    with pytest.raises(LeaseLost):
+        await publish(catalog, lease)
+
+
+async def test_a_restart_takes_the_lease_from_a_filler(catalog: Catalog) -> None:
+    build = await filling(catalog)
+    await catalog.acquire_fill("docs", "h", 30.0)
+    assert await catalog.requeue_orphans() == []
+    assert await catalog.attempts("docs") == {1: "published", 2: "aborted"}
+    lease = await catalog.acquire_fill("docs", "other", 30.0)
+    await catalog.retire("docs", [2])
+    await catalog.finish_fill(lease, build)
+    assert await catalog.attempts("docs") == {1: "published", 2: "retired", 3: "filled"}

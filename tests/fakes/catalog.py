@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from ragstone.domain import building
+from ragstone.domain.builds import Build
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, Tag
 from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound, Unavailable
@@ -19,7 +21,7 @@ from ragstone.ports.catalog import AttemptState, KnownState
 @dataclass
 class _Attempt:
     state: AttemptState
-    job_id: str
+    job_id: str | None
     retired: bool = False
     lost_at: float | None = None
 
@@ -81,10 +83,39 @@ class InMemoryCatalog:
 
     async def add_space(self, collection: str, space: EmbeddingSpace) -> Collection:
         state = self._state(collection)
-        if space not in state.collection.spaces:
-            spaces = (*state.collection.spaces, space)
-            state.collection = replace(state.collection, spaces=spaces, spaces_version=state.collection.spaces_version + 1)
+        state.collection = building.registered(state.collection, space)
         return state.collection
+
+    async def begin_build(self, collection: str, build: Build) -> Collection:
+        state = self._state(collection)
+        state.collection = building.begun(state.collection, build, self._clock())
+        return state.collection
+
+    async def acquire_fill(self, collection: str, holder: str, ttl: float) -> Lease:
+        state = self._state(collection)
+        build = state.collection.unfinished
+        if build is None or build.state != "filling":
+            raise Conflict(f"no embedding space of collection {collection!r} is being filled.", field="space")
+        return self._take(state, None, build.id, holder, ttl)
+
+    async def finish_fill(self, lease: Lease, build: Build) -> Collection:
+        state = self._leased(lease)
+        self._check_head(state, lease)
+        state.collection = building.filled(state.collection, build, lease.attempt)
+        state.attempts[lease.attempt].state = "filled"
+        state.holder = None
+        return state.collection
+
+    async def drop_space(self, collection: str, space_id: str, principal: str) -> Collection:
+        state = self._state(collection)
+        kept = sum(commit.space_id == space_id and commit.pruned_at is None for commit in state.commits)
+        live = state.commits[-1].space_id if state.commits else state.collection.space_id
+        state.collection = building.dropped(state.collection, space_id, live, kept, secrets.token_hex(8), principal, self._clock())
+        return state.collection
+
+    async def forget_space(self, collection: str, space_id: str) -> None:
+        state = self._state(collection)
+        state.collection = building.forgotten(state.collection, space_id)
 
     async def accept(self, job: Job, *, idempotency_key: str | None = None, body_digest: str = "") -> Job:
         state = self._state(job.collection)
@@ -151,6 +182,11 @@ class InMemoryCatalog:
             raise Conflict(f"job {job_id} is done.")
         if state.oldest() != state.jobs[job_id]:
             raise Busy("an older job of the collection is not done; try again later.")
+        lease = self._take(state, job_id, job_id, holder, ttl)
+        state.jobs[job_id] = replace(state.jobs[job_id], state="running")
+        return lease
+
+    def _take(self, state: _State, job_id: str | None, known_by: str, holder: str, ttl: float) -> Lease:
         now = self._clock()
         if state.holder is not None and state.holder != holder and state.expires_at > now:
             raise Busy("another writer holds the collection; try again later.", retry_after=state.expires_at - now)
@@ -159,10 +195,9 @@ class InMemoryCatalog:
         gaps = state.gaps()
         state.attempts[number] = _Attempt("active", job_id)
         state.holder, state.expires_at = holder, now + ttl
-        state.jobs[job_id] = replace(state.jobs[job_id], state="running")
         head = state.commits[-1] if state.commits else None
         head_id, head_seq = (head.id, head.seq) if head else (None, 0)
-        return Lease(state.collection, job_id, number, holder, head_id, head_seq, gaps, now + ttl, ttl)
+        return Lease(state.collection, known_by, number, holder, head_id, head_seq, gaps, now + ttl, ttl)
 
     async def renew(self, lease: Lease) -> Lease:
         state = self._leased(lease)
@@ -185,7 +220,8 @@ class InMemoryCatalog:
 
     async def aborted(self, collection: str, *, gone_after: float = 0.0) -> list[int]:
         state, before = self._state(collection), self._clock() - gone_after
-        ended = [number for number in state.gaps() if state.jobs[state.attempts[number].job_id].state in TERMINAL]
+        owners = {number: state.attempts[number].job_id for number in state.gaps()}
+        ended = [number for number, job_id in owners.items() if job_id is None or state.jobs[job_id].state in TERMINAL]
         return sorted(number for number in ended if (lost_at := state.attempts[number].lost_at) is None or lost_at <= before)
 
     async def retire(self, collection: str, attempts: Sequence[int]) -> None:
@@ -203,15 +239,13 @@ class InMemoryCatalog:
 
     async def publish(self, lease: Lease, commit: Commit, result: JobResult) -> Commit:
         state = self._leased(lease)
-        head = state.commits[-1] if state.commits else None
-        if ((head.id, head.seq) if head else (None, 0)) != (lease.head_id, lease.head_seq):
-            raise LeaseLost("the head moved; the attempt cannot be published.")
-        if state.collection.spaces_version != lease.collection.spaces_version:
-            raise LeaseLost("the collection's embedding spaces changed; the attempt cannot be published.")
+        head = self._check_head(state, lease)
         if any(purge.state == "begun" for purge in state.purges) and is_rollback(state.jobs[lease.job_id].request):
             raise Unavailable(PURGING, retry_after=1.0)
         if (commit.seq, commit.collection, commit.job_id) != (lease.attempt, lease.collection.name, lease.job_id):
             raise InternalError("the commit record does not belong to the lease.")
+        if head and commit.space_id != head.space_id and not state.collection.complete(commit.space_id):
+            raise Conflict(building.incomplete(commit), field="space")
         created_at = max(self._clock(), head.created_at if head else 0.0)
         position = len(state.commits) + 1
         gaps = frozenset(gap for gap in state.gaps() if gap < lease.attempt)
@@ -357,6 +391,14 @@ class InMemoryCatalog:
         if state is None or state.collection.uid != lease.collection.uid or state.active() != lease.attempt:
             raise LeaseLost("the attempt is no longer the active one; another writer took over.")
         return state
+
+    def _check_head(self, state: _State, lease: Lease) -> Commit | None:
+        head = state.commits[-1] if state.commits else None
+        if ((head.id, head.seq) if head else (None, 0)) != (lease.head_id, lease.head_seq):
+            raise LeaseLost("the head moved; the attempt cannot be published.")
+        if state.collection.spaces_version != lease.collection.spaces_version:
+            raise LeaseLost("the collection's embedding spaces changed; the attempt cannot be published.")
+        return head
 
     def _abort_active(self, state: _State) -> None:
         active = state.active()

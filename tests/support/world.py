@@ -39,8 +39,8 @@ from tests.fakes.version_store import InMemoryVersionStore
 class RecordingEmbeddingModel(HashingEmbeddingModel):
     """Keeps every passage that it embedded, in order."""
 
-    def __init__(self) -> None:
-        super().__init__(dimension=32)
+    def __init__(self, dimension: int = 32, *, revision: str = "1") -> None:
+        super().__init__(dimension, revision=revision)
         self.passages: list[str] = []
 
     async def embed_passages(self, texts: Sequence[str]) -> Vectors:
@@ -54,43 +54,55 @@ class World:
 
     platform: Platform
     embedder: RecordingEmbeddingModel
+    other: RecordingEmbeddingModel  # of further spaces
     open: Callable[[], Awaitable[Platform]]
     end: Callable[[Platform], Awaitable[None]]
 
     async def reopen(self) -> World:
         """The process ends and another one starts."""
         await self.end(self.platform)
-        return World(await self.open(), self.embedder, self.open, self.end)
+        return World(await self.open(), self.embedder, self.other, self.open, self.end)
 
 
-def answering(embedder: HashingEmbeddingModel) -> Answering:
+def answering(embedder: HashingEmbeddingModel, *further: HashingEmbeddingModel) -> Answering:
     """With a generator that cites the first passage."""
-    return Answering(embedder, ScriptedGenerator(), Prompts(), Calibrations())
+    return Answering(embedder, ScriptedGenerator(), Prompts(), Calibrations(), further=further)
 
 
 async def fake_world(directory: Path) -> World:
     """Over the fakes; what they hold outlives `reopen`."""
-    embedder = RecordingEmbeddingModel()
+    embedder, other = RecordingEmbeddingModel(), RecordingEmbeddingModel(24, revision="2")
     catalog, versions, index, staging = InMemoryCatalog(), InMemoryVersionStore(), InMemoryVectorIndex(), InMemoryStaging()
     interactions, letters, audit, acls = InMemoryInteractionLog(), InMemoryDeadLetters(), InMemoryAuditLog(), InMemoryAcls()
 
     async def start() -> Platform:
         adapters = Adapters(
-            catalog, versions, index, staging, InMemoryJobQueue(), ParagraphParser(), embedder, interactions, letters, acls, audit=audit
+            catalog,
+            versions,
+            index,
+            staging,
+            InMemoryJobQueue(),
+            ParagraphParser(),
+            embedder,
+            interactions,
+            letters,
+            acls,
+            (other,),
+            audit=audit,
         )
-        platform = assemble(adapters, answering(embedder), Limits(), "test")
+        platform = assemble(adapters, answering(embedder, other), Limits(), "test")
         await platform.start()
         return platform
 
     async def end(platform: Platform) -> None:
         await platform.adapters.queue.stop(0)
 
-    return World(await start(), embedder, start, end)
+    return World(await start(), embedder, other, start, end)
 
 
 async def embedded_world(directory: Path) -> World:
     """Over Git, SQLite and Qdrant Edge in `directory`, with the fake embedding model."""
-    embedder = RecordingEmbeddingModel()
+    embedder, other = RecordingEmbeddingModel(), RecordingEmbeddingModel(24, revision="2")
 
     async def start() -> Platform:
         data = open_data_directory(directory / "data")
@@ -106,9 +118,10 @@ async def embedded_world(directory: Path) -> World:
             SqliteInteractionLog(data.database),
             SqliteDeadLetters(data.database),
             SqliteAcls(data.database),
+            (other,),
             backup=EmbeddedBackup(data, versions, index),
         )
-        platform = assemble(adapters, answering(embedder), Limits(), "test")
+        platform = assemble(adapters, answering(embedder, other), Limits(), "test")
         await platform.start()
         _directories[id(platform)] = data.close
         return platform
@@ -117,7 +130,7 @@ async def embedded_world(directory: Path) -> World:
         await platform.close(0)
         _directories.pop(id(platform))()
 
-    return World(await start(), embedder, start, end)
+    return World(await start(), embedder, other, start, end)
 
 
 _directories: dict[int, Callable[[], None]] = {}

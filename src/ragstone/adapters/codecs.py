@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from pydantic import TypeAdapter
 
 from ragstone.domain.audit import AuditEntry
+from ragstone.domain.builds import Build
 from ragstone.domain.commits import CommitStats
 from ragstone.domain.dead_letters import DeadLetter
 from ragstone.domain.errors import InvalidInput
@@ -39,6 +40,7 @@ class Codec(Generic[T]):
 
 
 SPACES: Codec[tuple[EmbeddingSpace, ...]] = Codec(TypeAdapter(tuple[EmbeddingSpace, ...]))
+BUILDS: Codec[tuple[Build, ...]] = Codec(TypeAdapter(tuple[Build, ...]))
 REQUEST: Codec[ChangeRequest] = Codec(TypeAdapter(ChangeRequest))
 RESULT: Codec[JobResult] = Codec(TypeAdapter(JobResult))
 STATS: Codec[CommitStats] = Codec(TypeAdapter(CommitStats))

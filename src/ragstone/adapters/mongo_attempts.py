@@ -12,6 +12,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from ragstone.adapters import codecs, mongo_commits, mongo_jobs, mongo_retention
 from ragstone.adapters.mongo_jobs import Turn, collection_row
 from ragstone.adapters.mongo_schema import UP, Database, Document
+from ragstone.domain.building import incomplete
 from ragstone.domain.collections import Lease
 from ragstone.domain.commits import Commit
 from ragstone.domain.errors import Busy, Conflict, InternalError, LeaseLost, NotFound, Unavailable
@@ -30,6 +31,13 @@ async def acquire(turn: Turn, job_id: str, holder: str, ttl: float) -> Lease:
     oldest = await mongo_jobs.oldest(turn.db, turn.uid, turn.session)
     if oldest is None or oldest["_id"] != job_id:
         raise Busy("an older job of the collection is not done; try again later.")
+    lease = await take(turn, job_id, job_id, holder, ttl)
+    await turn.db["jobs"].update_one({"_id": job_id}, {"$set": {"state": "running"}}, session=turn.session)
+    return lease
+
+
+async def take(turn: Turn, job_id: str | None, known_by: str, holder: str, ttl: float) -> Lease:
+    """The lease with a new attempt. `job_id`: None for one that fills a space; `known_by`: its place in the lease. Raises `Busy`."""
     row = turn.row
     if row["holder"] is not None and row["holder"] != holder and row["expires_at"] > turn.now:
         raise Busy("another writer holds the collection; try again later.", retry_after=row["expires_at"] - turn.now)
@@ -42,9 +50,8 @@ async def acquire(turn: Turn, job_id: str, holder: str, ttl: float) -> Lease:
         {"uid": turn.uid, "number": attempt, "job_id": job_id, "state": "active", "retired": False, "lost_at": None},
         session=turn.session,
     )
-    await turn.db["jobs"].update_one({"_id": job_id}, {"$set": {"state": "running"}}, session=turn.session)
     head_id, head_seq = _head(turn)
-    return Lease(mongo_jobs.collection_of(row), job_id, attempt, holder, head_id, head_seq, gaps_before, turn.now + ttl, ttl)
+    return Lease(mongo_jobs.collection_of(row), known_by, attempt, holder, head_id, head_seq, gaps_before, turn.now + ttl, ttl)
 
 
 async def renew(db: Database, lease: Lease, now: Document) -> Lease:
@@ -72,7 +79,7 @@ async def take_back(turn: Turn) -> None:
 async def abort(turn: Turn, lease: Lease) -> None:
     """See the port. An attempt that another aborted is surely gone now."""
     if turn.row["active"] == lease.attempt:
-        await _end(turn, lease, "aborted")
+        await end(turn, lease, "aborted")
     else:
         await turn.db["attempts"].update_one(
             {"uid": turn.uid, "number": lease.attempt, "state": "aborted"}, {"$set": {"lost_at": None}}, session=turn.session
@@ -106,7 +113,7 @@ async def aborted(db: Database, name: str, lost_before: Document) -> list[int]:
     uid = (await collection_row(db, name))["_id"]
     gone = {"$or": [{"$eq": ["$lost_at", None]}, {"$lte": ["$lost_at", lost_before]}]}
     rows = await db["attempts"].find({"uid": uid, **_GAP, "$expr": gone}).sort("number", UP).to_list()
-    jobs = db["jobs"].find({"_id": {"$in": sorted({row["job_id"] for row in rows})}, "open": True}, {"_id": 1})
+    jobs = db["jobs"].find({"_id": {"$in": sorted({row["job_id"] for row in rows if row["job_id"] is not None})}, "open": True}, {"_id": 1})
     unfinished = {row["_id"] async for row in jobs}
     return [row["number"] for row in rows if row["job_id"] not in unfinished]
 
@@ -132,12 +139,8 @@ async def fail(turn: Turn, lease: Lease, result: JobResult) -> None:
 
 async def publish(turn: Turn, lease: Lease, commit: Commit, result: JobResult) -> Commit:
     """See the port. `created_at` never falls below the parent's, so that a time always names one commit."""
-    _check_active(turn, lease)
+    check_publishable(turn, lease)
     collection = lease.collection
-    if _head(turn) != (lease.head_id, lease.head_seq):
-        raise LeaseLost("the head moved; the attempt cannot be published.")
-    if turn.row["spaces_version"] != collection.spaces_version:
-        raise LeaseLost("the collection's embedding spaces changed; the attempt cannot be published.")
     job = await mongo_jobs.job_row(turn.db, lease.job_id, turn.session)
     if not job["open"]:
         raise LeaseLost("the job is done already; the attempt cannot be published.")
@@ -146,6 +149,8 @@ async def publish(turn: Turn, lease: Lease, commit: Commit, result: JobResult) -
     if (commit.seq, commit.collection, commit.job_id) != (lease.attempt, collection.name, lease.job_id):
         raise InternalError("the commit record does not belong to the lease.")
     head = turn.row["head"]
+    if head is not None and commit.space_id != head["space_id"] and not mongo_jobs.collection_of(turn.row).complete(commit.space_id):
+        raise Conflict(incomplete(commit), field="space")
     known_gaps = await _gaps(turn.db, turn.uid, turn.session)
     stored = replace(
         commit,
@@ -157,6 +162,15 @@ async def publish(turn: Turn, lease: Lease, commit: Commit, result: JobResult) -
     await turn.db["commits"].insert_one(dict(row), session=turn.session)
     await _finish(turn, lease, "published", "published", replace(result, position=stored.position), head=row)
     return stored
+
+
+def check_publishable(turn: Turn, lease: Lease) -> None:
+    """Raises `LeaseLost` unless attempt, head and spaces are as the lease has them."""
+    _check_active(turn, lease)
+    if _head(turn) != (lease.head_id, lease.head_seq):
+        raise LeaseLost("the head moved; the attempt cannot be published.")
+    if turn.row["spaces_version"] != lease.collection.spaces_version:
+        raise LeaseLost("the collection's embedding spaces changed; the attempt cannot be published.")
 
 
 async def end_attempt(turn: Turn, number: int, state: AttemptState, lost_at: float | None = None) -> None:
@@ -186,14 +200,14 @@ def lost() -> LeaseLost:
     return LeaseLost("the attempt is no longer the active one; another writer took over.")
 
 
-async def _end(turn: Turn, lease: Lease, state: AttemptState, **fields: Any) -> None:
+async def end(turn: Turn, lease: Lease, state: AttemptState, **fields: Any) -> None:
     """The attempt gets its last state and the lease is free."""
     await end_attempt(turn, lease.attempt, state)
     await turn.change(active=None, active_job=None, holder=None, **fields)
 
 
 async def _finish(turn: Turn, lease: Lease, attempt: AttemptState, job: JobState, result: JobResult, **fields: Any) -> None:
-    await _end(turn, lease, attempt, **fields)
+    await end(turn, lease, attempt, **fields)
     done = {"state": job, "open": False, "finished_at": turn.now, "result": await mongo_jobs.pack(codecs.RESULT, result)}
     await turn.db["jobs"].update_one({"_id": lease.job_id}, {"$set": done}, session=turn.session)
     await turn.db["job_progress"].delete_one({"_id": lease.job_id}, session=turn.session)

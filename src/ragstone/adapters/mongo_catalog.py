@@ -1,5 +1,5 @@
 """Catalog in MongoDB: what writes is one transaction on a collection's document, on the server's clock (ADR 0019). The commands are in
-`mongo_jobs`, `mongo_attempts`, `mongo_commits`, `mongo_retention` and `mongo_locks`."""
+`mongo_jobs`, `mongo_attempts`, `mongo_commits`, `mongo_spaces`, `mongo_retention` and `mongo_locks`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
-from ragstone.adapters import codecs, mongo_attempts, mongo_checks, mongo_commits, mongo_jobs, mongo_locks, mongo_retention
+from ragstone.adapters import codecs, mongo_attempts, mongo_checks, mongo_commits, mongo_jobs, mongo_locks, mongo_retention, mongo_spaces
 from ragstone.adapters.dependency import Dependency
 from ragstone.adapters.mongo import MongoAdapter, MongoDatabase, literal
 from ragstone.adapters.mongo_jobs import HANGING, Turn
 from ragstone.adapters.mongo_schema import Database, Document
+from ragstone.domain.builds import Build
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, Tag
 from ragstone.domain.errors import Conflict, LeaseLost, NotFound, Unavailable
@@ -69,6 +70,21 @@ class MongoCatalog(MongoAdapter):
 
     async def add_space(self, collection: str, space: EmbeddingSpace) -> Collection:
         return await self._turn(collection, lambda turn: mongo_jobs.add_space(turn, space))
+
+    async def begin_build(self, collection: str, build: Build) -> Collection:
+        return await self._turn(collection, lambda turn: mongo_spaces.begin_build(turn, build))
+
+    async def acquire_fill(self, collection: str, holder: str, ttl: float) -> Lease:
+        return await self._turn(collection, lambda turn: mongo_spaces.acquire_fill(turn, holder, ttl))
+
+    async def finish_fill(self, lease: Lease, build: Build) -> Collection:
+        return await self._leased(lease, lambda turn: mongo_spaces.finish_fill(turn, lease, build))
+
+    async def drop_space(self, collection: str, space_id: str, principal: str) -> Collection:
+        return await self._turn(collection, lambda turn: mongo_spaces.drop_space(turn, space_id, principal))
+
+    async def forget_space(self, collection: str, space_id: str) -> None:
+        await self._turn(collection, lambda turn: mongo_spaces.forget_space(turn, space_id))
 
     async def accept(self, job: Job, *, idempotency_key: str | None = None, body_digest: str = "") -> Job:
         packed = await mongo_jobs.pack(codecs.REQUEST, job.request)

@@ -16,6 +16,7 @@ from ragstone.adapters import codecs
 from ragstone.adapters.codecs import Codec
 from ragstone.adapters.mongo import literal
 from ragstone.adapters.mongo_schema import DOWN, UP, Database, Document
+from ragstone.domain import building
 from ragstone.domain.collections import Collection
 from ragstone.domain.errors import Conflict, IdempotencyMismatch, NotFound
 from ragstone.domain.jobs import ChangeRequest, Job, Put, Restore
@@ -82,6 +83,7 @@ def collection_of(row: Document) -> Collection:
         spaces=codecs.SPACES.load(row["spaces"]),
         spaces_version=row["spaces_version"],
         space_id=row["space_id"],
+        builds=codecs.BUILDS.load(row.get("builds", "[]")),  # a collection of an earlier release has none
     )
 
 
@@ -114,11 +116,14 @@ async def delete_collection(turn: Turn) -> Collection:
 
 async def add_space(turn: Turn, space: EmbeddingSpace) -> Collection:
     """See the port."""
-    known = collection_of(turn.row)
-    if space in known.spaces:
-        return known
-    changed = replace(known, spaces=(*known.spaces, space), spaces_version=known.spaces_version + 1)
-    await turn.change(spaces=codecs.SPACES.dump(changed.spaces), spaces_version=changed.spaces_version)
+    return await store_spaces(turn, building.registered(collection_of(turn.row), space))
+
+
+async def store_spaces(turn: Turn, changed: Collection) -> Collection:
+    """Writes the spaces and builds of a collection, and returns it."""
+    await turn.change(
+        spaces=codecs.SPACES.dump(changed.spaces), spaces_version=changed.spaces_version, builds=codecs.BUILDS.dump(changed.builds)
+    )
     return changed
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from sqlite3 import Connection
 
 from ragstone.adapters import codecs, sqlite_commits, sqlite_jobs, sqlite_retention
+from ragstone.domain.building import incomplete
 from ragstone.domain.collections import Lease
 from ragstone.domain.commits import Commit
 from ragstone.domain.errors import Busy, Conflict, InternalError, LeaseLost, NotFound, Unavailable
@@ -25,7 +26,14 @@ def acquire(db: Connection, job_id: str, holder: str, ttl: float, now: float) ->
         raise Conflict(f"job {job_id} is done.")
     if sqlite_jobs.next_number(db, uid) != job["number"]:
         raise Busy("an older job of the collection is not done; try again later.")
-    lease = db.execute("SELECT holder, expires_at, attempt_count FROM collections WHERE uid = ?", (uid,)).fetchone()
+    lease = take(db, uid, job_id, job_id, holder, ttl, now)
+    db.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job_id,))
+    return lease
+
+
+def take(db: Connection, uid: str, job_id: str | None, known_by: str, holder: str, ttl: float, now: float) -> Lease:
+    """The lease with a new attempt. `job_id`: None for one that fills a space; `known_by`: its place in the lease. Raises `Busy`."""
+    lease = db.execute("SELECT name, holder, expires_at, attempt_count FROM collections WHERE uid = ?", (uid,)).fetchone()
     if lease["holder"] is not None and lease["holder"] != holder and lease["expires_at"] > now:
         raise Busy("another writer holds the collection; try again later.", retry_after=lease["expires_at"] - now)
     db.execute("UPDATE attempts SET state = 'aborted', lost_at = ? WHERE uid = ? AND state = 'active'", (now, uid))
@@ -36,10 +44,9 @@ def acquire(db: Connection, job_id: str, holder: str, ttl: float, now: float) ->
         (attempt, holder, now + ttl, uid),
     )
     db.execute("INSERT INTO attempts (uid, number, job_id, state) VALUES (?, ?, ?, 'active')", (uid, attempt, job_id))
-    db.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job_id,))
-    head = sqlite_commits.head(db, job["collection"])
+    head = sqlite_commits.head(db, lease["name"])
     head_id, head_seq = (head.id, head.seq) if head else (None, 0)
-    return Lease(sqlite_jobs.collection_of(db, uid), job_id, attempt, holder, head_id, head_seq, gaps, now + ttl, ttl)
+    return Lease(sqlite_jobs.collection_of(db, uid), known_by, attempt, holder, head_id, head_seq, gaps, now + ttl, ttl)
 
 
 def renew(db: Connection, lease: Lease, now: float) -> Lease:
@@ -52,7 +59,7 @@ def renew(db: Connection, lease: Lease, now: float) -> Lease:
 def abort(db: Connection, lease: Lease) -> None:
     """See the port."""
     if _is_active(db, lease):
-        _end(db, lease, "aborted")
+        end(db, lease, "aborted")
     else:  # whoever aborted it could not know whether its holder is gone; now it is
         db.execute("UPDATE attempts SET lost_at = NULL WHERE uid = ? AND number = ?", (lease.collection.uid, lease.attempt))
 
@@ -83,8 +90,8 @@ def aborted(db: Connection, name: str, lost_before: float) -> list[int]:
     """See the port."""
     uid = sqlite_jobs.collection_row(db, name)["uid"]
     rows = db.execute(
-        "SELECT attempts.number FROM attempts JOIN jobs ON jobs.id = attempts.job_id WHERE attempts.uid = ? "
-        "AND attempts.state = 'aborted' AND attempts.retired = 0 AND jobs.state NOT IN ('queued', 'running') "
+        "SELECT attempts.number FROM attempts LEFT JOIN jobs ON jobs.id = attempts.job_id WHERE attempts.uid = ? "
+        "AND attempts.state = 'aborted' AND attempts.retired = 0 AND (jobs.state IS NULL OR jobs.state NOT IN ('queued', 'running')) "
         "AND (lost_at IS NULL OR lost_at <= ?) ORDER BY attempts.number",
         (uid, lost_before),
     )
@@ -114,19 +121,16 @@ def fail(db: Connection, lease: Lease, result: JobResult, now: float) -> None:
 
 def publish(db: Connection, lease: Lease, commit: Commit, result: JobResult, now: float) -> Commit:
     """See the port. `created_at` never falls below the parent's, so that a time always names one commit."""
-    _check_active(db, lease)
+    head = check_publishable(db, lease)
     collection = lease.collection
-    head = sqlite_commits.head(db, collection.name)
-    if ((head.id, head.seq) if head else (None, 0)) != (lease.head_id, lease.head_seq):
-        raise LeaseLost("the head moved; the attempt cannot be published.")
-    if sqlite_jobs.collection_of(db, collection.uid).spaces_version != collection.spaces_version:
-        raise LeaseLost("the collection's embedding spaces changed; the attempt cannot be published.")
     if sqlite_jobs.job_row(db, lease.job_id)["state"] in TERMINAL:
         raise LeaseLost("the job is done already; the attempt cannot be published.")
     if sqlite_retention.purging(db, collection.uid) and is_rollback(sqlite_jobs.job(db, lease.job_id).request):
         raise Unavailable(PURGING, retry_after=1.0)
     if (commit.seq, commit.collection, commit.job_id) != (lease.attempt, collection.name, lease.job_id):
         raise InternalError("the commit record does not belong to the lease.")
+    if head and commit.space_id != head.space_id and not sqlite_jobs.collection_of(db, collection.uid).complete(commit.space_id):
+        raise Conflict(incomplete(commit), field="space")
     stored = replace(
         commit,
         gaps=frozenset(gap for gap in _gaps(db, collection.uid) if gap < lease.attempt),
@@ -136,6 +140,18 @@ def publish(db: Connection, lease: Lease, commit: Commit, result: JobResult, now
     sqlite_commits.insert(db, collection.uid, stored)
     _finish(db, lease, "published", "published", replace(result, position=stored.position), now)
     return stored
+
+
+def check_publishable(db: Connection, lease: Lease) -> Commit | None:
+    """The head. Raises `LeaseLost` unless attempt, head and spaces are as the lease has them."""
+    _check_active(db, lease)
+    collection = lease.collection
+    head = sqlite_commits.head(db, collection.name)
+    if ((head.id, head.seq) if head else (None, 0)) != (lease.head_id, lease.head_seq):
+        raise LeaseLost("the head moved; the attempt cannot be published.")
+    if sqlite_jobs.collection_of(db, collection.uid).spaces_version != collection.spaces_version:
+        raise LeaseLost("the collection's embedding spaces changed; the attempt cannot be published.")
+    return head
 
 
 def _gaps(db: Connection, uid: str) -> frozenset[int]:
@@ -153,7 +169,7 @@ def _check_active(db: Connection, lease: Lease) -> None:
         raise LeaseLost("the attempt is no longer the active one; another writer took over.")
 
 
-def _end(db: Connection, lease: Lease, state: AttemptState) -> None:
+def end(db: Connection, lease: Lease, state: AttemptState) -> None:
     """The attempt gets its last state and the lease is free."""
     uid = lease.collection.uid
     db.execute("UPDATE attempts SET state = ? WHERE uid = ? AND number = ?", (state, uid, lease.attempt))
@@ -161,5 +177,5 @@ def _end(db: Connection, lease: Lease, state: AttemptState) -> None:
 
 
 def _finish(db: Connection, lease: Lease, attempt: AttemptState, job: JobState, result: JobResult, now: float) -> None:
-    _end(db, lease, attempt)
+    end(db, lease, attempt)
     db.execute("UPDATE jobs SET state = ?, finished_at = ?, result = ? WHERE id = ?", (job, now, codecs.RESULT.dump(result), lease.job_id))

@@ -1,5 +1,5 @@
 """Catalog in SQLite: each call is one transaction of `ragstone.db` (ADR 0005). The statements are in `sqlite_jobs`, `sqlite_attempts`,
-`sqlite_commits` and `sqlite_retention`."""
+`sqlite_commits`, `sqlite_spaces` and `sqlite_retention`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ragstone.adapters import sqlite_attempts, sqlite_commits, sqlite_jobs, sqlite_locks, sqlite_retention
+from ragstone.adapters import sqlite_attempts, sqlite_commits, sqlite_jobs, sqlite_locks, sqlite_retention, sqlite_spaces
 from ragstone.adapters.sqlite import SqliteDatabase
+from ragstone.domain.builds import Build
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, Tag
 from ragstone.domain.jobs import Job, JobResult, Progress
@@ -38,6 +39,21 @@ class SqliteCatalog:
 
     async def add_space(self, collection: str, space: EmbeddingSpace) -> Collection:
         return await self._db.write(lambda db: sqlite_jobs.add_space(db, collection, space))
+
+    async def begin_build(self, collection: str, build: Build) -> Collection:
+        return await self._db.write(lambda db: sqlite_spaces.begin_build(db, collection, build, self._clock()))
+
+    async def acquire_fill(self, collection: str, holder: str, ttl: float) -> Lease:
+        return await self._db.write(lambda db: sqlite_spaces.acquire_fill(db, collection, holder, ttl, self._clock()))
+
+    async def finish_fill(self, lease: Lease, build: Build) -> Collection:
+        return await self._db.write(lambda db: sqlite_spaces.finish_fill(db, lease, build))
+
+    async def drop_space(self, collection: str, space_id: str, principal: str) -> Collection:
+        return await self._db.write(lambda db: sqlite_spaces.drop_space(db, collection, space_id, principal, self._clock()))
+
+    async def forget_space(self, collection: str, space_id: str) -> None:
+        await self._db.write(lambda db: sqlite_spaces.forget_space(db, collection, space_id))
 
     async def accept(self, job: Job, *, idempotency_key: str | None = None, body_digest: str = "") -> Job:
         return await self._db.write(lambda db: sqlite_jobs.accept(db, job, idempotency_key, body_digest, self._clock()))

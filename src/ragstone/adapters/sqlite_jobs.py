@@ -8,6 +8,7 @@ from dataclasses import replace
 from sqlite3 import Connection, Row
 
 from ragstone.adapters import codecs
+from ragstone.domain import building
 from ragstone.domain.collections import Collection
 from ragstone.domain.errors import Conflict, IdempotencyMismatch, NotFound
 from ragstone.domain.jobs import Job, Progress
@@ -61,13 +62,14 @@ def delete_collection(db: Connection, name: str) -> Collection:
 
 def add_space(db: Connection, name: str, space: EmbeddingSpace) -> Collection:
     """See the port."""
-    known = collection(db, name)
-    if space in known.spaces:
-        return known
-    changed = replace(known, spaces=(*known.spaces, space), spaces_version=known.spaces_version + 1)
+    return store_spaces(db, building.registered(collection(db, name), space))
+
+
+def store_spaces(db: Connection, changed: Collection) -> Collection:
+    """Writes the spaces and builds of a collection, and returns it."""
     db.execute(
-        "UPDATE collections SET spaces = ?, spaces_version = ? WHERE uid = ?",
-        (codecs.SPACES.dump(changed.spaces), changed.spaces_version, known.uid),
+        "UPDATE collections SET spaces = ?, spaces_version = ?, builds = ? WHERE uid = ?",
+        (codecs.SPACES.dump(changed.spaces), changed.spaces_version, codecs.BUILDS.dump(changed.builds), changed.uid),
     )
     return changed
 
@@ -191,6 +193,7 @@ def _collection(row: Row) -> Collection:
         spaces=codecs.SPACES.load(row["spaces"]),
         spaces_version=row["spaces_version"],
         space_id=row["space_id"],
+        builds=codecs.BUILDS.load(row["builds"]),
     )
 
 

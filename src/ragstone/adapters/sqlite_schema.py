@@ -201,4 +201,24 @@ _THIRD = (
     "CREATE INDEX audit_by_collection ON audit (collection, number)",
 )
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD)
+_FOURTH = (
+    "ALTER TABLE collections ADD COLUMN builds TEXT NOT NULL DEFAULT '[]'",  # JSON: spaces that come or go, or came later
+    # An attempt that fills a space has no job.
+    """CREATE TABLE all_attempts (
+        uid TEXT NOT NULL REFERENCES collections ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        job_id TEXT REFERENCES jobs (id) ON DELETE CASCADE,
+        state TEXT NOT NULL,
+        retired INTEGER NOT NULL DEFAULT 0,
+        lost_at REAL,
+        PRIMARY KEY (uid, number)
+    ) STRICT, WITHOUT ROWID""",
+    "INSERT INTO all_attempts (uid, number, job_id, state, retired, lost_at) SELECT uid, number, job_id, state, retired, lost_at FROM attempts",
+    "DROP TABLE attempts",
+    "ALTER TABLE all_attempts RENAME TO attempts",
+    "CREATE INDEX attempts_by_job ON attempts (job_id)",
+    "CREATE UNIQUE INDEX attempts_active ON attempts (uid) WHERE state = 'active'",
+    "CREATE INDEX attempts_gaps ON attempts (uid, number) WHERE state = 'aborted' AND retired = 0",
+)
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH)

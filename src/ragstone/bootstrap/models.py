@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ragstone.adapters.embedding_cache import EmbeddingCache
@@ -54,6 +55,16 @@ def embedding_model(settings: Settings) -> EmbeddingModel:
             from ragstone.bootstrap.remote_embedder import remote_embedder  # noqa: PLC0415 - its HTTP client is slow to import
 
             return remote_embedder(remote, path, store.locks)
+
+
+def further_models(settings: Settings) -> tuple[EmbeddingModel, ...]:
+    """The models of spaces that are built, or that earlier commits are read from, loaded on this machine. Blocking. Raises as `embedding_model`."""
+    if not settings.further_models:
+        return ()
+    from ragstone.adapters.onnx_embedder import OnnxEmbedder  # noqa: PLC0415
+
+    store = model_store(settings)
+    return tuple(OnnxEmbedder(store.path(name), graphs=store.graphs, threads=settings.threads or None) for name in settings.further_models)
 
 
 async def probe(settings: Settings) -> tuple[int, str]:
@@ -115,9 +126,9 @@ def reranker(settings: Settings) -> Reranker | None:
             )
 
 
-def answering(settings: Settings, model: EmbeddingModel) -> Answering:
+def answering(settings: Settings, model: EmbeddingModel, further: Sequence[EmbeddingModel] = ()) -> Answering:
     """What answers with the settings' generator, and without it while it is down. Raises `InvalidInput` for a key file that can't be read."""
     remembered = EmbeddingCache(model)  # answers look at the same sentences again and again
     own = generator(settings, remembered)
     fallback = None if isinstance(own, ExtractiveGenerator) else ExtractiveGenerator(remembered)
-    return Answering(remembered, own, Prompts(), Calibrations(), fallback)
+    return Answering(remembered, own, Prompts(), Calibrations(), fallback, [EmbeddingCache(other) for other in further])

@@ -22,7 +22,7 @@ from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_releases import SqliteReleaseRegistry, SqliteTracker
 from ragstone.bootstrap.logs import audit_log, interaction_log, redaction
-from ragstone.bootstrap.models import answering, embedding_model, reranker
+from ragstone.bootstrap.models import answering, embedding_model, further_models, reranker
 from ragstone.bootstrap.records import mongo_records, sqlite_records
 from ragstone.bootstrap.servers import lakefs_versions, nats_queue, qdrant_index
 from ragstone.ports.dead_letters import DeadLetters
@@ -69,13 +69,14 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
     data = open_data_directory(settings.data_dir)
     try:
         model = embedder if embedder is not None else await asyncio.to_thread(embedding_model, settings)
+        further = await asyncio.to_thread(further_models, settings)
         ranker = await asyncio.to_thread(reranker, settings) if settings.role != "worker" else None  # a worker answers no questions
-        adapters = replace(_adapters(settings, data, model), reranker=ranker)
+        adapters = replace(_adapters(settings, data, model, further), reranker=ranker)
         if armed:
             adapters = _with_failpoints(adapters, armed)
         platform = assemble(
             adapters,
-            answering(settings, model),
+            answering(settings, model, further),
             Limits(**settings.limits.model_dump()),
             holder(),
             keep_interactions=settings.interactions.keep_days * _DAY or None,
@@ -91,7 +92,7 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
         data.close()
 
 
-def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) -> Adapters:
+def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel, further: tuple[EmbeddingModel, ...]) -> Adapters:
     """One adapter a port. Those of servers are imported only where they are used: they, and what they need, are an extra."""
     connections: list[Connection] = []
     if not isinstance(settings.embedder, embedders.OnnxEmbedder):
@@ -145,6 +146,7 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel) ->
         queue=queue,
         parser=SubprocessParser(ParserLimits.within(usable_memory())),
         embedder=model,
+        further=further,
         interactions=interaction_log(settings.interactions, records.interactions, data.spool, records.catalog.purges),
         dead_letters=letters,
         events=events,
@@ -173,4 +175,5 @@ def _lease_ttl(settings: Settings) -> float:
 
 def _with_failpoints(adapters: Adapters, armed: Sequence[Failpoint]) -> Adapters:
     failpoints = Failpoints(armed)
-    return replace(adapters, **{port: failpoints.wrap(port, getattr(adapters, port)) for port in SIDE_EFFECTS})
+    wrapped = {port: failpoints.wrap(port, getattr(adapters, port)) for port in SIDE_EFFECTS}
+    return replace(adapters, further=tuple(failpoints.wrap("embedder", model) for model in adapters.further), **wrapped)

@@ -52,7 +52,15 @@ class Restore:
     kind: Literal["restore"] = "restore"
 
 
-Change = Put | Delete | Move | Restore
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Makes reads of the head use another embedding space; documents stay as they are."""
+
+    space_id: str
+    kind: Literal["switch"] = "switch"
+
+
+Change = Put | Delete | Move | Restore | Switch
 
 
 @dataclass(frozen=True, slots=True)

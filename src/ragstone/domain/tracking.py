@@ -37,17 +37,23 @@ class Run:
 
 def run_of_commit(collection: Collection, commit: Commit, accepted_at: float) -> Run:
     """The run of a published commit. `accepted_at`: when its job was accepted; from then to the publish is its duration."""
-    space = collection.space(commit.space_id)
+    space = next((space for space in collection.spaces if space.id == commit.space_id), None)  # it may have been dropped since
     stats = commit.stats
     return Run(
         experiment=f"ragstone/{collection.name}",
         key=f"{collection.uid}-{commit.seq}",
         name=f"#{commit.position} {commit.id[:10]}",
         parameters={
-            "embedding_model": space.model.name,
-            "embedding_revision": space.model.revision,
-            "embedding_digest": space.model.digest,
-            "embedding_space": space.id,
+            **(
+                {
+                    "embedding_model": space.model.name,
+                    "embedding_revision": space.model.revision,
+                    "embedding_digest": space.model.digest,
+                }
+                if space is not None
+                else {}
+            ),
+            "embedding_space": commit.space_id,
             "language": collection.language,
         },
         metrics={

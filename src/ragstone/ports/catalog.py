@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from ragstone.domain.builds import Build
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, Tag
 from ragstone.domain.jobs import Job, JobResult, Progress
 from ragstone.domain.retention import Keep, Pruning, Purge
 from ragstone.domain.spaces import EmbeddingSpace
 
-AttemptState = Literal["active", "aborted", "published", "unchanged"]
-KnownState = Literal["active", "aborted", "published", "unchanged", "retired"]
+AttemptState = Literal["active", "aborted", "published", "unchanged", "filled"]
+KnownState = Literal["active", "aborted", "published", "unchanged", "filled", "retired"]
 
 
 class Catalog(Protocol):
     """Contract: each call is one durable transaction on the catalog's own clock; on an error nothing was changed. (Protocol: DESIGN.md section 4.)
 
-    - `create_collection` raises `Conflict` when the name is taken. `collection`, `delete_collection` raise `NotFound`. `add_space` registers another space.
+    - `create_collection` raises `Conflict` when the name is taken. `collection`, `delete_collection` raise `NotFound`. `add_space` registers another space; one that
+      is being prepared is being filled from then on; `Conflict` for one that is dropped.
+    - `begin_build` writes the build of a space in state `preparing`; as it is when that space is prepared or filled already. `Conflict` when the space is registered or another
+      one is being built, `Busy` while an index of it is still to be deleted. `acquire_fill` takes the lease and an attempt as `acquire` does, but for no job (the `Lease` has the
+      build's id in its place), and only while a space is filled, else `Conflict`; `Busy` while another holder's lease is alive, never mind the order of jobs. `finish_fill(lease, build)`:
+      attempt active, head is the lease's, spaces_version is the lease's, the build is filled -> its record is replaced by `build` (with `since` when it is `ready`), attempt
+      `filled` (it wrote, but is no gap), lease freed. Else `LeaseLost`.
+    - `drop_space` unregisters a space, whatever its build's state (idempotent); `NotFound`, and `Conflict` for the head's space and while a commit that is kept has it.
+      `forget_space` removes what is left in the catalog of a dropped one (idempotent).
     - `accept` writes a job (state queued, next number). With `idempotency_key` (unique per collection and principal): the same `body_digest`
       returns the job written then, another one raises `IdempotencyMismatch`. The request's `expected_head` is not checked here.
     - Jobs of a collection are worked off in the order of their numbers: `next_job` is the oldest that is not terminal, None when there is none.
@@ -31,6 +40,7 @@ class Catalog(Protocol):
       `LeaseLost` otherwise. `fail(lease, result)`: attempt aborted, job terminal in state failed.
     - `publish(lease, commit, result)`: attempt active, head is the lease's, spaces_version is the lease's, job not terminal -> inserts the commit (its `gaps`, `position` and `created_at` are
       set by the catalog; the stored one is returned), moves the head, job published with its result (position filled in), attempt published, lease freed. Else `LeaseLost`.
+      A commit in another space than the head's raises `Conflict` unless the collection is `complete` in it.
       A rollback, while a purge of the collection is begun and not done, raises `Unavailable`: it would bring back what is being erased.
     - `release(job_id)` sets a running job without an active attempt back to queued. `requeue_orphans()` (at start of the only process): aborts every active
       attempt, frees leases, sets running jobs to queued; returns the queued jobs, oldest first.
@@ -39,7 +49,7 @@ class Catalog(Protocol):
     - `head` is None before the first commit. `commit` takes a full id or a unique prefix of at least 7 digits, and raises `NotFound` / `InvalidInput` (ambiguous). When several commits share an id (a rollback can
       not, but identical content by two paths might), the latest. `commit_at_time`: the last commit with `created_at <= time`. `commits` newest first, `before` is a seq.
     - `tag` raises `Conflict` when the name is taken by another commit. `tags` newest first.
-    - `aborted(collection)`: attempts aborted and not retired whose job is terminal (what cleanup may touch). One that its own holder did not
+    - `aborted(collection)`: attempts aborted and not retired that have no job, or one that is terminal (what cleanup may touch). One that its own holder did not
       give up counts only `gone_after` seconds after it was aborted: its holder may be alive, and late.
     - `retire(collection, attempts)`: of these, the aborted ones are left out of the gaps of later leases and of `aborted` (call it after their remains are erased).
     - `pending(collection)`: number of jobs not terminal. `gaps(collection)`: all aborted attempts that were not retired.
@@ -60,6 +70,11 @@ class Catalog(Protocol):
     async def collections(self) -> list[Collection]: ...
     async def delete_collection(self, name: str) -> Collection: ...
     async def add_space(self, collection: str, space: EmbeddingSpace) -> Collection: ...
+    async def begin_build(self, collection: str, build: Build) -> Collection: ...
+    async def acquire_fill(self, collection: str, holder: str, ttl: float) -> Lease: ...
+    async def finish_fill(self, lease: Lease, build: Build) -> Collection: ...
+    async def drop_space(self, collection: str, space_id: str, principal: str) -> Collection: ...
+    async def forget_space(self, collection: str, space_id: str) -> None: ...
 
     async def accept(self, job: Job, *, idempotency_key: str | None = None, body_digest: str = "") -> Job: ...
     async def job(self, job_id: str) -> Job: ...

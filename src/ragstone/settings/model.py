@@ -139,6 +139,9 @@ class UncheckedSettings(BaseSettings):
     oidc: OidcSettings | None = Field(default=None, description="an issuer whose tokens are taken; unset: keys alone")
     allowed_hosts: tuple[str, ...] = Field(default=(), description="names beside loopback's that the Host header may carry")
     model: str = Field(default="all-minilm-l6-v2", description="a preset (ragstone models list), a directory, or an .onnx file")
+    further_models: tuple[str, ...] = Field(
+        default=(), description="loaded beside model: of embedding spaces that are built, or that earlier commits are read from"
+    )
     threads: int = Field(default=0, ge=0, description="of the embedding model; 0: as many as cores, or as the container's CPU limit")
     embedder: embedders.Embedder = embedders.OnnxEmbedder()
     generator: Annotated[ExtractiveGenerator | OpenAIGenerator, Field(discriminator="kind")] = ExtractiveGenerator()

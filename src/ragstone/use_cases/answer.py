@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -50,7 +50,7 @@ class _Written:
 class Answering:
     """Makes answers. `embedder`, which searches use too, should remember vectors (`adapters.embedding_cache`): the generator may ask for the same ones again.
 
-    `fallback` answers while `generator` is down (ADR 0018); it works from question and passages alone and calls no server.
+    `further`: models of spaces that `embedder` is not the model of, as for searches. `fallback` answers while `generator` is down (ADR 0018); it works from question and passages alone and calls no server.
     """
 
     def __init__(
@@ -60,8 +60,10 @@ class Answering:
         prompts: Prompts,
         calibrations: Calibrations,
         fallback: Generator | None = None,
+        further: Sequence[EmbeddingModel] = (),
     ) -> None:
         self.embedder = embedder
+        self.further = tuple(further)
         self._generator = generator
         self._fallback = fallback
         self._is_down = False
@@ -99,7 +101,7 @@ class Answering:
         prompt = self._prompts.get(settings.prompt)
         yield PassagesFound(passages)
         calibration = self._calibration(collection, snapshot)
-        answerability = calibration.probability(await measure(self.embedder, question, passages)) if passages else 0.0
+        answerability = calibration.probability(await measure(self._model(collection, snapshot), question, passages)) if passages else 0.0
         if not passages or (settings.abstain and answerability < calibration.threshold):
             yield TextDelta(ABSTENTION)
             yield AnswerDone(_abstained(answerability, Usage()))
@@ -166,6 +168,11 @@ class Answering:
             if space.id == snapshot.space_id:
                 return self._calibrations.of(space)
         return FALLBACK
+
+    def _model(self, collection: Collection, snapshot: Snapshot) -> EmbeddingModel:
+        """The model of the snapshot's space, which its calibration was fitted with."""
+        models = {space.id: space.model for space in collection.spaces}
+        return next((model for model in self.further if model.identity == models.get(snapshot.space_id)), self.embedder)
 
     def _request(self, question: str, passages: tuple[Passage, ...], prompt: Prompt, settings: AnswerSettings) -> GenerationRequest:
         """The passages that fit the generator's window beside the prompt and the answer, rendered."""

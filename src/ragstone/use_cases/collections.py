@@ -58,7 +58,7 @@ class Collections:
         """Removes a collection with its whole history. Raises `NotFound`."""
         collection = await self._catalog.delete_collection(name)
         self._snapshots.forget(name)
-        for space in collection.spaces:
-            await self._index.drop(collection.index_name(space.id))
+        for index in collection.indexes:
+            await self._index.drop(index)
         await self._versions.delete(collection.uid)
         await self._visibility.drop(collection.uid)

@@ -90,8 +90,10 @@ class Erasure:
         self._snapshots.purged(record)  # from now on nobody logs what it read before
         await self._letters.purge(collection.name, record.path)
         points = 0
-        for space in collection.spaces:
-            index = collection.index_name(space.id)
+        # Read now: a space that was registered before the document was deleted may hold it; and the index of one that was dropped, until it is deleted.
+        for index in (await self._catalog.collection(collection.name)).indexes:
+            if not await self._index.exists(index):
+                continue
             points += await self._index.erase_path(index, record.path, record.seq)
             await self._index.flush(index)
             await self._index.compact(index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -66,17 +66,32 @@ class IndexWriter:
         paths: Sequence[str],
     ) -> WriteStats:
         """`paths`: all that differ from the head, removed ones included. Raises `Unavailable` when the index does not hold what was written."""
+        return await self.write_chunks(collection, space, guard, commit_id, await chunk_all(changed, self._embedder, space), paths, {})
+
+    async def write_chunks(
+        self,
+        collection: Collection,
+        space: EmbeddingSpace,
+        guard: LeaseGuard,
+        commit_id: str,
+        new: Sequence[tuple[DocumentInfo, tuple[Chunk, ...]]],
+        paths: Sequence[str],
+        known: Mapping[str, Vector],
+    ) -> WriteStats:
+        """The same of documents that are cut already. `known`: vectors by content hash, embedded before; they count as embedded where they are written.
+
+        The index is read as of this attempt, not of the head: what an attempt that filled the space has written is later than the head (ADR 0026).
+        """
         lease, name = guard.lease, collection.index_name(space.id)
         job = lease.job_id
-        new = await chunk_all(changed, self._embedder, space)
         await guard.check()
-        old = await self._index.visible(name, lease.head_seq, lease.gaps, paths) if lease.head_id else []
+        old = await self._index.visible(name, lease.attempt - 1, lease.gaps, paths) if lease.head_id else []
         plan = plan_chunks(old, new, attempt=lease.attempt, commit_id=commit_id)
         self._progress.phase(job, "embedding", chunks_total=self._progress.get(job).chunks_total + len(plan.opens))
         groups = await self._visibility.of_paths(collection, paths)
         embedded = 0
         for batch in batches(plan.opens, _BATCH):
-            vectors, fresh = await self._vectors(name, batch)
+            vectors, fresh = await self._vectors(name, batch, known)
             await guard.check()
             await self._index.insert(
                 name, [Point(chunk, vectors[chunk.content_hash], groups.get(chunk.path, frozenset())) for chunk in batch]
@@ -90,15 +105,18 @@ class IndexWriter:
         await self._verify(name, lease.attempt, len(plan.opens), len(plan.closes))
         return WriteStats(plan.added, plan.removed, plan.kept, len(plan.opens), len(plan.closes), embedded, len(plan.opens) - embedded)
 
-    async def _vectors(self, name: str, batch: Sequence[IndexedChunk]) -> tuple[dict[str, Vector], int]:
+    async def _vectors(self, name: str, batch: Sequence[IndexedChunk], known: Mapping[str, Vector]) -> tuple[dict[str, Vector], int]:
         """Vectors by content hash, and how many of them had to be embedded."""
-        vectors = await self._index.vectors(name, {chunk.content_hash for chunk in batch})
+        hashes = {chunk.content_hash for chunk in batch}
+        vectors = await self._index.vectors(name, hashes)
+        before = {hashed: known[hashed] for hashed in hashes - vectors.keys() if hashed in known}
+        vectors |= before
         missing = {chunk.content_hash: chunk.embedded_text for chunk in batch if chunk.content_hash not in vectors}
         if missing:
             rows = await self._embedder.embed_passages(list(missing.values()))
             check_vectors(rows, len(missing), self._embedder.identity.dimension)
             vectors |= dict(zip(missing, rows, strict=True))
-        return vectors, len(missing)
+        return vectors, len(missing) + len(before)
 
     async def _verify(self, name: str, attempt: int, opened: int, closed: int) -> None:
         found = (await self._index.opened(name, attempt), await self._index.closed(name, attempt))

@@ -138,7 +138,7 @@ class Ingest:
         resolved = await documents.resolve(collection.uid, head.id if head else None, change)
         paths = sorted({*resolved.puts, *resolved.removes})
         known = await self._versions.infos(collection.uid, head.id, paths) if head else {}
-        space = collection.spaces[0]
+        space = collection.space(head.space_id if head else collection.space_id)
         index = collection.index_name(space.id)
         changed = [ChangedDocument(document.info, document.extracted) for document in resolved.puts.values()]
         chunks = await chunk_all(changed, self._spaces.embedder(space), space)

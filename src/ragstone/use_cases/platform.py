@@ -49,13 +49,17 @@ from ragstone.use_cases.maintenance import Maintenance
 from ragstone.use_cases.progress import ProgressBoard
 from ragstone.use_cases.query import Query
 from ragstone.use_cases.recovery import Recovery
+from ragstone.use_cases.reembedding import Reembedding
 from ragstone.use_cases.replay import Replay
 from ragstone.use_cases.retention import GRACE, Retention
 from ragstone.use_cases.search import Search
 from ragstone.use_cases.snapshots import Snapshots
+from ragstone.use_cases.space_builder import SpaceBuilder
+from ragstone.use_cases.space_filler import SpaceFiller
 from ragstone.use_cases.spaces import Spaces
 from ragstone.use_cases.sweeper import Sweeper
 from ragstone.use_cases.tracking import Tracking
+from ragstone.use_cases.turns import Turns
 from ragstone.use_cases.visibility import Visibility
 from ragstone.use_cases.write_path import LEASE_TTL, WritePath
 
@@ -80,6 +84,7 @@ class Adapters:
     interactions: InteractionLog
     dead_letters: DeadLetters
     acls: DocumentAcls
+    further: tuple[EmbeddingModel, ...] = ()  # models of spaces that are being built, or that earlier commits are read from
     reranker: Reranker | None = None  # None: passages stay in the order of their fused scores
     events: EventPublisher | None = None  # None: nobody is told
     inbox: Inbox | None = None  # None where people can't put documents into the version store
@@ -123,6 +128,8 @@ class Platform:
     replay: Replay
     impact: Impact
     dead_letters: DeadLetterOffice
+    reembedding: Reembedding
+    builder: SpaceBuilder
     inboxes: Inboxes | None
     relays: tuple[CommitRelay, ...]
 
@@ -140,6 +147,7 @@ class Platform:
         self.maintenance.background("unfinished purges", self.erasure.resume())
         self.sweeper.start()
         self.housekeeping.start()
+        self.builder.start()
         for relay in self.relays:
             relay.start()
         return jobs
@@ -147,6 +155,7 @@ class Platform:
     async def drain(self, grace: float = 10.0) -> None:
         """Stops the worker: running jobs get `grace` seconds, then go back to the queue. Whoever waits for one is told how far it is."""
         await self.sweeper.stop()
+        await self.builder.stop()
         for relay in self.relays:
             await relay.stop()
         await self.adapters.queue.stop(grace)
@@ -191,8 +200,10 @@ def assemble(
     snapshots = Snapshots(adapters.catalog)
     visibility = Visibility(adapters.acls, adapters.catalog, adapters.index)
     logged = LoggedInteractions(adapters.interactions, adapters.catalog, visibility)
-    spaces = Spaces(adapters.embedder, adapters.parser.versions, chunker or ChunkerSettings())
-    search = Search(adapters.index, answering.embedder, adapters.reranker)
+    spaces = Spaces(adapters.embedder, adapters.parser.versions, chunker or ChunkerSettings(), adapters.further)
+    search = Search(adapters.index, answering.embedder, adapters.reranker, answering.further)
+    writers = Turns()
+    grace = GRACE + limits.request_seconds if shared else GRACE
     progress = ProgressBoard()
     turns = Exclusive(adapters.catalog, holder, shared=shared)
     maintenance = Maintenance(adapters.index, snapshots, turns)
@@ -214,6 +225,8 @@ def assemble(
     stores = Stores(
         adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, progress, recovery, adapters.storage
     )
+    filler = SpaceFiller(adapters.catalog, adapters.versions, adapters.index, spaces, visibility, writers, holder)
+    builder = SpaceBuilder(adapters.catalog, adapters.index, spaces, filler, maintenance, holder, grace)
     query = Query(snapshots, spaces, search, answering, adapters.interactions, limits, visibility, shared=shared)
     return Platform(
         collections=Collections(adapters.catalog, adapters.versions, adapters.index, spaces, snapshots, visibility),
@@ -251,15 +264,18 @@ def assemble(
             maintenance.published,
             holder,
             lease_ttl=lease_ttl,
+            turns=writers,
         ),
         maintenance=maintenance,
+        reembedding=Reembedding(adapters.catalog, spaces, ingest, builder.wake),
+        builder=builder,
         backups=Backups(adapters.backup, adapters.catalog, maintenance),
         retention=Retention(
             adapters.catalog,
             adapters.versions,
             adapters.index,
             maintenance,
-            GRACE + limits.request_seconds if shared else GRACE,
+            grace,
         ),
         erasure=erasure,
         dead_letters=letters,

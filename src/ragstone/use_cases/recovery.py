@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ragstone.domain.collections import Collection
 from ragstone.domain.errors import Conflict, DataDirectoryError, InternalError, NotFound
@@ -86,8 +86,8 @@ class Recovery:
             await self._index.create(collection.index_name(space.id), space)
 
     async def _unmake(self, collection: Collection) -> None:
-        for space in collection.spaces:
-            await self._index.drop(collection.index_name(space.id))
+        for index in collection.indexes:
+            await self._index.drop(index)
         await self._versions.delete(collection.uid)
 
     async def _has_ended(self, job_id: str, *, unknown: bool) -> bool:
@@ -117,6 +117,11 @@ class Recovery:
         for space in collection.spaces:
             await self._index.erase_attempts(collection.index_name(space.id), attempts)
             await self._index.flush(collection.index_name(space.id))
+        for index in set(collection.indexes) - {collection.index_name(space.id) for space in collection.spaces}:
+            # One that is being prepared may have been hit by what was on its way to an earlier index of its name; it is registered as it is then.
+            with suppress(NotFound):
+                if await self._index.exists(index):
+                    await self._index.erase_attempts(index, attempts)
         await self._versions.drop_attempts(collection.uid, attempts)
         await self._catalog.retire(name, attempts)
 

@@ -42,14 +42,17 @@ class Search:
     """Hybrid search of one snapshot, reordered by a reranker where there is one and the question asks for it.
 
     While the reranker does not answer, hits stay in the order of their fused scores, and `Hits.degraded` says so. It gets at most half of the time that
-    the request has left.
+    the request has left. `further`: models of other spaces than most; a question is embedded with its space's own.
     """
 
-    def __init__(self, index: VectorIndex, embedder: EmbeddingModel, reranker: Reranker | None = None) -> None:
+    def __init__(
+        self, index: VectorIndex, embedder: EmbeddingModel, reranker: Reranker | None = None, further: Sequence[EmbeddingModel] = ()
+    ) -> None:
         self._index = index
         self._embedder = embedder
         self._reranker = reranker
         self._is_down = False
+        self._further = tuple(further)
 
     @property
     def reranker(self) -> RerankerIdentity | None:
@@ -91,7 +94,7 @@ class Search:
             raise InvalidInput("rerank: there is no reranker here; leave it out, or have one set up (reranker.kind).", field="rerank")
         depth = max(settings.top_k, settings.rerank)
         if vector is None:
-            vector = await self._embed(query.text)
+            vector = await self._embed(query.text, collection, snapshot)
         index = collection.index_name(snapshot.space_id)
         candidates = await self._index.search(
             index,
@@ -158,8 +161,10 @@ class Search:
         else:
             _log.warning("the reranker answers again")
 
-    async def _embed(self, text: str) -> Vector:
-        rows = await self._embedder.embed_queries([text])
+    async def _embed(self, text: str, collection: Collection, snapshot: Snapshot) -> Vector:
+        models = {space.id: space.model for space in collection.spaces}
+        embedder = next((model for model in self._further if model.identity == models.get(snapshot.space_id)), self._embedder)
+        rows = await embedder.embed_queries([text])
         if rows.shape[0] != 1:
             raise InternalError(f"embedding model: it gave {rows.shape[0]} vectors for one question; check the model.")
         vector: Vector = rows[0]

@@ -39,8 +39,9 @@ class Snapshots:
         if as_of is None or as_of == "head":
             collection, head = await self._head(name, min_commit)
             return collection, Snapshot.of(head, was_head=True)
-        collection = await self._catalog.collection(name)
         commit = await self.commit(name, as_of)
+        collection = await self._catalog.collection(name)  # read after the commit, whose space is registered before it
+        collection.space(commit.space_id)
         if min_commit is not None and (await self._catalog.commit(name, min_commit)).seq > commit.seq:
             raise InvalidInput("min_commit: it is newer than as_of; leave one of them out.", field="min_commit")
         return collection, Snapshot.of(commit, was_head=False)
@@ -98,6 +99,7 @@ class Snapshots:
             current = None
         if current is None or current.uid != collection.uid:
             raise Gone(f"Commit {snapshot.commit_id} of collection {collection.name!r} was removed while it was read.")
+        current.space(snapshot.space_id)  # raises Gone
 
     def purged(self, purge: Purge) -> None:
         """Tells that an erasure has begun: whoever read the document before must not store what it read."""
@@ -139,6 +141,8 @@ class Snapshots:
         collection, head = await asyncio.gather(self._catalog.collection(name), self._catalog.head(name))
         if head is None:
             raise NotFound(f"Collection {name!r} is empty; ingest a document first.", field="collection")
+        if not collection.has_space(head.space_id):  # they were read at different times
+            collection, head = await self._catalog.collection(name), await self._catalog.head(name) or head
         known = self._heads.get(name)
         if known is None or known[1].uid != collection.uid or known[2].seq <= head.seq:
             known = (asked, collection, head)

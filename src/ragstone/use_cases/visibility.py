@@ -174,7 +174,9 @@ class Visibility:
 
     async def _change(self, collection: Collection, groups: Mapping[str, frozenset[str]]) -> None:
         await self._acls.change(collection.uid, groups)
-        await self.settle(collection)
+        # Read anew: a space that was registered meanwhile is settled too, and what is written to one that is registered later finds the change.
+        now = await self._catalog.collection(collection.name)
+        await self.settle(now if now.uid == collection.uid else collection)
 
     async def _bring(self, collection: Collection, indexes: Iterable[str], path: str) -> None:
         """Sets in the index what counts now. Of two who do this at once the last one may come with the older groups: so each looks again."""

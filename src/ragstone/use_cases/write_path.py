@@ -10,8 +10,19 @@ from collections.abc import Callable, Sequence
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, CommitStats, DocumentChange
 from ragstone.domain.documents import StoredDocument
-from ragstone.domain.errors import Busy, Conflict, InternalError, LeaseLost, PreconditionFailed, RagstoneError, StorageFull, Unavailable
+from ragstone.domain.errors import (
+    Busy,
+    Conflict,
+    InternalError,
+    LeaseLost,
+    NotFound,
+    PreconditionFailed,
+    RagstoneError,
+    StorageFull,
+    Unavailable,
+)
 from ragstone.domain.jobs import DocumentFailure, Job, JobResult, Move, Put, Restore
+from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.document_parser import DocumentParser
 from ragstone.ports.staging import Staging
@@ -23,10 +34,14 @@ from ragstone.use_cases.lease_guard import LeaseGuard
 from ragstone.use_cases.preconditions import Preconditions
 from ragstone.use_cases.preparation import Preparation, Resolved
 from ragstone.use_cases.progress import ProgressBoard
+from ragstone.use_cases.space_switch import SpaceSwitch, Survey, switch_of
 from ragstone.use_cases.spaces import Spaces
+from ragstone.use_cases.turns import Turns
 from ragstone.use_cases.visibility import Visibility
 
 LEASE_TTL = 60.0  # seconds
+_FILLING = 40.0  # seconds that the lease of whoever fills a space is waited for: more than it lasts
+_LOOK = 0.2  # seconds between two looks at it
 _log = logging.getLogger(__name__)
 
 Published = Callable[[Collection, Commit], None]
@@ -54,6 +69,7 @@ class WritePath:
         clock: Callable[[], float] = time.monotonic,
         *,
         lease_ttl: float = LEASE_TTL,
+        turns: Turns | None = None,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -69,6 +85,8 @@ class WritePath:
         self._clock = clock
         self._lease_ttl = lease_ttl
         self._preconditions = Preconditions(catalog, versions)
+        self._turns = turns or Turns()
+        self._switching = SpaceSwitch(catalog, versions, index)
 
     async def run(self, collection: str, job_id: str) -> None:
         """Handles a delivered message (`JobHandler`). Raises `Unavailable` when it shall be delivered again.
@@ -96,14 +114,20 @@ class WritePath:
         )
         self._progress.phase(job.id, "parsing", documents_total=sum(isinstance(change, Put) for change in job.request.changes), documents=0)
         error: Exception | None = None
+        survey: Survey | None = None
         try:
             head = await self._catalog.head(collection.name)
             await documents.parse(collection.uid, head.id if head else None, job.request)
+            if switch := switch_of(job):
+                survey = await self._switching.survey(collection, switch.space_id)
         except* Exception as group:  # told below, under the lease that failing a job needs
             error = _first(group)
-        asked = self._clock()
+        async with self._turns.turn(collection.name):
+            await self._under_lease(job, documents, survey, error)
+
+    async def _under_lease(self, job: Job, documents: Preparation, survey: Survey | None, error: Exception | None) -> None:
         try:
-            lease = await self._catalog.acquire(job.id, self._holder, self._lease_ttl)
+            asked, lease = await self._acquire(job)
         except Busy as busy:
             raise Unavailable(busy.message, retry_after=busy.retry_after) from busy
         except Conflict:  # another worker has just ended it
@@ -112,7 +136,10 @@ class WritePath:
             if error is not None:
                 raise error
             async with LeaseGuard(self._catalog, lease, asked, self._clock) as guard:
-                await self._commit(job, guard, documents)
+                if switch := switch_of(job):
+                    await self._switch(job, guard, switch.space_id, survey)
+                else:
+                    await self._commit(job, guard, documents)
         except asyncio.CancelledError:
             await asyncio.shield(self._hand_back(lease))
             raise
@@ -121,6 +148,34 @@ class WritePath:
         except Exception as failure:
             _log.exception("job %s failed", job.id)
             await self._failed(lease, InternalError(f"The job failed unexpectedly ({type(failure).__name__}); see the log."))
+
+    async def _acquire(self, job: Job) -> tuple[float, Lease]:
+        """When it was asked for, and the lease. Whoever fills a space in another process holds it for moments only; that is waited for here."""
+        until: float | None = None
+        while True:
+            asked = self._clock()
+            try:
+                return asked, await self._catalog.acquire(job.id, self._holder, self._lease_ttl)
+            except Busy as busy:
+                if until is None:
+                    filling = (await self._catalog.collection(job.collection)).unfinished is not None
+                    until = asked + min(busy.retry_after or 0.0, _FILLING) if filling else asked
+                if asked >= until:
+                    raise
+                await asyncio.sleep(_LOOK)
+
+    async def _switch(self, job: Job, guard: LeaseGuard, space_id: str, survey: Survey | None) -> None:
+        """From a held lease to a commit of the same documents in another space."""
+        head = await self._catalog.head(job.collection)
+        if head is None:
+            raise Conflict(f"collection {job.collection!r} is empty; there is nothing to switch.", field="space")
+        if head.space_id == space_id:
+            await self._catalog.finish_unchanged(guard.lease, JobResult("unchanged", head.id, head.seq, head.position, head.stats))
+            return
+        commit = await self._switching.commit(job, guard.lease, head, space_id, survey)
+        await guard.check()
+        self._progress.phase(job.id, "publishing")
+        await self._publish(guard.lease, commit, ())
 
     async def _commit(self, job: Job, guard: LeaseGuard, documents: Preparation) -> None:
         """From a held lease to a published commit (or to `unchanged`)."""
@@ -149,12 +204,25 @@ class WritePath:
         ]
         await self._visibility.inherit(lease.collection, moves)
         for space in lease.collection.spaces:
-            writer = IndexWriter(self._index, self._spaces.embedder(space), self._progress, self._visibility)
-            written[space.id] = await writer.write(lease.collection, space, guard, staged, changed, paths)
-            await self._index.flush(lease.collection.index_name(space.id))
+            written[space.id] = await self._write(guard, space, staged, changed, paths)
         await self._visibility.inherit(lease.collection, moves)  # the source may have been given groups since
         self._progress.phase(job.id, "publishing")
-        await self._publish(job, guard.lease, staged, changes, written, resolved.failures)
+        await self._publish(guard.lease, await self._record(job, guard.lease, staged, changes, written), resolved.failures)
+
+    async def _write(
+        self, guard: LeaseGuard, space: EmbeddingSpace, staged: str, changed: Sequence[ChangedDocument], paths: Sequence[str]
+    ) -> WriteStats:
+        """One space's index. Raises `LeaseLost` when the space is dropped meanwhile: the job is tried again without it."""
+        collection = guard.lease.collection
+        writer = IndexWriter(self._index, self._spaces.embedder(space), self._progress, self._visibility)
+        try:
+            written = await writer.write(collection, space, guard, staged, changed, paths)
+            await self._index.flush(collection.index_name(space.id))
+        except NotFound:
+            if not (await self._catalog.collection(collection.name)).has_space(space.id):
+                raise LeaseLost("An embedding space was dropped meanwhile; the job will be tried again.") from None
+            raise
+        return written
 
     async def _stage(self, job: Job, lease: Lease, documents: Preparation) -> tuple[str | None, Resolved]:
         repo, request = lease.collection.uid, job.request
@@ -194,20 +262,14 @@ class WritePath:
                 changed.append(ChangedDocument(document.info, document.extracted))
         return changed
 
-    async def _publish(
-        self,
-        job: Job,
-        lease: Lease,
-        staged: str,
-        changes: Sequence[DocumentChange],
-        written: dict[str, WriteStats],
-        failures: tuple[DocumentFailure, ...],
-    ) -> None:
+    async def _record(
+        self, job: Job, lease: Lease, staged: str, changes: Sequence[DocumentChange], written: dict[str, WriteStats]
+    ) -> Commit:
+        """What is to be published."""
         collection = lease.collection
         head = await self._catalog.head(collection.name)
         space_id = head.space_id if head else collection.space_id
-        stats = _stats(head, changes, written[space_id])
-        commit = Commit(
+        return Commit(
             collection.name,
             lease.attempt,
             0,
@@ -219,9 +281,12 @@ class WritePath:
             job.request.author,
             job.request.message,
             0.0,
-            stats,
+            _stats(head, changes, written[space_id]),
         )
-        result = JobResult("published", staged, lease.attempt, None, stats, failures)
+
+    async def _publish(self, lease: Lease, commit: Commit, failures: tuple[DocumentFailure, ...]) -> None:
+        collection = lease.collection
+        result = JobResult("published", commit.id, lease.attempt, None, commit.stats, failures)
         try:
             commit = await self._catalog.publish(lease, commit, result)
         except LeaseLost:
@@ -229,7 +294,7 @@ class WritePath:
         except Unavailable:  # the outcome is unknown: the attempt's state tells it
             match await self._catalog.attempt(collection.name, lease.attempt):
                 case "published":
-                    commit = await self._catalog.commit(collection.name, staged)
+                    commit = await self._catalog.commit(collection.name, commit.id)
                 case "active":
                     commit = await self._catalog.publish(lease, commit, result)
                 case _:

@@ -16,8 +16,10 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from ragstone.adapters import codecs
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_schema import MIGRATIONS
+from ragstone.domain.builds import Build
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, CommitStats
 from ragstone.domain.errors import DataDirectoryError, InvalidInput, RagstoneError, StorageFull, Unavailable
@@ -27,16 +29,17 @@ from ragstone.ports.catalog import Catalog
 from tests.fakes.catalog import InMemoryCatalog
 
 SPACE = EmbeddingSpace(ModelIdentity("model", "r1", "d" * 64, 3, "mean", 256), ("text/1",), ChunkerSettings(), Bm25Settings())
+NEW_SPACE = replace(SPACE, model=replace(SPACE.model, revision="r2"))
 DONE = JobResult("unchanged", None, None, None)
 NAMES = st.sampled_from(["a", "a", "b"])
 BACK = st.sampled_from([0, 0, 0, 1, 2, 3])  # how far back among jobs or leases: the last ones matter most
 
 
 def _without_uid(value: Any) -> Any:
-    """Collections get random uids: two catalogs agree but for them."""
+    """Collections get random uids, and so do builds of spaces that had none: two catalogs agree but for them."""
     match value:
         case Collection():
-            return replace(value, uid="")
+            return replace(value, uid="", builds=tuple(replace(build, id="") for build in value.builds))
         case Lease():
             return replace(value, collection=_without_uid(value.collection))
         case list():
@@ -139,14 +142,14 @@ class Agreement(RuleBasedStateMachine):
         self.each(lambda catalog: catalog.fail(pair[0], failed), lambda catalog: catalog.fail(pair[1], failed))
 
     @precondition(lambda self: self.leases)
-    @rule(back=BACK, digit=st.sampled_from("ab"))
-    def publish(self, back: int, digit: str) -> None:
+    @rule(back=BACK, digit=st.sampled_from("ab"), space=st.sampled_from(["s", "s", SPACE.id, NEW_SPACE.id]))
+    def publish(self, back: int, digit: str, space: str = "s") -> None:
         pair = self.lease(back)
 
         def call(lease: Lease) -> Callable[[Catalog], Awaitable[Any]]:
             commit_id = f"{digit * 7}{lease.attempt:033x}"
             name = lease.collection.name
-            commit = Commit(name, lease.attempt, 0, commit_id, lease.head_id, "s", frozenset(), lease.job_id, "", "", 0, CommitStats())
+            commit = Commit(name, lease.attempt, 0, commit_id, lease.head_id, space, frozenset(), lease.job_id, "", "", 0, CommitStats())
             return lambda catalog: catalog.publish(lease, commit, JobResult("published", commit_id, lease.attempt, None))
 
         self.each(call(pair[0]), call(pair[1]))
@@ -166,6 +169,31 @@ class Agreement(RuleBasedStateMachine):
     def add_space(self, name: str, revision: str) -> None:
         space = replace(SPACE, model=replace(SPACE.model, revision=revision))
         self.both(lambda catalog: catalog.add_space(name, space))
+
+    @rule(name=NAMES, build=st.sampled_from(["b1", "b2"]))
+    def begin_build(self, name: str, build: str) -> None:
+        self.both(lambda catalog: catalog.begin_build(name, Build(build, NEW_SPACE, "ada", "preparing")))
+        self.both(lambda catalog: catalog.add_space(name, NEW_SPACE))
+
+    @rule(name=NAMES, holder=st.sampled_from(["h", "i"]))
+    def acquire_fill(self, name: str, holder: str) -> None:
+        leases = self.both(lambda catalog: catalog.acquire_fill(name, holder, 1.0))
+        if isinstance(leases[0], Lease):
+            self.leases.append(leases)
+
+    @precondition(lambda self: self.leases)
+    @rule(back=BACK, build=st.sampled_from(["b1", "b2"]), ready=st.booleans())
+    def finish_fill(self, back: int, build: str, ready: bool) -> None:
+        pair = self.lease(back)
+        done = Build(build, NEW_SPACE, "ada", "ready" if ready else "filling", after="p")
+        self.each(lambda catalog: catalog.finish_fill(pair[0], done), lambda catalog: catalog.finish_fill(pair[1], done))
+
+    @rule(name=NAMES, space=st.sampled_from([SPACE, NEW_SPACE]), forget=st.booleans())
+    def drop_space(self, name: str, space: EmbeddingSpace, forget: bool) -> None:
+        self.both(lambda catalog: catalog.drop_space(name, space.id, "ada"))
+        if forget:
+            self.both(lambda catalog: catalog.forget_space(name, space.id))
+        self.both(lambda catalog: catalog.collection(name))
 
     @rule(name=NAMES)
     def delete_and_create(self, name: str) -> None:
@@ -319,4 +347,29 @@ async def test_a_broken_page_is_told_by_the_check(tmp_path: Path) -> None:
         file.write(b"\xff" * 4096)
     catalog = SqliteCatalog(path)
     assert await catalog.check()
+    await catalog.close()
+
+
+async def test_a_database_of_before_there_were_builds_keeps_its_attempts(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "ragstone.db", isolation_level=None)) as db:
+        for migration in MIGRATIONS[:3]:
+            for statement in migration:
+                db.execute(statement)
+        db.execute("PRAGMA user_version = 3")
+        db.execute(
+            "INSERT INTO collections (uid, name, language, description, created_at, spaces, spaces_version, space_id, job_count, attempt_count) "
+            "VALUES ('u', 'docs', 'english', '', 0, ?, 1, ?, 1, 3)",
+            (codecs.SPACES.dump((SPACE,)), SPACE.id),
+        )
+        db.execute(
+            "INSERT INTO jobs (id, uid, number, principal, state, created_at, request, body_digest) VALUES ('j1', 'u', 1, 'ada', 'failed', 0, ?, '')",
+            (codecs.REQUEST.dump(ChangeRequest((Delete("x"),))),),
+        )
+        rows = [(1, "published", 0, None), (2, "aborted", 1, None), (3, "aborted", 0, 5.0)]
+        db.executemany("INSERT INTO attempts (uid, number, job_id, state, retired, lost_at) VALUES ('u', ?, 'j1', ?, ?, ?)", rows)
+    catalog = SqliteCatalog(tmp_path / "ragstone.db")
+    assert (await catalog.collection("docs")).builds == ()
+    assert await catalog.attempts("docs") == {1: "published", 2: "retired", 3: "aborted"}
+    assert (await catalog.aborted("docs"), await catalog.aborted("docs", gone_after=1e12)) == ([3], [])
+    assert await catalog.check() == []
     await catalog.close()

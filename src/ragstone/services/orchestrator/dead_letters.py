@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from ragstone.domain.access import Scope, no_dead_letter
-from ragstone.domain.jobs import Change, Move, Restore
+from ragstone.domain.jobs import Change, Move, Restore, Switch
 from ragstone.services.orchestrator.access import allow, allow_everywhere, caller, needs_where_asked
 from ragstone.services.orchestrator.context import Context, job_response, json_response
 from ragstone.services.orchestrator.documentation import accepted, errors
@@ -111,7 +111,7 @@ def _paths(change: Change) -> list[str]:
     match change:
         case Move():
             return [change.source, change.target]
-        case Restore():
+        case Restore() | Switch():
             return []
         case _:
             return [change.path]

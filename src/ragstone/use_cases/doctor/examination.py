@@ -111,7 +111,7 @@ class Examination:
         if dangling:
             self._fault("ghost-points", chunk.path, seen)
         checksum = self._checksum(chunk)
-        foreign = chunk.commit_id != facts.published[chunk.seq_from] or checksum != chunk.checksum
+        foreign = chunk.commit_id != facts.brought_by(chunk.seq_from) or checksum != chunk.checksum
         if foreign or not point.vector_ok:
             self._fault("malformed-points", chunk.path, seen)
         rewrite = dangling or foreign or not point.vector_ok

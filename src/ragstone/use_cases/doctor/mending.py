@@ -105,5 +105,5 @@ def _made(
 
 
 def _indexed(facts: Facts, target: Target, info: DocumentInfo, places: dict[Place, Chunk]) -> IndexedChunk:
-    made = indexed(info, places[target.place], target.seq_from, facts.published[target.seq_from])
+    made = indexed(info, places[target.place], target.seq_from, facts.brought_by(target.seq_from))
     return replace(made, checksum=target.checksum or info.checksum, seq_to=target.seq_to)

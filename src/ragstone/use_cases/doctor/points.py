@@ -25,6 +25,7 @@ _PAGE = 500  # points read in one call
 SPARE = "_new"  # ends the name of an index that is being filled
 _MODEL_FIRST = "Start ragstone with the collection's model (--model); then it can be made anew."
 _BACKUP_FIRST = "It can't be made anew, for documents of the version store are damaged too: restore the data directory from a backup."
+_ABORT_FIRST = "It was being built: give it up with `ragstone reembed abort`, and build it again."
 _UNNAMED = "points whose payload can't be read"
 
 Report = Callable[[CheckProgress], None]
@@ -69,7 +70,14 @@ class Points:
             if not exists:
                 found.findings.append(finding("lost-index", collection.name, f"index {space.id}", repair=_MODEL_FIRST))
             return found
-        commits = [commit for commit in facts.readable if commit.space_id == space.id and commit.id not in unreadable]
+        build = collection.build(space.id)
+        if not collection.complete(space.id):
+            if not exists:
+                found.findings.append(finding("lost-index", collection.name, f"index {space.id}", repair=_ABORT_FIRST))
+            return found
+        # A space that is complete holds every commit since, whichever space its reads use: ingests write all of them.
+        since = build.since if build else 0
+        commits = [commit for commit in facts.readable if commit.seq >= since and commit.id not in unreadable]
         truth = found.truth = await self._truth(facts, space, commits)
         found.documents = sum(map(len, truth.versions.values()))
         examination = Examination(facts, truth)

@@ -34,7 +34,8 @@ Tell = Callable[[int, int], None]  # (done, total)
 class Facts:
     """One reading of the catalog, taken before anything else is looked at: what is later than `head` is none of the check-up's business.
 
-    `published`: id by seq of every commit up to the head, pruned ones too. `readable`: the kept ones, oldest first.
+    `published`: id by seq of every commit up to the head, pruned ones too. `readable`: the kept ones, oldest first. `filled`: attempts up to the head
+    that filled a space, with the id of the commit that was the head then.
     """
 
     collection: Collection
@@ -42,6 +43,7 @@ class Facts:
     published: dict[int, str]
     readable: tuple[Commit, ...]
     states: dict[int, KnownState]
+    filled: dict[int, str] = field(default_factory=dict)
 
     @property
     def seq(self) -> int:
@@ -50,7 +52,11 @@ class Facts:
 
     def settled(self, seq: int) -> bool:
         """Whether a point may begin or end at `seq`."""
-        return seq in self.published
+        return seq in self.published or seq in self.filled
+
+    def brought_by(self, seq: int) -> str:
+        """The commit whose documents were written by a settled attempt."""
+        return self.published[seq] if seq in self.published else self.filled[seq]
 
     def pending(self, seq: int) -> bool:
         """Whether `seq` is of an attempt that runs or is to come, or of an aborted one whose remains are still to be cleaned."""
@@ -68,7 +74,14 @@ async def read_facts(catalog: Catalog, name: str) -> Facts:
         commits += page
         before = page[-1].seq
     readable = tuple(commit for commit in reversed(commits) if commit.pruned_at is None)
-    return Facts(collection, head, {commit.seq: commit.id for commit in commits}, readable, await catalog.attempts(name))
+    states = await catalog.attempts(name)
+    published = {commit.seq: commit.id for commit in reversed(commits)}  # oldest first
+    filled: dict[int, str] = {}
+    heads = list(published)
+    for seq, state in states.items():
+        if state == "filled" and (before := bisect.bisect_left(heads, seq)) < len(heads):  # what is later than the head is left alone
+            filled[seq] = published[heads[before - 1]]
+    return Facts(collection, head, published, readable, states, filled)
 
 
 @dataclass(slots=True)

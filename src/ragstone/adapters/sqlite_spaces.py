@@ -1,0 +1,49 @@
+"""Spaces that come and go in the SQLite catalog: functions to be run inside one transaction (DESIGN.md section 4, Spaces)."""
+
+from __future__ import annotations
+
+from sqlite3 import Connection
+
+from ragstone.adapters import sqlite_attempts, sqlite_commits, sqlite_jobs
+from ragstone.domain import building
+from ragstone.domain.builds import Build
+from ragstone.domain.collections import Collection, Lease
+from ragstone.domain.errors import Conflict
+from ragstone.domain.ids import new_id
+
+
+def begin_build(db: Connection, name: str, build: Build, now: float) -> Collection:
+    """See the port."""
+    return sqlite_jobs.store_spaces(db, building.begun(sqlite_jobs.collection(db, name), build, now))
+
+
+def acquire_fill(db: Connection, name: str, holder: str, ttl: float, now: float) -> Lease:
+    """See the port."""
+    collection = sqlite_jobs.collection(db, name)
+    build = collection.unfinished
+    if build is None or build.state != "filling":
+        raise Conflict(f"no embedding space of collection {name!r} is being filled.", field="space")
+    return sqlite_attempts.take(db, collection.uid, None, build.id, holder, ttl, now)
+
+
+def finish_fill(db: Connection, lease: Lease, build: Build) -> Collection:
+    """See the port."""
+    sqlite_attempts.check_publishable(db, lease)
+    changed = building.filled(sqlite_jobs.collection_of(db, lease.collection.uid), build, lease.attempt)
+    sqlite_attempts.end(db, lease, "filled")
+    return sqlite_jobs.store_spaces(db, changed)
+
+
+def drop_space(db: Connection, name: str, space_id: str, principal: str, now: float) -> Collection:
+    """See the port."""
+    collection, head = sqlite_jobs.collection(db, name), sqlite_commits.head(db, name)
+    rows = db.execute(
+        "SELECT count(*) FROM commits WHERE uid = ? AND space_id = ? AND pruned_at IS NULL", (collection.uid, space_id)
+    ).fetchone()
+    live = head.space_id if head else collection.space_id
+    return sqlite_jobs.store_spaces(db, building.dropped(collection, space_id, live, rows[0], new_id(), principal, now))
+
+
+def forget_space(db: Connection, name: str, space_id: str) -> None:
+    """See the port."""
+    sqlite_jobs.store_spaces(db, building.forgotten(sqlite_jobs.collection(db, name), space_id))

@@ -1,0 +1,94 @@
+"""What may become of a collection's spaces: the steps that catalogs take, each in one transaction (DESIGN.md section 4, Spaces; ADR 0026)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ragstone.domain.builds import UNFINISHED, Build
+from ragstone.domain.collections import Collection
+from ragstone.domain.commits import Commit
+from ragstone.domain.errors import Busy, Conflict, LeaseLost, NotFound
+from ragstone.domain.spaces import EmbeddingSpace
+
+
+def begun(collection: Collection, build: Build, now: float) -> Collection:
+    """With a space that is being prepared; as it is when that is so already.
+
+    Raises `Conflict` when it is registered, or when another one is being built, and `Busy` while an earlier index of it is still to be deleted.
+    """
+    known = collection.build(build.space.id)
+    if known is not None and known.state in UNFINISHED:
+        return collection
+    if collection.has_space(build.space.id):
+        raise Conflict(f"collection {collection.name!r} has embedding space {build.space.id} already; switch to it.", field="space")
+    if known is not None:
+        raise Busy(f"what is left of embedding space {build.space.id} is being deleted; try again later.", retry_after=2.0)
+    if collection.unfinished is not None:
+        raise Conflict(
+            f"embedding space {collection.unfinished.space.id} of collection {collection.name!r} is being built; wait for it, or abort it.",
+            field="space",
+        )
+    return replace(collection, builds=(*collection.builds, replace(build, state="preparing", started_at=now)))
+
+
+def registered(collection: Collection, space: EmbeddingSpace) -> Collection:
+    """With the space written by ingests from now on; what was prepared is being filled. Raises `Conflict` for one that is dropped."""
+    if collection.has_space(space.id):
+        return collection
+    build = collection.build(space.id)
+    if build is not None and build.state == "dropped":
+        raise Conflict(f"embedding space {space.id} of collection {collection.name!r} was dropped.", field="space")
+    changed = replace(collection, spaces=(*collection.spaces, space), spaces_version=collection.spaces_version + 1)
+    return changed if build is None else _with(changed, replace(build, state="filling"))
+
+
+def filled(collection: Collection, build: Build, attempt: int) -> Collection:
+    """With what an attempt has filled, and with `since` when that was the last of it. Raises `LeaseLost` when there is no such build to be filled."""
+    known = collection.build(build.space.id)
+    if known is None or (known.id, known.state) != (build.id, "filling"):
+        raise LeaseLost("the embedding space is not being filled any more.")
+    return _with(collection, replace(build, since=attempt if build.state == "ready" else 0))
+
+
+def dropped(collection: Collection, space_id: str, live: str, kept: int, build_id: str, principal: str, now: float) -> Collection:
+    """Without the space: ingests do not write it any more, and its index is to be deleted. `live`: the head's space. `kept`: commits that are read from it.
+
+    Raises `NotFound`, and `Conflict` when the head or a kept commit needs it.
+    """
+    build = collection.build(space_id)
+    if build is not None and build.state == "dropped":
+        return collection
+    if build is None and not collection.has_space(space_id):
+        raise NotFound(f"collection {collection.name!r} has no embedding space {space_id[:80]!r}.", field="space")
+    if space_id == live:
+        raise Conflict(
+            f"questions to collection {collection.name!r} are answered from embedding space {space_id}; switch to another one first.",
+            field="space",
+        )
+    if kept:
+        raise Conflict(
+            f"{kept} commits of collection {collection.name!r} that are kept are read from embedding space {space_id}; "
+            "prune them first, and remove tags of theirs.",
+            field="space",
+        )
+    build = build or Build(build_id, collection.space(space_id), principal, "ready", now)
+    rest = tuple(space for space in collection.spaces if space.id != space_id)
+    version = collection.spaces_version + (len(rest) < len(collection.spaces))
+    return _with(replace(collection, spaces=rest, spaces_version=version), replace(build, state="dropped", dropped_at=now))
+
+
+def forgotten(collection: Collection, space_id: str) -> Collection:
+    """Without the record of a dropped space, whose index is deleted."""
+    return replace(collection, builds=tuple(build for build in collection.builds if (build.space.id, build.state) != (space_id, "dropped")))
+
+
+def incomplete(commit: Commit) -> str:
+    """Why a commit can't be published in its space."""
+    return (
+        f"embedding space {commit.space_id} of collection {commit.collection!r} does not hold every document yet; wait until it is ready."
+    )
+
+
+def _with(collection: Collection, build: Build) -> Collection:
+    others = tuple(known for known in collection.builds if known.space.id != build.space.id)
+    return replace(collection, builds=(*others, build))
