@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from ragstone.domain.errors import Conflict, Gone, InvalidInput, NotFound
 from ragstone.domain.ids import new_id
 from ragstone.domain.jobs import ChangeRequest, Delete, Job, Put
 from ragstone.domain.retention import Keep
+from ragstone.domain.retrieval import Point
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.use_cases import space_filler
 from ragstone.use_cases.query import Question
@@ -100,6 +101,14 @@ async def test_reads_move_to_the_new_space_at_the_switch_and_not_before(world: W
     assert (await switched(world, (await head(world)).space_id)).state == "unchanged"
 
 
+async def test_whether_a_question_is_answerable_is_measured_with_the_model_of_its_space(world: World) -> None:
+    await built(world)
+    await switched(world)
+    queries = world.other.queries
+    await world.platform.query.run(Question("docs", "Where is the ferry?"))
+    assert world.other.queries == queries + 2  # for the search, and for the sentences
+
+
 async def test_the_same_documents_are_read_by_the_switchs_commit_and_nothing_is_told_to_have_changed(world: World) -> None:
     first = await head(world)
     await built(world)
@@ -143,7 +152,10 @@ async def test_ingests_between_batches_go_to_both_spaces(world: World) -> None:
 async def test_what_is_changed_between_reading_and_writing_is_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await start(world)
     await world.platform.builder.tend()
-    acquire, races = world.platform.adapters.catalog.acquire_fill, [("d", {"c": "Changed."}), ("a", {}), (None, {"e": "Epsilon."})]
+    acquire, races = (
+        world.platform.adapters.catalog.acquire_fill,
+        [("b", {"a": "Changed."}), ("c", {"d": "Later."}), (None, {"e": "Epsilon."})],
+    )
 
     async def late(*arguments: object) -> object:
         if races:
@@ -160,7 +172,7 @@ async def test_what_is_changed_between_reading_and_writing_is_read_again(world: 
         pass
     assert not races
     await switched(world)
-    assert await shown(world) == {"b": "Beta lamp.", "c": "Changed.", "e": "Epsilon."}
+    assert await shown(world) == {"a": "Changed.", "d": "Later.", "e": "Epsilon."}
 
 
 async def _queued(world: World, gone: str | None, texts: dict[str, str]) -> Job:
@@ -221,6 +233,26 @@ async def test_giving_up_leaves_nothing_behind(world: World) -> None:
     await built(world)
     await switched(world)
     assert await shown(world) == before[1]
+
+
+async def test_an_ingest_goes_on_without_a_space_that_is_given_up_under_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await start(world)
+    await world.platform.builder.tend()
+    index, written = world.platform.adapters.index, []
+    insert = index.insert
+
+    async def late(name: str, points: Sequence[Point]) -> None:
+        written.append(name)
+        if len(written) == 2:
+            await world.platform.reembedding.abort("docs")
+            await world.platform.builder.tend()
+        await insert(name, points)
+
+    monkeypatch.setattr(index, "insert", late)
+    job = await ingest(world, f="New.")
+    assert (job.state, len(set(written)), len(await index.names())) == ("published", 2, 1)
+    assert (await shown(world))["f"] == "New."
+    assert world.embedder.passages.count("New.") == 1
 
 
 async def test_giving_up_what_is_being_prepared(world: World) -> None:
@@ -287,6 +319,41 @@ async def test_a_purge_takes_the_document_out_of_every_space(world: World) -> No
         assert "a.txt" not in {point.chunk.path for point in await index.scan(name) if point.chunk}
     await switched(world)
     assert sorted(await shown(world)) == ["b", "c", "d", "e"]
+
+
+async def test_a_purge_reaches_a_space_that_was_built_while_it_waited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit = world.platform.ingest.submit_change
+
+    async def late(*arguments: object, **named: object) -> Job:
+        await built(world)
+        return await submit(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.platform.ingest, "submit_change", late)
+    await world.platform.erasure.purge("docs", "a.txt")
+    monkeypatch.undo()
+    index = world.platform.adapters.index
+    assert len(await index.names()) == 2
+    for name in await index.names():
+        assert "a.txt" not in {point.chunk.path for point in await index.scan(name) if point.chunk}
+
+
+async def test_groups_of_a_document_reach_a_space_that_was_built_while_they_were_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    change, ids = world.platform.adapters.acls.change, []
+
+    async def late(*arguments: object) -> None:
+        ids.append(await built(world))
+        await change(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.platform.adapters.acls, "change", late)
+    await world.platform.visibility.change("docs", {"a.txt": {"staff"}})
+    collection, seq = await world.platform.collections.get("docs"), 1_000_000
+    for space_id in (collection.space_id, *ids):
+        name = collection.index_name(space_id)
+        seen = {
+            groups: await world.platform.adapters.index.count_visible(name, seq, frozenset(), groups=frozenset(groups))
+            for groups in ((), ("staff",))
+        }
+        assert seen == {(): 4, ("staff",): 5}, space_id
 
 
 async def test_the_doctor_mends_what_was_filled(world: World) -> None:
