@@ -40,6 +40,8 @@ RENEWED = Route(
 )  # the writer's own clock jumps ahead once it has its lease
 OPTIMISED = Route("optimised", (1, 3, 6), _CHANGE)
 TAG = Route("tag", (1, 3, 6), Step("target", tag=1))
+FILLED = Route("filled", (1, 3, 6), Step("target", space="switch"))
+GIVEN_UP = Route("given up", (1, 3, 6), Step("target", space="give up"))
 ASKED = Route("asked", (1, 3, 6))
 CREATED = Route("created", (1, 3, 6))
 # A start with as much to do as there can be: a published job without its mirror, whose bytes are left, then one that failed and left its remains.
@@ -65,10 +67,17 @@ _ROUTES: dict[str, Route] = {
     "catalog.finish_unchanged": UNCHANGED,
     "catalog.requeue_orphans": STARTING,
     "catalog.tag": TAG,
+    "catalog.begin_build": FILLED,
+    "catalog.add_space": FILLED,
+    "catalog.acquire_fill": FILLED,
+    "catalog.finish_fill": FILLED,
+    "catalog.drop_space": GIVEN_UP,
+    "catalog.forget_space": GIVEN_UP,
     "versions.create": CREATED,
     "versions.restore": ROLLBACK,
     "versions.drop_attempts": FAILED,
     "index.create": CREATED,
+    "index.drop": GIVEN_UP,
     "index.close_points": CHANGE,
     "index.erase_attempts": FAILED,
     "index.optimise": OPTIMISED,
@@ -83,6 +92,13 @@ _AT_START = (
     "staging.discard",
     "queue.enqueue",
 )
+_FILLING = (
+    "index.create",
+    "index.insert",
+    "index.flush",
+    "embedder.embed_passages",
+    "catalog.publish",
+)  # while a space is filled, or switched to
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,8 @@ def cells() -> Iterator[Cell]:
                         yield from _at(f"{call}.{moment}", action, place, route)
                         if call in _AT_START:
                             yield from _at(f"{call}.{moment}", action, place, STARTING)
+                        if call in _FILLING:
+                            yield from _at(f"{call}.{moment}", action, place, FILLED)
 
 
 def over_servers(cell: Cell) -> bool:
@@ -125,10 +143,10 @@ def over_servers(cell: Cell) -> bool:
 
 
 def sample() -> list[Cell]:
-    """A cell for each failpoint, and one for each that a start reaches; actions and places take turns."""
-    chosen: dict[tuple[str, bool], list[Cell]] = {}
+    """A cell for each failpoint, and one for each that a start or a new space reaches; actions and places take turns."""
+    chosen: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells():
-        chosen.setdefault((cell.point.name, cell.route is STARTING), []).append(cell)
+        chosen.setdefault((cell.point.name, cell.route.name), []).append(cell)
     return [of_name[(5 * turn) % len(of_name)] for turn, of_name in enumerate(chosen.values())]
 
 

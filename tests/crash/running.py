@@ -17,6 +17,7 @@ from ragstone.domain.errors import RagstoneError
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.use_cases import recovery
 from ragstone.use_cases.query import Question
+from ragstone.use_cases.space_switch import switch_of
 from ragstone.use_cases.write_path import WritePath
 from tests.crash import cells, stores
 from tests.crash.bases import difference, put, reference, remove
@@ -188,9 +189,9 @@ class CellRun:
         """The steps in the order in which their jobs were accepted."""
         steps = {step.name: step for step in self._steps()}
         jobs = sorted(await world.bare.catalog.jobs(COLLECTION, limit=1000), key=lambda job: job.number)
-        ended = [job.request.message for job in jobs if job.state in ("published", "unchanged")]
+        ended = [self.cell.step.name if switch_of(job) else job.request.message for job in jobs if job.state in ("published", "unchanged")]
         accepted = list(dict.fromkeys(name for name in ended if name in steps))
-        order = [step for step in steps.values() if step.tag is not None] + [steps[name] for name in accepted]
+        order = [step for step in steps.values() if step.tag is not None or step.space == "give up"] + [steps[name] for name in accepted]
         if order != self._steps() and not (self.cell.point.action == "pause" and len(order) == len(steps)):
             raise Differs(f"jobs ended in the order {accepted}")
         return order

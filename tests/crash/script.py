@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ragstone.domain.errors import NotFound, RagstoneError
 from ragstone.domain.jobs import TERMINAL, Delete, Job, Move
 from ragstone.domain.uploads import IngestRequest, Upload
+from ragstone.use_cases.reembedding import Reembedding
 from tests.crash.oracle import COLLECTION
-from tests.crash.world import CrashWorld
+from tests.crash.world import OTHER, CrashWorld
 
 _TURNS = 1000  # of 25 ms, until a client gives up
 
 
 @dataclass(frozen=True)
 class Step:
-    """One request. `rollback` is a position; `tag` one that gets the step's name as its tag."""
+    """One request. `rollback` is a position; `tag` one that gets the step's name as its tag. `space`: another space is built, and switched to or given up."""
 
     name: str
     puts: dict[str, str] = field(default_factory=dict)
@@ -26,6 +28,7 @@ class Step:
     moves: tuple[tuple[str, str], ...] = ()
     rollback: int | None = None
     tag: int | None = None
+    space: Literal["switch", "give up"] | None = None
 
     def request(self) -> IngestRequest:
         return IngestRequest(
@@ -83,6 +86,7 @@ class Client:
     job_id: str | None = None
     told: Callable[[str, str], None] = lambda *_: None
     sweeps: bool = True
+    _begun: bool = False  # the build of a space
     _tries: int = 0
     _turns: int = 0
 
@@ -100,6 +104,9 @@ class Client:
         if self.step.tag is not None:
             await insist(lambda: world.platform.history.tag(COLLECTION, self.step.name, f"#{self.step.tag}"))
             return
+        if self.step.space is not None:
+            await self._space(world)
+            return
         while True:
             await self._turn()
             job_id = await self.accepted(world)
@@ -116,6 +123,45 @@ class Client:
             elif self.sweeps:
                 with suppress(RagstoneError, RuntimeError):
                     await world.platform.sweeper.sweep()
+
+    async def _space(self, world: CrashWorld) -> None:
+        """Builds the other space, then switches to it or gives it up, whatever was done before."""
+        reembedding, done = world.platform.reembedding, False
+        while not done:
+            await self._turn()
+            await asyncio.sleep(0.01)
+            world.platform.builder.wake()
+            with suppress(RagstoneError, RuntimeError):
+                done = await self._further(world, reembedding)
+            if self.sweeps and self._turns % 50 == 0:
+                with suppress(RagstoneError, RuntimeError):
+                    await world.platform.sweeper.sweep()
+
+    async def _further(self, world: CrashWorld, reembedding: Reembedding) -> bool:
+        """One step on the way; whether that was the last."""
+        found = [status for status in await reembedding.status(COLLECTION) if status.space.model.revision == OTHER]
+        if not found:
+            if self._begun and self.step.space == "give up":
+                return True
+            await reembedding.start(COLLECTION, model=world.bare.further[0].identity.digest)
+            self._begun = True
+            return False
+        (status,) = found
+        if self.step.space == "give up":
+            if status.state in ("filling", "ready"):
+                self._begun = True
+                await reembedding.drop(COLLECTION, status.space.id)
+            return False
+        if status.state == "ready":
+            if self.job_id is None:
+                self.job_id = (await reembedding.switch(COLLECTION, status.space.id)).id
+                self.told(self.step.name, self.job_id)
+            job = await world.platform.ingest.wait(self.job_id, 0.025)
+            if job.state == "failed":
+                if job.result is None or job.result.status < 500:
+                    raise GivenUp(f"{self.step.name} failed: {job.result}")
+                self.job_id = None
+        return status.state == "live"
 
     async def _turn(self) -> None:
         self._turns += 1

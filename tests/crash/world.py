@@ -35,6 +35,7 @@ from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.support.world import answering
 
 CHUNKER = ChunkerSettings(max_tokens=40, min_tokens=4)  # small: a document of a few sentences has several chunks
+OTHER = "2"  # revision of the model of another space
 _MEMORY = Path("/dev/shm")  # survives a killed process as a disk does, and a sync costs nothing
 
 
@@ -65,7 +66,7 @@ class CrashWorld:
     def writer(self, holder: str, adapters: Adapters | None = None, clock: Callable[[], float] = time.monotonic) -> WritePath:
         """Another writer on the same stores."""
         on = adapters or self.bare
-        spaces = Spaces(on.embedder, on.parser.versions, CHUNKER)
+        spaces = Spaces(on.embedder, on.parser.versions, CHUNKER, on.further)
         published = self.platform.maintenance.published
         progress = ProgressBoard()
         letters = DeadLetterOffice(on.catalog, on.staging, on.dead_letters, on.queue, progress, holder)
@@ -87,12 +88,14 @@ async def opened(
     data = open_data_directory(directory)
     failpoints = failpoints or Failpoints(pause=_nobody)
     clock, own_clock = Clock(time.time), Clock(time.monotonic)
-    embedder = HashingEmbeddingModel(32)
+    embedder, other = HashingEmbeddingModel(32), HashingEmbeddingModel(24, revision=OTHER)
     servers = stores.of(directory)
     try:
         bare = servers.adapters(directory, clock, embedder) if servers else _embedded(data, clock, optimise_after, embedder)
+        bare = replace(bare, further=(other,))
         wrapped = replace(bare, **{port: failpoints.wrap(port, getattr(bare, port)) for port in SIDE_EFFECTS})
-        platform = assemble(wrapped, answering(embedder), Limits(pending_jobs=10_000), "A", CHUNKER, shared=servers is not None)
+        wrapped = replace(wrapped, further=(failpoints.wrap("embedder", other),))
+        platform = assemble(wrapped, answering(embedder, other), Limits(pending_jobs=10_000), "A", CHUNKER, shared=servers is not None)
         world = CrashWorld(platform, bare, failpoints, clock, own_clock)
         platform = replace(platform, write_path=world.writer("A", wrapped, own_clock))
         world = replace(world, platform=platform)

@@ -202,13 +202,13 @@ def assemble(
     logged = LoggedInteractions(adapters.interactions, adapters.catalog, visibility)
     spaces = Spaces(adapters.embedder, adapters.parser.versions, chunker or ChunkerSettings(), adapters.further)
     search = Search(adapters.index, answering.embedder, adapters.reranker, answering.further)
-    writers = Turns()
     grace = GRACE + limits.request_seconds if shared else GRACE
     progress = ProgressBoard()
+    writers = Turns()
     turns = Exclusive(adapters.catalog, holder, shared=shared)
     maintenance = Maintenance(adapters.index, snapshots, turns)
     letters = DeadLetterOffice(adapters.catalog, adapters.staging, adapters.dead_letters, adapters.queue, progress, holder)
-    recovery = Recovery(adapters.catalog, adapters.versions, adapters.index, adapters.staging, letters, shared=shared)
+    recovery = Recovery(adapters.catalog, adapters.versions, adapters.index, adapters.staging, letters, shared=shared, turns=writers)
     ingest = Ingest(
         adapters.catalog,
         adapters.versions,

@@ -16,6 +16,7 @@ from ragstone.ports.staging import Staging
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.dead_letters import DeadLetterOffice
+from ragstone.use_cases.turns import Turns
 
 _SURELY_GONE = 24 * 3600.0  # seconds; no request and no lease lasts as long
 _log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Recovery:
         letters: DeadLetterOffice,
         *,
         shared: bool = False,
+        turns: Turns | None = None,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -44,6 +46,7 @@ class Recovery:
         self._staging = staging
         self._letters = letters
         self._shared = shared
+        self._turns = turns or Turns()
 
     async def start(self) -> list[Job]:
         """Ends what an earlier process left half done; returns the jobs to be queued, oldest first."""
@@ -109,9 +112,16 @@ class Recovery:
         await self._versions.drop_attempts(collection.uid, ended)
 
     async def clean(self, name: str) -> None:
-        """Erases what aborted attempts of finished jobs wrote, then retires their numbers. Never compares with the head."""
-        attempts = await self._catalog.aborted(name, gone_after=_SURELY_GONE if self._shared else 0.0)
-        if not attempts:
+        """Erases what aborted attempts of finished jobs, or of none, wrote, then retires their numbers. Never compares with the head."""
+        if await self._cleanable(name):
+            async with self._turns.filling(name):  # whoever fills a space here has ended its call, and is surely gone
+                await self._clean(name, await self._cleanable(name))
+
+    async def _cleanable(self, name: str) -> list[int]:
+        return await self._catalog.aborted(name, gone_after=_SURELY_GONE if self._shared else 0.0)
+
+    async def _clean(self, name: str, attempts: list[int]) -> None:
+        if not attempts:  # another was faster
             return
         collection = await self._catalog.collection(name)
         for space in collection.spaces:

@@ -89,7 +89,7 @@ class SpaceFiller:
             return True
         began = self._clock()
         batch = await self._batch(collection, build, self._spaces.embedder(build.space))
-        async with self._turns.turn(name):
+        async with self._turns.turn(name), self._turns.filling(name):
             return await self._write(collection, build, batch, began)
 
     async def _prepare(self, collection: Collection, build: Build) -> None:

@@ -17,8 +17,17 @@ class Turns:
     @asynccontextmanager
     async def turn(self, collection: str) -> AsyncIterator[None]:
         """Waits for it."""
-        lock = self._locks.get(collection)
-        if lock is None:
-            lock = self._locks[collection] = asyncio.Lock()
-        async with lock:
+        async with self._lock(collection):
             yield
+
+    @asynccontextmanager
+    async def filling(self, collection: str) -> AsyncIterator[None]:
+        """Held by whoever fills a space while it writes, within its turn; and by whoever cleans up after such attempts, which are no job's."""
+        async with self._lock(f"{collection} filling"):  # no collection's name holds a blank
+            yield
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        return lock
