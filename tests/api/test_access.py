@@ -45,6 +45,7 @@ INSIDE = {
     "job": "x",
     "interaction": "x",
     "model": "m",
+    "space": "absent",
 }
 
 

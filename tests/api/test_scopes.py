@@ -46,7 +46,7 @@ async def api() -> AsyncIterator[Api]:
 
 def requests(collection: str, job: str = "x", interaction: str = "x") -> list[tuple[str, str, str, Any]]:
     """Route, method, place and body of requests that name a collection, or something of it, by every route that can."""
-    inside = {"path": "fares.txt", "reference": "head", "other": "%231", "name": "v1", "collection": collection}
+    inside = {"path": "fares.txt", "reference": "head", "other": "%231", "name": "v1", "space": "absent", "collection": collection}
     asked: list[tuple[str, str, str, Any]] = [
         ("/query", "POST", "/query", {"collection": collection, **ASKED}),
         ("/query", "POST", "/query", {"collection": collection, **ASKED, "stream": True}),

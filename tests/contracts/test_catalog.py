@@ -852,7 +852,7 @@ async def test_a_filler_that_was_killed_is_taken_over_when_its_lease_is_over(cat
     late = await catalog.acquire_fill("docs", "h", 30.0)
     clock.now += 31
     lease = await catalog.acquire_fill("docs", "other", 30.0)
-    assert (lease.attempt, lease.gaps) == (3, {2})
+    assert (lease.attempt, lease.gaps) == (3, frozenset({2}))
     assert await catalog.aborted("docs", gone_after=60.0) == []
     with pytest.raises(LeaseLost):
         await catalog.finish_fill(late, replace(build, after="z"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ragstone.domain.documents import checksum
-from ragstone.domain.jobs import Change, ChangeRequest, Delete, Job, Move, Put, Restore
+from ragstone.domain.jobs import Change, ChangeRequest, Delete, Job, Move, Put, Restore, Switch
 from ragstone.domain.uploads import IngestRequest, Upload
 
 PATHS = tuple(f"{folder}{name}.txt" for folder in ("", "deck/", "deck/aft/") for name in ("log", "crew", "stores", "watch"))
@@ -69,6 +69,8 @@ def _essence(change: Change) -> tuple[Any, ...]:
             return ("move", source, target)
         case Restore(commit_id):
             return ("restore", commit_id)
+        case Switch(space_id):
+            return ("switch", space_id)
 
 
 def operation(random: random.Random, key: str, commits: list[str]) -> Operation:

@@ -49,6 +49,7 @@ def fake_platform(
     inbox: Inbox | None = None,
     embedder: EmbeddingModel | None = None,
     reranker: Reranker | None = None,
+    further: tuple[EmbeddingModel, ...] = (),
 ) -> Platform:
     """Not started. Whatever is not given is a fresh fake."""
     embedder = embedder or HashingEmbeddingModel(32)
@@ -67,6 +68,7 @@ def fake_platform(
         inbox=inbox,
         reranker=reranker,
         acls=InMemoryAcls(),
+        further=further,
     )
-    answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations(), fallback)
+    answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations(), fallback, further)
     return assemble(adapters, answering, limits or Limits(), "test")

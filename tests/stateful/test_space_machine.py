@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -43,9 +44,9 @@ class SpaceMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = [mock.patch("ragstone.use_cases.platform.GRACE", 0.0), mock.patch("ragstone.use_cases.space_filler._DOCUMENTS", 2)]
-        for patch in self.patches:
-            patch.start()
+        self.patches = ExitStack()
+        self.patches.enter_context(mock.patch("ragstone.use_cases.platform.GRACE", 0.0))
+        self.patches.enter_context(mock.patch("ragstone.use_cases.space_filler._DOCUMENTS", 2))
         self.runner = asyncio.Runner()
         self.directory = Path(tempfile.mkdtemp())
         self.world: World = self.runner.run(type(self).open_world(self.directory))
@@ -68,8 +69,7 @@ class SpaceMachine(RuleBasedStateMachine):
         self.runner.run(self.platform.close())
         self.runner.close()
         shutil.rmtree(self.directory)
-        for patch in self.patches:
-            patch.stop()
+        self.patches.close()
 
     async def done(self, job: Job) -> Job:
         return await self.platform.ingest.wait(job.id, 20)

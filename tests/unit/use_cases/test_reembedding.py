@@ -18,6 +18,7 @@ from ragstone.domain.retrieval import Point
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.use_cases import space_filler
 from ragstone.use_cases.query import Question
+from ragstone.use_cases.turns import Turns
 from tests.support.world import World, embedded_world, fake_world
 
 
@@ -162,7 +163,7 @@ async def test_what_is_changed_between_reading_and_writing_is_read_again(world: 
             gone, texts = races.pop(0)
             # Not through the platform, whose writers take turns: another process is faster.
             job = await world.platform.adapters.catalog.accept(await _queued(world, gone, texts))
-            turns, world.platform.write_path._turns = world.platform.write_path._turns, space_filler.Turns()
+            turns, world.platform.write_path._turns = world.platform.write_path._turns, Turns()
             await world.platform.write_path.run("docs", job.id)
             world.platform.write_path._turns = turns
         return await acquire(*arguments)  # type: ignore[arg-type]

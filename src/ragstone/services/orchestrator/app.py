@@ -31,6 +31,7 @@ from ragstone.services.orchestrator import (
     openai,
     query,
     retention,
+    spaces,
 )
 from ragstone.services.orchestrator.allowances import Allowances, allot
 from ragstone.services.orchestrator.context import Context
@@ -53,6 +54,7 @@ _TAGS = (
     ("documents", "Single documents, now and at any commit."),
     ("history", "Commits, differences, tags, rollback."),
     ("retention", "Forgetting old commits, erasing documents for ever."),
+    ("spaces", "Another embedding model or chunker, built beside the one that is read."),
     ("jobs", "Accepted changes, and how far they are."),
     ("interactions", "What was asked and answered; feedback, replay, impact of changes."),
     ("access", "Which groups may see which documents."),
@@ -104,6 +106,7 @@ def create_app(
         documents,
         history,
         retention,
+        spaces,
         jobs,
         dead_letters,
         interactions,

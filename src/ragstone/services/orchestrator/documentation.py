@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from ragstone.services.orchestrator.access import document_keys, open_to_all, rule_of
 from ragstone.services.orchestrator.problems import PROBLEM
-from ragstone.services.orchestrator.schemas import doctor, hooks, openai, requests, responses, retention
+from ragstone.services.orchestrator.schemas import doctor, hooks, openai, requests, responses, retention, spaces
 from ragstone.use_cases.limits import Limits
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -37,6 +37,8 @@ _BODIES: tuple[type[BaseModel], ...] = (
     hooks.PushBody,
     retention.PruneBody,
     retention.PurgeBody,
+    spaces.BuildBody,
+    spaces.SwitchBody,
     openai.ChatBody,
     openai.EmbeddingsBody,
     openai.OpenAIError,

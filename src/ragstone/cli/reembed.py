@@ -1,0 +1,138 @@
+"""`ragstone reembed`: another embedding model or chunker for a collection, built beside the one that is read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragstone.cli.api import Json, ProblemError, url
+from ragstone.cli.command import command, new_app
+from ragstone.cli.following import follow
+from ragstone.cli.ingest import COLLECTION
+from ragstone.cli.output import table, text
+from ragstone.cli.progress import bar, duration
+from ragstone.cli.session import Session
+from ragstone.cli.words import commit_name
+from ragstone.domain.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from ragstone.cli.client import Client
+
+_LOOK = 0.5  # seconds between looks at a build
+_SPACE = Annotated[str | None, typer.Option("--space", help="Id of the space, or 4 or more of its digits; not needed where there is one.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the group."""
+    group = new_app("Build another embedding space for a collection, switch to it, or give it up.")
+    for name, work in (("start", start), ("status", status), ("switch", switch), ("abort", abort), ("drop", drop)):
+        command(group, name)(work)
+    app.add_typer(group, name="reembed")
+
+
+async def start(
+    session: Session,
+    collection: COLLECTION,
+    *,
+    to_model: Annotated[str | None, typer.Option(help="Name or digest of a model that is loaded (see further_models).")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of a chunk, in the model's tokens.")] = None,
+    min_tokens: Annotated[int | None, typer.Option(min=0, help="Of a chunk; shorter ones are joined.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until the space is ready.")] = True,
+) -> None:
+    """Build a space in the background; asked for again it goes on. Reads stay where they are until `ragstone reembed switch`."""
+
+    async with session.client() as client:
+        body = {"model": to_model, "max_tokens": max_tokens, "min_tokens": min_tokens}
+        space = (await client.post(url("collections", collection, "spaces"), body))["space"]
+        if wait:
+            space = await _followed(session, client, collection, space)
+    session.output.result(space, text(f"Space {space['id']}: {_describe(space)}.", "bold" if space["state"] == "ready" else ""))
+
+
+async def status(session: Session, collection: COLLECTION) -> None:
+    """Show every space of a collection, the live one first."""
+
+    async with session.client() as client:
+        answer = await client.get(url("collections", collection, "spaces"))
+    rows = [(one["id"], _model(one), one["state"], _describe(one), "" if one["model_loaded"] else "not loaded") for one in answer["spaces"]]
+    session.output.result(answer, table(("space", "model", "state", "", ""), rows))
+
+
+async def switch(session: Session, collection: COLLECTION, *, space: _SPACE = None) -> None:
+    """Read from a space that is ready. A commit of the same documents; the way back is the same."""
+
+    async with session.client() as client:
+        chosen = space or _one(await _spaces(client, collection), ("ready",), "ready")
+        job = (await client.post(url("collections", collection, "spaces", chosen, "switch"), {"wait": False}))["job"]
+        job = await follow(client, job, session.output, "Switching")
+    result = job["result"]
+    name = commit_name(result["position"], result["commit_id"])
+    session.output.result(job, text(f"Reads go to the space {'already' if job['state'] == 'unchanged' else 'now'}: {name}.", "bold"))
+
+
+async def abort(session: Session, collection: COLLECTION) -> None:
+    """Give up the space that is being built, or that was built and is not read. Nothing is left of it."""
+
+    async with session.client() as client:
+        spaces = await _spaces(client, collection)
+        building = [one for one in spaces if one["state"] in ("preparing", "filling")]
+        chosen = building[0]["id"] if building else _one(spaces, ("ready",), "being built")
+        gone = (await client.delete(url("collections", collection, "spaces", chosen)))["space"]
+    session.output.result(gone, text(f"Space {gone['id']} is given up; its index is being deleted."))
+
+
+async def drop(session: Session, collection: COLLECTION, *, space: _SPACE = None) -> None:
+    """Drop a space that no kept commit is read from (prune those first). Its index is deleted after a grace period."""
+
+    async with session.client() as client:
+        chosen = space or _one(await _spaces(client, collection), ("old", "ready"), "old")
+        gone = (await client.delete(url("collections", collection, "spaces", chosen)))["space"]
+    session.output.result(gone, text(f"Space {gone['id']} is dropped; its index is being deleted."))
+
+
+async def _followed(session: Session, client: Client, collection: str, space: Json) -> Json:
+    """The space when it is ready. Raises `ProblemError` when it is given up meanwhile."""
+    with bar(session.output, "Re-embedding") as shown:
+        while space["state"] in ("preparing", "filling"):
+            build = space["build"]
+            shown.show(build["documents"], build["documents_total"] or None, _describe(space))
+            await asyncio.sleep(_LOOK)
+            fresh = [one for one in await _spaces(client, collection) if one["build"] and one["build"]["id"] == build["id"]]
+            if not fresh or fresh[0]["state"] == "dropped":
+                raise ProblemError.of(NotFound(f"Space {space['id']} was given up meanwhile.", field="space"))
+            space = fresh[0]
+    return space
+
+
+async def _spaces(client: Client, collection: str) -> list[Json]:
+    spaces: list[Json] = (await client.get(url("collections", collection, "spaces")))["spaces"]
+    return spaces
+
+
+def _one(spaces: list[Json], states: tuple[str, ...], what: str) -> str:
+    fitting: list[str] = [one["id"] for one in spaces if one["state"] in states]
+    if not fitting:
+        raise NotFound(f"No space is {what}; `ragstone reembed status` shows them.", field="space")
+    if len(fitting) > 1:
+        raise Conflict(f"Several spaces are {what} ({', '.join(fitting)}); choose one with --space.", field="space")
+    return fitting[0]
+
+
+def _model(space: Json) -> str:
+    return str(space["space"]["model"]["name"])
+
+
+def _describe(space: Json) -> str:
+    """State, counts, rate and time left on one line."""
+    build = space["build"]
+    if build is None:
+        return ""
+    parts = [str(space["state"]), f"{build['documents']:,}/{build['documents_total']:,} documents"]
+    parts.append(f"{build['embedded']:,} chunks embedded, {build['reused']:,} reused")
+    if build["rate"]:
+        parts.append(f"{build['rate']:,.0f}/s")
+    if build["seconds_left"]:
+        parts.append(f"{duration(build['seconds_left'])} left")
+    return ", ".join(parts)

@@ -1,0 +1,103 @@
+"""Embedding spaces over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ragstone.settings.model import Settings
+from tests.api.conftest import FARES, GUIDE, Api, everything, serve
+from tests.fakes.embedding_model import HashingEmbeddingModel
+from tests.fakes.platform import fake_platform
+
+SPACES = "/v1/collections/handbook/spaces"
+OTHER = HashingEmbeddingModel(24, revision="2")
+
+
+@pytest.fixture
+async def running(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
+    """An API with two documents in `handbook`, and another model."""
+    monkeypatch.setattr("ragstone.use_cases.platform.GRACE", 0.0)
+    async with serve(fake_platform(further=(OTHER,)), settings) as running:
+        await running.platform.builder.stop()
+        await running.ingest(GUIDE, FARES)
+        yield running
+
+
+async def built(api: Api) -> str:
+    answer = await api.http.post(SPACES, json={"model": OTHER.identity.digest})
+    assert answer.status_code == 202, answer.text
+    while await api.platform.builder.tend():
+        pass
+    space_id: str = answer.json()["space"]["id"]
+    return space_id
+
+
+async def test_a_space_is_built_switched_to_and_dropped(running: Api) -> None:
+    started = (await running.http.post(SPACES, json={"model": OTHER.identity.digest})).json()["space"]
+    assert (started["state"], started["build"]["documents_total"], started["model_loaded"]) == ("preparing", 2, True)
+    assert (await running.http.post(f"{SPACES}/{started['id']}/switch", json={})).status_code == 409
+    space_id = await built(running)
+    listed = (await running.http.get(SPACES)).json()["spaces"]
+    assert [(one["state"], one["space"]["model"]["revision"]) for one in listed] == [("live", "1"), ("ready", "2")]
+    build = listed[1]["build"]
+    assert (build["documents"], build["chunks"], build["embedded"], build["seconds_left"]) == (2, build["embedded"], build["chunks"], None)
+    old = listed[0]["id"]
+    switched = await running.http.post(f"{SPACES}/{space_id[:6]}/switch", json={})
+    assert switched.status_code == 200, switched.text
+    assert switched.json()["job"]["result"]["position"] == 2
+    log = (await running.http.get("/v1/collections/handbook/commits")).json()["commits"]
+    assert [(one["position"], one["space_id"]) for one in log] == [(2, space_id), (1, old)]
+    assert log[0]["id"] == log[1]["id"] == switched.headers["X-Ragstone-Commit"]
+    needed = await running.http.delete(f"{SPACES}/{old}")
+    assert (needed.status_code, needed.json()["field"]) == (409, "space")
+    await running.http.post("/v1/collections/handbook/prune", json={"keep_last": 1})
+    assert (await running.http.delete(f"{SPACES}/{old}")).json()["space"]["state"] == "dropped"
+    await running.platform.builder.tend()
+    assert [one["state"] for one in (await running.http.get(SPACES)).json()["spaces"]] == ["live"]
+    answer = await running.http.post("/query", json={"collection": "handbook", "question": "What does a bicycle ticket cost?"})
+    assert answer.json()["passages"][0]["path"] == FARES["path"]
+
+
+async def test_a_build_is_given_up(running: Api) -> None:
+    before = await everything(running.platform)
+    space_id = await built(running)
+    gone = await running.http.delete(f"{SPACES}/{space_id}")
+    assert (gone.status_code, gone.json()["space"]["state"]) == (202, "dropped")
+    assert (await running.http.post(SPACES, json={"model": OTHER.identity.digest})).status_code == 429
+    await running.platform.builder.tend()
+    assert len((await running.http.get(SPACES)).json()["spaces"]) == 1
+    assert len(await running.platform.adapters.index.names()) == 1
+    assert str(before).count("spaces_version=1") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 409),
+        ({"model": "absent"}, 422),
+        ({"max_tokens": 3}, 422),
+        ({"max_tokens": 100_000}, 422),
+        ({"max_tokens": "64"}, 422),
+        ({"min_tokens": -1}, 422),
+        ({"max_tokens": 64, "min_tokens": 65}, 422),
+        ({"other": 1}, 422),
+        ([], 422),
+    ],
+)
+async def test_a_build_that_cannot_be_is_refused(running: Api, body: object, status: int) -> None:
+    before = await everything(running.platform)
+    answer = await running.http.post(SPACES, json=body)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert await everything(running.platform) == before
+
+
+async def test_unknown_spaces_and_collections_are_not_found(running: Api) -> None:
+    for answer in (
+        await running.http.get("/v1/collections/absent/spaces"),
+        await running.http.post("/v1/collections/absent/spaces", json={}),
+        await running.http.post(f"{SPACES}/absent/switch", json={}),
+        await running.http.delete(f"{SPACES}/absent"),
+    ):
+        assert answer.status_code == 404, answer.text

@@ -1,0 +1,80 @@
+"""`ragstone reembed` over the fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ragstone.cli import reembed, retention
+from ragstone.cli.ingest import ingest
+from tests.unit.cli.conftest import Shell
+
+Tree = Callable[..., Path]
+
+
+@pytest.fixture
+async def filled(shell: Shell, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A collection of two documents; what builds spaces looks often, and needs no grace period."""
+    monkeypatch.setattr(reembed, "_LOOK", 0.01)
+    shell.world.platform.builder._grace = 0.0
+    await shell(ingest, [tree("docs", {"a.md": "# Alpha\n\nThe first.\n", "b.md": "# Beta\n\nThe second.\n"})], "docs")
+    return shell
+
+
+async def test_a_space_is_built_switched_to_and_the_old_one_dropped(filled: Shell) -> None:
+    model = filled.world.other.identity.digest
+    started = await filled(reembed.start, "docs", to_model=model)
+    assert "ready, 2/2 documents, 2 chunks embedded, 0 reused" in started.out
+    status = (await filled(reembed.status, "docs")).out
+    assert "live" in status
+    assert "ready" in status
+    switched = await filled(reembed.switch, "docs")
+    assert "Reads go to the space now: #2" in switched.out
+    [live, old] = (await filled(reembed.status, "docs", as_json=True)).json["spaces"]
+    assert (live["state"], live["space"]["model"]["digest"], old["state"]) == ("live", model, "old")
+    back = await filled(reembed.switch, "docs", space=old["id"][:8], as_json=True)
+    assert back.json["result"]["position"] == 3
+    await filled(reembed.switch, "docs")
+    refused = (await filled(reembed.drop, "docs")).problem
+    assert refused is not None
+    assert refused["status"] == 409
+    await filled(retention.prune, "docs", keep_last=1)
+    assert "dropped" in (await filled(reembed.drop, "docs")).out
+
+
+async def test_a_build_is_given_up(filled: Shell) -> None:
+    await filled(reembed.start, "docs", to_model=filled.world.other.identity.digest, wait=False)
+    given_up = await filled(reembed.abort, "docs", as_json=True)
+    assert given_up.json["state"] == "dropped"
+    nothing = (await filled(reembed.abort, "docs")).problem
+    assert nothing is not None
+    assert "No space is being built" in nothing["detail"]
+
+
+async def test_what_cannot_be_is_said_in_a_sentence(filled: Shell) -> None:
+    for ran, status in (
+        (await filled(reembed.start, "docs"), 409),
+        (await filled(reembed.start, "docs", to_model="absent"), 422),
+        (await filled(reembed.switch, "docs"), 404),
+        (await filled(reembed.drop, "docs"), 404),
+        (await filled(reembed.status, "absent"), 404),
+    ):
+        assert ran.problem is not None
+        assert (ran.status, ran.problem["status"]) == (1, status)
+
+
+async def test_whoever_waits_hears_that_a_build_was_given_up(filled: Shell) -> None:
+    platform = filled.world.platform
+    await platform.builder.stop()
+
+    async def given_up(method: str, path: str) -> None:
+        if method == "GET":
+            await platform.reembedding.abort("docs")
+            filled.hooks.clear()
+
+    filled.hooks.append(given_up)
+    ran = await filled(reembed.start, "docs", to_model=filled.world.other.identity.digest)
+    assert ran.problem is not None
+    assert "given up meanwhile" in ran.problem["detail"]
