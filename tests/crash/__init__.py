@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.crash.results import KillResult, MatrixResult, ZombieResult
+from tests.crash.results import KillResult, MatrixResult, RefillResult, ZombieResult
 
 _ROOT = Path(__file__).parents[2]
 
@@ -27,6 +27,12 @@ def run_kills(seed: int, kills: int) -> KillResult:
     """Random kills, the script of which is made from `seed`."""
     measured = _run("kills", "--seed", str(seed), "--kills", str(kills))
     return KillResult(**{**measured, "notes": tuple(measured["notes"])})
+
+
+def run_refills(seed: int, kills: int) -> RefillResult:
+    """Kills of a process that fills a space; when, is made from `seed`."""
+    measured = _run("refills", "--seed", str(seed), "--kills", str(kills))
+    return RefillResult(**{**measured, "notes": tuple(measured["notes"])})
 
 
 def run_zombie() -> ZombieResult:

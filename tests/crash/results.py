@@ -47,3 +47,19 @@ class ZombieResult:
     remains_seen: int
     remains_removed: int
     notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class RefillResult:
+    """A space that was filled by processes that were killed. `texts` were embedded, `again` counts those that were more than once; `batch`: as many as a kill
+    may cost. `notes`: reads that were not exactly their commit, and what was left at the end.
+    """
+
+    seed: int
+    kills: int
+    texts: int
+    again: int
+    batch: int
+    reads: int
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0

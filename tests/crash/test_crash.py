@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ragstone.adapters.failpoints import names
-from tests.crash import run_kills, run_matrix, run_zombie
+from tests.crash import run_kills, run_matrix, run_refills, run_zombie
 from tests.crash.cells import over_servers, sample
 
 pytestmark = pytest.mark.xdist_group("crash")  # one after the other: each of them uses every processor
@@ -29,6 +29,14 @@ def test_random_kills_lose_nothing_and_leave_no_ghosts() -> None:
     assert (result.kills, result.lost, result.ghosts, result.mixed) == (10, 0, 0, 0)
     assert result.reads >= 500
     assert result.acknowledged >= 10
+
+
+def test_a_space_is_filled_over_kills_and_every_text_is_embedded_once_but_for_the_killed_batches() -> None:
+    result = run_refills(seed=1, kills=3)
+    assert result.notes == ()
+    assert result.texts >= 600
+    assert result.again <= result.kills * result.batch
+    assert result.reads >= 10
 
 
 def test_a_writer_that_wakes_up_late_changes_no_read() -> None:

@@ -17,7 +17,7 @@ from ragstone.domain.builds import Build
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit
 from ragstone.domain.documents import Chunk, DocumentInfo
-from ragstone.domain.errors import Conflict, NotFound, RagstoneError
+from ragstone.domain.errors import Busy, Conflict, NotFound, RagstoneError, Unavailable
 from ragstone.domain.retrieval import Vector
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.embedding_model import EmbeddingModel
@@ -33,6 +33,7 @@ from ragstone.use_cases.visibility import Visibility
 _DOCUMENTS, _CHUNKS = 64, 256  # a batch ends with either
 _READ = 8  # documents read and cut at a time
 _TEXTS = 32  # embedded in one call, so that questions are never far behind
+_PATIENCE, _LOOK = 10.0, 0.05  # seconds that the lease is waited for at a time, and between two tries
 _TTL = 30.0  # seconds of the lease: an ingest of another process waits no longer for one that was killed
 
 Cut = list[tuple[DocumentInfo, tuple[Chunk, ...]]]
@@ -74,6 +75,7 @@ class SpaceFiller:
         self._turns = turns
         self._holder = f"{holder} (filling)"  # not the holder of jobs, which may take over what is its own
         self._clock = clock
+        self._left: dict[str, tuple[Build, _Batch]] = {}  # by collection's uid: what was embedded and could not be written
 
     async def step(self, name: str) -> bool:
         """One batch of the collection's build, or its preparation. Returns whether there is more to do.
@@ -88,9 +90,27 @@ class SpaceFiller:
             await self._prepare(collection, build)
             return True
         began = self._clock()
-        batch = await self._batch(collection, build, self._spaces.embedder(build.space))
-        async with self._turns.turn(name), self._turns.filling(name):
-            return await self._write(collection, build, batch, began)
+        known = self._left.pop(collection.uid, None)
+        if known is not None and (known[0].id, known[0].after) == (build.id, build.after):
+            batch = known[1]
+        else:
+            batch = await self._batch(collection, build, self._spaces.embedder(build.space))
+        try:
+            return await self._written(collection, build, batch, began)
+        except (Busy, Unavailable):
+            self._left[collection.uid] = build, batch  # what was embedded is not embedded again
+            raise
+
+    async def _written(self, collection: Collection, build: Build, batch: _Batch, began: float) -> bool:
+        """Waits for whoever ingests, in this process or in another."""
+        while True:
+            try:
+                async with self._turns.turn(collection.name), self._turns.filling(collection.name):
+                    return await self._write(collection, build, batch, began)
+            except Busy:
+                if self._clock() - began > _PATIENCE:
+                    raise
+            await asyncio.sleep(_LOOK)
 
     async def _prepare(self, collection: Collection, build: Build) -> None:
         """The index, then the registration: from then on ingests write it."""

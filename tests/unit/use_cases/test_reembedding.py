@@ -390,7 +390,7 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(world: World) -> No
         await reembedding.start("docs")
     for wrong in ({"model": "absent"}, {"max_tokens": 5}, {"max_tokens": 10_000}, {"max_tokens": 100, "min_tokens": 101}):
         with pytest.raises(InvalidInput):
-            await reembedding.start("docs", **wrong)  # type: ignore[arg-type]
+            await reembedding.start("docs", **wrong)
     with pytest.raises(InvalidInput, match="several"):
         await reembedding.start("docs", model="hashing")
     await world.platform.collections.create("empty")
