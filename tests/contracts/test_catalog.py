@@ -666,7 +666,7 @@ async def test_every_attempt_is_known_with_its_state(catalog: Catalog) -> None:
 
 
 async def test_a_catalog_that_is_whole_has_nothing_to_tell(catalog: Catalog) -> None:
-    await published(catalog, 1)
+    await ready(catalog)
     assert await catalog.check() == []
 
 

@@ -31,7 +31,9 @@ async def _differences(db: Database, uid: str) -> list[str]:
     newest: Document | None = await db["commits"].find_one({"uid": uid}, sort=[("seq", DOWN)])
     active = [attempt["number"] async for attempt in db["attempts"].find({"uid": uid, "state": "active"}, {"number": 1})]
     jobs = set(await db["jobs"].distinct("_id", {"uid": uid}))
-    jobless = [job for job in await db["attempts"].distinct("job_id", {"uid": uid}) if job not in jobs]
+    jobless = [
+        job for job in await db["attempts"].distinct("job_id", {"uid": uid}) if job is not None and job not in jobs
+    ]  # None: it filled a space
     faults = []
     if (newest or {}).get("seq") != (row["head"] or {}).get("seq"):
         faults.append(f"the head of collection {name!r} is not its newest commit")

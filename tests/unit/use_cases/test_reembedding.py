@@ -10,7 +10,7 @@ import pytest
 
 from ragstone.domain.builds import SpaceStatus
 from ragstone.domain.commits import OPEN, Commit
-from ragstone.domain.errors import Conflict, Gone, InvalidInput, NotFound
+from ragstone.domain.errors import Busy, Conflict, Gone, InvalidInput, NotFound, Unavailable
 from ragstone.domain.ids import new_id
 from ragstone.domain.jobs import ChangeRequest, Delete, Job, Put
 from ragstone.domain.retention import Keep
@@ -212,6 +212,26 @@ async def test_a_build_goes_on_where_a_killed_process_left_it(world: World, monk
     assert len(world.other.passages) - len(set(world.other.passages)) <= 2  # the killed batch
     report = await world.platform.doctor.run()
     assert report.findings == ()
+
+
+async def test_what_was_embedded_waits_for_a_lease_that_is_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(space_filler, "_PATIENCE", 0.0)
+    await start(world)
+    await world.platform.builder.tend()
+    acquire, refusals = world.platform.adapters.catalog.acquire_fill, [Busy("taken"), Unavailable("away"), Busy("taken")]
+
+    async def late(*arguments: object) -> object:
+        if refusals:
+            raise refusals.pop()
+        return await acquire(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.platform.adapters.catalog, "acquire_fill", late)
+    for _ in range(3):
+        assert not await world.platform.builder.tend()
+    while await world.platform.builder.tend():
+        pass
+    assert sorted(world.other.passages) == sorted(set(world.other.passages))
+    assert len(world.other.passages) == 4
 
 
 async def test_giving_up_leaves_nothing_behind(world: World) -> None:
