@@ -30,7 +30,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--weakened", choices=[weakness.name for weakness in Weakness], help="the protocol with one thing done otherwise")
     parser.add_argument("--limit", type=int, default=1_000_000, help="states; about 1 GB for a million")
-    parser.add_argument("--spaces", action="store_true", help="the larger scenarios of the spaces' model instead (ADR 0026)")
+    parser.add_argument("--spaces", action="store_true", help="the larger scenarios of the spaces' model instead (ADR 0028)")
     parser.add_argument("--counterexamples", action="store_true", help="print the trace of every weakened protocol, and nothing else")
     asked = parser.parse_args()
     if asked.spaces:

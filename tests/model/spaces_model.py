@@ -1,4 +1,4 @@
-"""Spaces as a model (DESIGN.md section 4, Spaces; ADR 0026): builds, ingests into every space, switches and drops, and what must always hold.
+"""Spaces as a model (DESIGN.md section 4, Spaces; ADR 0028): builds, ingests into every space, switches and drops, and what must always hold.
 
 Time and faults are treated as in `write_path`: anyone may take a lease over, at the cost of a fault, and any step may come late.
 """

@@ -1,4 +1,4 @@
-"""What the world of the spaces' model consists of, and the ways to weaken the protocol of spaces (ADR 0026).
+"""What the world of the spaces' model consists of, and the ways to weaken the protocol of spaces (ADR 0028).
 
 The old space is 0 and the new one 1. Branches and `main` are left out: they are the other model's.
 """

@@ -1,4 +1,4 @@
-"""The protocol of spaces holds in every reachable state, and each of its parts is needed (ADR 0026)."""
+"""The protocol of spaces holds in every reachable state, and each of its parts is needed (ADR 0028)."""
 
 from __future__ import annotations
 

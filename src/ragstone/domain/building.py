@@ -1,4 +1,4 @@
-"""What may become of a collection's spaces: the steps that catalogs take, each in one transaction (DESIGN.md section 4, Spaces; ADR 0026)."""
+"""What may become of a collection's spaces: the steps that catalogs take, each in one transaction (DESIGN.md section 4, Spaces; ADR 0028)."""
 
 from __future__ import annotations
 

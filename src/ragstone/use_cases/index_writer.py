@@ -80,7 +80,7 @@ class IndexWriter:
     ) -> WriteStats:
         """The same of documents that are cut already. `known`: vectors by content hash, embedded before; they count as embedded where they are written.
 
-        The index is read as of this attempt, not of the head: what an attempt that filled the space has written is later than the head (ADR 0026).
+        The index is read as of this attempt, not of the head: what an attempt that filled the space has written is later than the head (ADR 0028).
         """
         lease, name = guard.lease, collection.index_name(space.id)
         job = lease.job_id

@@ -1,4 +1,4 @@
-"""Re-embedding: a collection gets another embedding space, without a bad minute (DESIGN.md section 4, Spaces; ADR 0026)."""
+"""Re-embedding: a collection gets another embedding space, without a bad minute (DESIGN.md section 4, Spaces; ADR 0028)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds and deletes spaces in the background (DESIGN.md section 4, Spaces; ADR 0026)."""
+"""Builds and deletes spaces in the background (DESIGN.md section 4, Spaces; ADR 0028)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fills a new space with the head's documents, batch by batch, beside whoever ingests (DESIGN.md section 4, Spaces; ADR 0026).
+"""Fills a new space with the head's documents, batch by batch, beside whoever ingests (DESIGN.md section 4, Spaces; ADR 0028).
 
 A batch is cut and embedded without the lease, which takes long; then the lease is taken for the time of writing, with an attempt of its own. Documents
 that were changed between the two are read again. What is in the space is noted with the batch in one transaction, so that a process that was killed has

@@ -1,4 +1,4 @@
-"""The switch of a collection's reads to another space: one more commit record of the head's commit (DESIGN.md section 4, Spaces; ADR 0026)."""
+"""The switch of a collection's reads to another space: one more commit record of the head's commit (DESIGN.md section 4, Spaces; ADR 0028)."""
 
 from __future__ import annotations
 
