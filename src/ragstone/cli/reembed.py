@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -95,6 +94,8 @@ async def drop(session: Session, collection: COLLECTION, *, space: _SPACE = None
 async def _followed(session: Session, client: Client, collection: str, space: Json) -> Json:
     """The space when it is ready. Raises `ProblemError` when it is given up meanwhile."""
     with bar(session.output, "Re-embedding") as shown:
+        import asyncio  # `ragstone --help` needs it not
+
         while space["state"] in ("preparing", "filling"):
             build = space["build"]
             shown.show(build["documents"], build["documents_total"] or None, _describe(space))
