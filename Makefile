@@ -21,7 +21,7 @@ UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11
 # Runs $(2) as a step named $(1) and says how long it took.
 step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
-.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash test-servers lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes bench-servers readme-figures lock kind-up kind-down env-demo env-dev env-policy env-mlflow env-bento clean images sbom check-tag publish-charts test-cluster
+.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash test-servers lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes bench-servers bench-models readme-figures lock kind-up kind-down env-demo env-dev env-policy env-mlflow env-bento clean images sbom check-tag publish-charts test-cluster
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,7 +54,7 @@ why: ## say what keeps a namespace from being ready, and what to do (NAMESPACE=r
 test-crash: env-dev ## the whole crash matrix, 200 random kills (SEED=n repeats one script, KILLS=n) and late writers; about 12 minutes on 2 cores
 	$(call step,crash tests,PYTHONPATH=src OPENBLAS_NUM_THREADS=1 $(DEV)/bin/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)))
 
-test-servers: env-dev env-mlflow ## what needs other servers: NATS, MongoDB, MLflow, and lakeFS and Qdrant where they are on PATH or RAGSTONE_TEST_<NAME>_URL says where
+test-servers: env-dev env-mlflow env-bento ## what needs other servers: NATS, MongoDB, MLflow, and lakeFS and Qdrant where they are on PATH or RAGSTONE_TEST_<NAME>_URL says where
 	$(call step,tests with servers,$(DEV)/bin/pytest -q -n 2 --dist loadgroup -m "servers or packaged" $(SERVER_TESTS))
 
 test-cluster: env-dev ## real pods: kind where Docker pulls images, else a local cluster of real components (root, Debian, Go); RAGSTONE_CLUSTER=local|kind|context chooses
@@ -80,7 +80,7 @@ dependencies: env-dev
 format: env-dev ## format the code and fix what ruff can fix
 	@$(DEV)/bin/ruff check --fix . ; $(DEV)/bin/ruff format .
 
-bench: bench-core bench-history bench-kubernetes bench-servers ## every group of benchmarks (needs RAGSTONE_BENCH_DATA)
+bench: bench-core bench-history bench-kubernetes bench-servers bench-models ## every group of benchmarks (needs RAGSTONE_BENCH_DATA)
 
 bench-core: env-dev ## the core's figures into bench/results/core.json; fails when one falls short
 	@$(DEV)/bin/python -m bench.core
@@ -93,6 +93,9 @@ bench-kubernetes: env-dev env-policy ## charts, cluster tests warm and cold (an 
 
 bench-servers: env-dev env-mlflow ## many processes and real servers into bench/results/servers.json; fails when a row falls short, and says which were skipped
 	@$(DEV)/bin/python -m bench.servers $(GROUPS)
+
+bench-models: env-dev env-bento ## the model services into bench/results/models.json; fails when a row falls short, and says which were skipped
+	@$(DEV)/bin/python -m bench.models $(GROUPS)
 
 readme-figures: ## write the measured figures into the README's table
 	@$(DEV)/bin/python scripts/readme_figures.py

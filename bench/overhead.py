@@ -26,16 +26,16 @@ WARM_UP = 200
 
 
 class Client:
-    """One keep-alive connection that posts the same body again and again."""
+    """One keep-alive connection that posts the same body again and again, or another each time."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
         self._reader = reader
         self._writer = writer
         self._request = request
 
-    async def ask(self) -> bytes:
+    async def ask(self, request: bytes | None = None) -> bytes:
         """The answer's body. Raises for any status but 200."""
-        self._writer.write(self._request)
+        self._writer.write(request or self._request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(head.decode())

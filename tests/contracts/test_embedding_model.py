@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from ragstone.adapters.batching_embedder import BatchingEmbedder
 from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.bootstrap.remote_embedder import remote_embedder
@@ -39,6 +40,14 @@ def _plain(make: Callable[[Path], EmbeddingModel]) -> Make:
         yield make(folder)
 
     return made
+
+
+@asynccontextmanager
+async def _batching(folder: Path) -> AsyncIterator[EmbeddingModel]:
+    encoder = OnnxEmbedder(make_encoder(folder / "tiny", prompts=PROMPTS), graphs=folder / "graphs")
+    embedder = BatchingEmbedder(encoder, threads=2, batch_tokens=40, batch_texts=6)
+    yield embedder
+    await asyncio.to_thread(embedder.close)
 
 
 @asynccontextmanager
@@ -81,6 +90,7 @@ ADAPTERS: dict[str, Make] = {
     "onnx-cls": _plain(
         lambda folder: OnnxEmbedder(make_encoder(folder / "tiny", pooling="cls", prompts=PROMPTS), graphs=folder / "graphs", threads=3)
     ),
+    "batching": _batching,
     "ragstone": _over_ragstone,
     "openai-base64": lambda folder: _over_another(folder, "base64"),
     "openai-float": lambda folder: _over_another(folder, "float"),

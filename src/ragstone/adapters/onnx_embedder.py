@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ragstone.adapters.container import usable_cpus
 from ragstone.adapters.model_files import read_encoder
 from ragstone.adapters.onnx_batches import Batch, grouped, padded, run_all
-from ragstone.adapters.onnx_session import OnnxSession
+from ragstone.adapters.onnx_session import CPU, OnnxSession
 from ragstone.adapters.onnx_tokenizer import ModelTokenizer
 from ragstone.adapters.onnx_weights import window_of
 from ragstone.domain.errors import InternalError, Unavailable
@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 
 
 class OnnxEmbedder:
-    """`EmbeddingModel` over ONNX Runtime on the CPU.
+    """`EmbeddingModel` over ONNX Runtime, on the CPU or another `provider` (ONNX Runtime's name of it).
 
     `model`: a Sentence-Transformers directory or an ONNX file. `threads`: cores to use (default: all that this process may use, within its container's CPU limit); each
     runs batches of its own, which needs less CPU than sharing every batch. `graphs`: folder where built graphs are kept.
@@ -36,10 +36,10 @@ class OnnxEmbedder:
     Raises `NotFound` or `InvalidInput` when the model cannot be used.
     """
 
-    def __init__(self, model: Path, *, graphs: Path, threads: int | None = None) -> None:
+    def __init__(self, model: Path, *, graphs: Path, threads: int | None = None, provider: str = CPU) -> None:
         files = read_encoder(model)
         window = window_of(files)
-        self.session = OnnxSession(files, graphs=graphs)
+        self.session = OnnxSession(files, graphs=graphs, provider=provider)
         self.threads = threads or usable_cpus()
         self._tokenizer = ModelTokenizer(files.tokenizer, window=window, lower_case=files.lower_case)
         padding = files.config.get("pad_token_id")
@@ -93,9 +93,17 @@ class OnnxEmbedder:
         for pool in (self._passages, self._queries):
             pool.shutdown(wait=True)
 
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text as it is, special tokens included, cut to the window."""
+        return self._tokenizer.encode(texts)
+
+    def forward(self, rows: Sequence[Sequence[int]]) -> Vectors:
+        """Rows of token ids, at least one, padded to the longest -> float32 (b, d), L2-normalised. Blocking. Raises `InternalError`, `Unavailable`."""
+        return self._forward(padded(range(len(rows)), rows, self._padding))
+
     def batches(self, texts: Sequence[str], prefix: str = "") -> list[Batch]:
         """Tokenises, sorts by length and pads, the longest first."""
-        tokens = self._tokenizer.encode([prefix + text for text in texts])
+        tokens = self.encode([prefix + text for text in texts])
         return [padded(rows, tokens, self._padding) for rows in grouped([len(ids) for ids in tokens])]
 
     async def _embed(self, pool: ThreadPoolExecutor, texts: Sequence[str], prefix: str) -> Vectors:

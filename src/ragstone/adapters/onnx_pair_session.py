@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragstone.adapters.model_files import EncoderFiles
-from ragstone.adapters.onnx_session import GraphKind, inputs_of, open_session
+from ragstone.adapters.onnx_session import CPU, GraphKind, inputs_of, open_session
 from ragstone.adapters.onnx_weights import load_head, load_weights, several_labels
 from ragstone.domain.errors import InvalidInput, Unavailable
 
@@ -30,8 +30,8 @@ CROSS_ENCODER = GraphKind("\npair", _cross_encoder)
 class OnnxPairSession:
     """Runs the cross-encoder. `digest`: SHA-256 of its weights. Raises `InvalidInput` for a model that gives no single logit."""
 
-    def __init__(self, files: EncoderFiles, digest: str, *, graphs: Path) -> None:
-        self._session = open_session(files, digest, graphs, CROSS_ENCODER)
+    def __init__(self, files: EncoderFiles, digest: str, *, graphs: Path, provider: str = CPU) -> None:
+        self._session = open_session(files, digest, graphs, CROSS_ENCODER, provider)
         self._inputs = inputs_of(self._session, files.weights.name)
         outputs = {each.name: each for each in self._session.get_outputs()}
         if "logits" not in outputs:

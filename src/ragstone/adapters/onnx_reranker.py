@@ -18,7 +18,7 @@ from ragstone.adapters.container import usable_cpus
 from ragstone.adapters.model_files import check_manifest, read_encoder
 from ragstone.adapters.onnx_batches import Batch, filled, grouped, padded, run_all
 from ragstone.adapters.onnx_pair_session import OnnxPairSession
-from ragstone.adapters.onnx_session import weights_digest
+from ragstone.adapters.onnx_session import CPU, weights_digest
 from ragstone.adapters.onnx_tokenizer import PairTokenizer
 from ragstone.adapters.onnx_weights import several_labels, window_of
 from ragstone.domain.errors import InvalidInput, Unavailable
@@ -37,7 +37,7 @@ class PairBatch(NamedTuple):
 
 
 class OnnxReranker:
-    """`Reranker` over ONNX Runtime on the CPU; scores are the model's logits as they are.
+    """`Reranker` over ONNX Runtime, on the CPU or another `provider`; scores are the model's logits as they are.
 
     `model`: a directory with model.onnx (output `logits` (b, 1)) or model.safetensors (BERT or RoBERTa family, a classification head of one label), or
     an .onnx file. `digest`: SHA-256 that the weights must have, None for any. `threads`: cores to use (default: all that this process may use); each
@@ -46,7 +46,7 @@ class OnnxReranker:
     weights that give no finite score.
     """
 
-    def __init__(self, model: Path, *, graphs: Path, threads: int | None = None, digest: str | None = None) -> None:
+    def __init__(self, model: Path, *, graphs: Path, threads: int | None = None, digest: str | None = None, provider: str = CPU) -> None:
         files = read_encoder(model)
         check_manifest(model)
         found = weights_digest(files)
@@ -54,7 +54,7 @@ class OnnxReranker:
             raise InvalidInput(
                 f"{files.weights.name} has the SHA-256 {found}, not {digest}, which is set; nothing is loaded.", field="model"
             )
-        self.session = OnnxPairSession(files, found, graphs=graphs)
+        self.session = OnnxPairSession(files, found, graphs=graphs, provider=provider)
         self.threads = threads or usable_cpus()
         self._tokenizer = PairTokenizer(files.tokenizer, window=window_of(files), lower_case=files.lower_case)
         padding = files.config.get("pad_token_id")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ragstone.adapters.model_files import EncoderFiles, file_digest, read_encoder
 from ragstone.adapters.onnx_weights import load_weights
-from ragstone.domain.errors import DataDirectoryError, InternalError, InvalidInput
+from ragstone.domain.errors import DataDirectoryError, InternalError, InvalidInput, RagstoneError, Unavailable
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -29,6 +29,8 @@ BUILDER_VERSION = 1  # raise when another graph is built from the same weights
 _INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 _GRAPH_LIMIT = 2**31 - 2**20  # bytes in one protobuf message, less what the nodes take
 _OUTPUTS = ("last_hidden_state", "token_embeddings", "sentence_embedding")
+CPU = "CPUExecutionProvider"
+_NO_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "bfcarena")  # in what ONNX Runtime says; its errors have no class for it
 
 
 class GraphKind(NamedTuple):
@@ -48,11 +50,11 @@ ENCODER = GraphKind("", _encoder)
 
 
 class OnnxSession:
-    """Runs the encoder. `digest`: SHA-256 of the weights. `pools`: the model returns one vector a text, not one a token."""
+    """Runs the encoder, on `provider` (ONNX Runtime's name of it). `digest`: SHA-256 of the weights. `pools`: the model returns one vector a text, not one a token."""
 
-    def __init__(self, files: EncoderFiles, *, graphs: Path) -> None:
+    def __init__(self, files: EncoderFiles, *, graphs: Path, provider: str = CPU) -> None:
         self.digest = weights_digest(files)
-        self._session = open_session(files, self.digest, graphs)
+        self._session = open_session(files, self.digest, graphs, provider=provider)
         self._inputs = inputs_of(self._session, files.weights.name)
         outputs = {each.name: each for each in self._session.get_outputs()}
         # A pooled output is taken only where the files do not say how to pool: what they say comes first.
@@ -75,7 +77,7 @@ class OnnxSession:
         try:
             [output] = self._session.run([self._output], {name: feed[name] for name in self._inputs})
         except Exception as error:  # ONNX Runtime's errors have no common base but Exception
-            raise InternalError(f"The embedding model failed on {ids.shape[0]} texts of {ids.shape[1]} tokens.") from error
+            raise run_failed(error, f"The embedding model failed on {ids.shape[0]} texts of {ids.shape[1]} tokens.") from error
         return np.asarray(output, np.float32)
 
     def _measure(self) -> int:
@@ -83,9 +85,31 @@ class OnnxSession:
         return int(self.run(one, one).shape[-1])
 
 
-def open_session(files: EncoderFiles, digest: str, graphs: Path, kind: GraphKind = ENCODER) -> onnxruntime.InferenceSession:
+def run_failed(error: Exception, what: str) -> RagstoneError:
+    """`Unavailable` where memory ran out, which may pass, else `InternalError`."""
+    if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _NO_MEMORY):
+        return Unavailable("The embedding model ran out of memory; try again with less at once.", field="embedding")
+    return InternalError(what)
+
+
+def open_session(
+    files: EncoderFiles, digest: str, graphs: Path, kind: GraphKind = ENCODER, provider: str = CPU
+) -> onnxruntime.InferenceSession:
     """A session of the ONNX file, or of the graph built of the safetensors. Raises `InvalidInput` when it can't be had."""
-    return _open(files.weights, files.weights.name) if files.kind == "onnx" else _open_built(files, digest, graphs, kind)
+    check_provider(provider)
+    if files.kind == "onnx":
+        return _open(files.weights, files.weights.name, provider)
+    return _open_built(files, digest, graphs, kind, provider)
+
+
+def check_provider(provider: str) -> None:
+    """Raises `InvalidInput` where this ONNX Runtime has no such provider: by itself it would take the CPU instead."""
+    there = onnxruntime.get_available_providers()
+    if provider not in there:
+        raise InvalidInput(
+            f"provider: the ONNX Runtime here has no {provider}; it has {', '.join(there)}. Install the ONNX Runtime that is built with it, or take {CPU}.",
+            field="provider",
+        )
 
 
 def inputs_of(session: onnxruntime.InferenceSession, name: str) -> list[str]:
@@ -125,18 +149,18 @@ def prepare(model: Path, graphs: Path) -> None:
     if files.kind == "onnx":
         return
     digest = weights_digest(files)
-    _open_built(files, digest, graphs, ENCODER)
+    _open_built(files, digest, graphs, ENCODER, CPU)
     if isinstance(built_graph(files, digest, graphs), bytes):
         raise DataDirectoryError(
             "The model's graph cannot be kept: the model cache cannot be written; set RAGSTONE_MODELS to another directory."
         )
 
 
-def _open_built(files: EncoderFiles, digest: str, graphs: Path, kind: GraphKind) -> onnxruntime.InferenceSession:
+def _open_built(files: EncoderFiles, digest: str, graphs: Path, kind: GraphKind, provider: str) -> onnxruntime.InferenceSession:
     """The graph from the cache; one that was damaged there is built again."""
     graph = built_graph(files, digest, graphs, kind)
     try:
-        return _open(graph, files.weights.name)
+        return _open(graph, files.weights.name, provider)
     except InvalidInput:
         if isinstance(graph, bytes):
             raise
@@ -144,7 +168,7 @@ def _open_built(files: EncoderFiles, digest: str, graphs: Path, kind: GraphKind)
             graph.unlink()
         except OSError:
             raise InvalidInput(f"The model's graph {graph.name} in the model cache is damaged; remove it.", field="model") from None
-    return _open(built_graph(files, digest, graphs, kind), files.weights.name)
+    return _open(built_graph(files, digest, graphs, kind), files.weights.name, provider)
 
 
 def built_graph(files: EncoderFiles, digest: str, graphs: Path, kind: GraphKind = ENCODER) -> Path | bytes:
@@ -179,14 +203,19 @@ def built_graph(files: EncoderFiles, digest: str, graphs: Path, kind: GraphKind 
     return path
 
 
-def _open(model: Path | bytes, name: str) -> onnxruntime.InferenceSession:
+def _open(model: Path | bytes, name: str, provider: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # batches run beside one another instead: no thread waits, or spins, for another
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # shapes change from batch to batch
     try:
-        return onnxruntime.InferenceSession(str(model) if isinstance(model, Path) else model, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(model) if isinstance(model, Path) else model, options, providers=[provider])
     except Exception as error:  # ONNX Runtime's errors have no common base but Exception
         reason = str(error).partition("\n")[0][:200]
         raise InvalidInput(f"{name} cannot be loaded by ONNX Runtime: {reason}", field="model") from error
+    if (
+        session.get_providers()[0] != provider
+    ):  # its libraries or its device are missing: the session would run on the CPU, and nobody be told
+        raise InvalidInput(f"provider: {provider} can't be used here; see whether its device and libraries are there.", field="provider")
+    return session

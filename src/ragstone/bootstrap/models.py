@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.extractive import ExtractiveGenerator
 from ragstone.adapters.model_store import ModelEntry, ModelStore
 from ragstone.bootstrap.secrets import secret_of
-from ragstone.domain.errors import InvalidInput, NotFound
+from ragstone.domain.errors import InvalidInput, NotFound, RagstoneError
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.generator import Generator
 from ragstone.ports.reranker import Reranker
@@ -19,6 +20,9 @@ from ragstone.settings.model import Settings
 from ragstone.use_cases.answer import Answering
 from ragstone.use_cases.answerability import Calibrations
 from ragstone.use_cases.prompts import Prompts
+
+if TYPE_CHECKING:
+    from ragstone.adapters.onnx_embedder import OnnxEmbedder
 
 
 def model_store(settings: Settings) -> ModelStore:
@@ -48,9 +52,7 @@ def embedding_model(settings: Settings) -> EmbeddingModel:
     path = store.path(local_model(settings))
     match settings.embedder:
         case embedders.OnnxEmbedder():
-            from ragstone.adapters.onnx_embedder import OnnxEmbedder  # noqa: PLC0415
-
-            return OnnxEmbedder(path, graphs=store.graphs, threads=settings.threads or None)
+            return onnx_embedder(settings, path)
         case remote:
             from ragstone.bootstrap.remote_embedder import remote_embedder  # noqa: PLC0415 - its HTTP client is slow to import
 
@@ -59,12 +61,19 @@ def embedding_model(settings: Settings) -> EmbeddingModel:
 
 def further_models(settings: Settings) -> tuple[EmbeddingModel, ...]:
     """The models of spaces that are built, or that earlier commits are read from, loaded on this machine. Blocking. Raises as `embedding_model`."""
-    if not settings.further_models:
-        return ()
-    from ragstone.adapters.onnx_embedder import OnnxEmbedder  # noqa: PLC0415
-
     store = model_store(settings)
-    return tuple(OnnxEmbedder(store.path(name), graphs=store.graphs, threads=settings.threads or None) for name in settings.further_models)
+    return tuple(onnx_embedder(settings, store.path(name)) for name in settings.further_models)
+
+
+def onnx_embedder(settings: Settings, path: Path) -> OnnxEmbedder:
+    """The model of that place, in this process. Blocking. Raises `NotFound`, `InvalidInput`."""
+    from ragstone.adapters.onnx_embedder import OnnxEmbedder  # noqa: PLC0415 - who embeds on a server needs no ONNX Runtime
+
+    provider = settings.embedder.provider if isinstance(settings.embedder, embedders.OnnxEmbedder) else embedders.CPU
+    try:
+        return OnnxEmbedder(path, graphs=model_store(settings).graphs, threads=settings.threads or None, provider=provider)
+    except InvalidInput as error:
+        raise (_of("embedder", error) if error.field == "provider" else error) from error
 
 
 async def probe(settings: Settings) -> tuple[int, str]:
@@ -109,8 +118,16 @@ def reranker(settings: Settings) -> Reranker | None:
 
             store = model_store(settings)
             try:
-                return OnnxReranker(Path(onnx.model).expanduser(), graphs=store.graphs, threads=onnx.threads or None, digest=onnx.digest)
+                return OnnxReranker(
+                    Path(onnx.model).expanduser(),
+                    graphs=store.graphs,
+                    threads=onnx.threads or None,
+                    digest=onnx.digest,
+                    provider=onnx.provider,
+                )
             except (NotFound, InvalidInput) as error:
+                if error.field == "provider":
+                    raise _of("reranker", error) from error
                 raise type(error)(f"reranker.model: {error.message}", field="reranker.model") from error
         case rerankers.HttpReranker() as http:
             from ragstone.adapters.http_reranker import HttpReranker  # noqa: PLC0415 - its HTTP client is slow to import
@@ -124,6 +141,11 @@ def reranker(settings: Settings) -> Reranker | None:
                 timeout=http.timeout,
                 concurrency=http.concurrency,
             )
+
+
+def _of(section: str, error: RagstoneError) -> InvalidInput:
+    """The error of a setting with its section."""
+    return InvalidInput(f"{section}.{error.message}", field=f"{section}.{error.field}")
 
 
 def answering(settings: Settings, model: EmbeddingModel, further: Sequence[EmbeddingModel] = ()) -> Answering:

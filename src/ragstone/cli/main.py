@@ -32,6 +32,7 @@ from ragstone.cli import (
     models,
     reembed,
     retention,
+    serve_embedding,
     up,
     worker,
 )
@@ -42,6 +43,7 @@ from ragstone.cli.session import Flags
 GROUPS = (
     up,
     worker,
+    serve_embedding,
     ingest,
     ask,
     collections,

@@ -24,6 +24,11 @@ class ModelIdentity:
     query_prefix: str = ""
     passage_prefix: str = ""
 
+    @property
+    def space(self) -> str:
+        """The model's part of an embedding space: the first 16 hexadecimal digits of the SHA-256 of the canonical JSON of all fields."""
+        return _digest(self)
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkerSettings:
@@ -56,10 +61,10 @@ class EmbeddingSpace:
     @property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON of all fields."""
-        return _space_id(self)
+        return _digest(self)
 
 
 @lru_cache(maxsize=256)  # every question asks for it, several times
-def _space_id(space: EmbeddingSpace) -> str:
-    canonical = json.dumps(asdict(space), sort_keys=True, separators=(",", ":"))
+def _digest(whole: EmbeddingSpace | ModelIdentity) -> str:
+    canonical = json.dumps(asdict(whole), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr
 
 from ragstone.settings.stores import Section
 
+CPU = "CPUExecutionProvider"
+PROVIDER = r"^[A-Za-z0-9]+ExecutionProvider$"
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -16,6 +18,7 @@ class OnnxEmbedder(Section):
     """ONNX Runtime in this process; see `model` and `threads`."""
 
     kind: Literal["onnx"] = "onnx"
+    provider: str = Field(default=CPU, pattern=PROVIDER, description="ONNX Runtime's execution provider, such as CUDAExecutionProvider")
 
 
 class RemoteEmbedder(Section):

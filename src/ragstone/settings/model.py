@@ -10,7 +10,7 @@ import platformdirs
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from ragstone.settings import embedders, rerankers, stores
+from ragstone.settings import embedders, model_services, rerankers, stores
 from ragstone.settings.stores import Section
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -146,6 +146,7 @@ class UncheckedSettings(BaseSettings):
     embedder: embedders.Embedder = embedders.OnnxEmbedder()
     generator: Annotated[ExtractiveGenerator | OpenAIGenerator, Field(discriminator="kind")] = ExtractiveGenerator()
     reranker: rerankers.Reranker = rerankers.NoReranker()
+    embedding_service: model_services.EmbeddingService = model_services.EmbeddingService()
     role: Literal["all", "api", "worker"] = Field(default="all", description="what this process does: API and ingestion, or one of them")
     catalog: stores.Catalog = stores.SqliteCatalog()
     versions: stores.Versions = stores.GitVersions()

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
+from ragstone.settings.embedders import CPU, PROVIDER
 from ragstone.settings.stores import Section
 
 
@@ -23,6 +24,7 @@ class OnnxReranker(Section):
     model: str = Field(min_length=1, description="a directory with model.onnx or model.safetensors, or an .onnx file")
     digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 that its weights must have; unset: any")
     threads: int = Field(default=0, ge=0, description="of the reranker; 0: as many as cores, or as the container's CPU limit")
+    provider: str = Field(default=CPU, pattern=PROVIDER, description="ONNX Runtime's execution provider")
     candidates: int = Field(default=20, ge=0, le=1_000, description="passages that it reorders, where the question does not say")
 
 

@@ -23,8 +23,8 @@ DEPENDENCY_BREAKER = Gauge(
 )
 
 
-class Metrics:
-    """The metrics of one process, in a registry of their own."""
+class HttpMetrics:
+    """What every process that answers over HTTP measures, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -38,6 +38,26 @@ class Metrics:
             registry=self.registry,
         )
         self.requests_running = Gauge("ragstone_http_requests_running", "Requests being answered now.", registry=self.registry)
+        self._request_children: dict[tuple[str, str, int], Histogram] = {}
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One request answered. Children are kept: looking one up by its labels takes longer than to observe."""
+        key = (method, route, status)
+        child = self._request_children.get(key)
+        if child is None:
+            child = self._request_children[key] = self.requests.labels(method, route, str(status))
+        child.observe(seconds)
+
+    def exposition(self) -> tuple[bytes, str]:
+        """Everything in Prometheus's text format, with its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+class Metrics(HttpMetrics):
+    """The metrics of API and worker."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.query_phases = Histogram(
             "ragstone_query_phase_duration_seconds",
             "Time of one question by phase: search (embedding the question and reranking included), rerank, generate, total.",
@@ -91,16 +111,7 @@ class Metrics:
         self.chunks = Gauge("ragstone_collection_chunks", "Chunks at the head.", ("collection",), registry=self.registry)
         self.head_position = Gauge("ragstone_collection_head_position", "Position of the head.", ("collection",), registry=self.registry)
 
-        self._request_children: dict[tuple[str, str, int], Histogram] = {}
         self._phase_children: dict[str, Histogram] = {}
-
-    def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """One request answered. Children are kept: looking one up by its labels takes longer than to observe."""
-        key = (method, route, status)
-        child = self._request_children.get(key)
-        if child is None:
-            child = self._request_children[key] = self.requests.labels(method, route, str(status))
-        child.observe(seconds)
 
     def answered(self, timings: dict[str, float], logged: str, *, abstained: bool, degraded: Iterable[str] = ()) -> None:
         """One question, with its `timings` in milliseconds by phase, `logged` as stored or deferred, and the parts that it was made without."""
@@ -118,7 +129,3 @@ class Metrics:
         """One search for passages alone, with the parts that it had to do without."""
         for part in degraded:
             self.searches_degraded.labels(part).inc()
-
-    def exposition(self) -> tuple[bytes, str]:
-        """Everything in Prometheus's text format, with its content type."""
-        return generate_latest(self.registry), CONTENT_TYPE_LATEST

@@ -125,9 +125,9 @@ def create_app(
     unguarded = access.guard(app.router.routes)
     allot(app.router.routes, context.allowances)
     hurry(app.router.routes, limits.request_seconds)
-    app.add_exception_handler(RagstoneError, _domain_error)
-    app.add_exception_handler(RequestValidationError, _domain_error)
-    app.add_exception_handler(HTTPException, _domain_error)
+    app.add_exception_handler(RagstoneError, domain_error)
+    app.add_exception_handler(RequestValidationError, domain_error)
+    app.add_exception_handler(HTTPException, domain_error)
     if authenticator is None:
         app.add_middleware(LoopbackGuard, allowed_hosts=settings.allowed_hosts)
     else:
@@ -139,7 +139,8 @@ def create_app(
     return app
 
 
-async def _domain_error(request: Request, error: Exception) -> Response:
+async def domain_error(request: Request, error: Exception) -> Response:
+    """Handler of every error that a route raises on purpose, or its framework."""
     headers: dict[str, str] = {}
     match error:
         case RagstoneError():

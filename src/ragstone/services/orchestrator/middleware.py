@@ -12,7 +12,7 @@ from ragstone.domain.errors import InternalError, RagstoneError
 from ragstone.domain.ids import new_id
 from ragstone.services.orchestrator.problems import error_response
 from ragstone.telemetry.logging import bind_request, unbind_request
-from ragstone.telemetry.metrics import Metrics
+from ragstone.telemetry.metrics import HttpMetrics
 
 _log = logging.getLogger("ragstone.http")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -38,7 +38,7 @@ def request_id(scope: Scope) -> str:
 class RequestContext:
     """Pure ASGI middleware, the outermost."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self._app = app
         self._metrics = metrics
 

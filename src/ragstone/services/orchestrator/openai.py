@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
 from sse_starlette import ServerSentEvent
 
 from ragstone.domain.access import Scope
 from ragstone.domain.answers import TextDelta, TextWithdrawn, Usage
-from ragstone.domain.errors import InvalidInput, NotFound, TooLarge, Unavailable
+from ragstone.domain.errors import InvalidInput, NotFound, Unavailable
 from ragstone.domain.ids import new_id
 from ragstone.domain.names import check_collection_name
-from ragstone.domain.retrieval import RetrievalSettings, Vectors
-from ragstone.domain.spaces import ModelIdentity
-from ragstone.ports.embedding_model import EmbeddingModel
+from ragstone.domain.retrieval import RetrievalSettings
 from ragstone.services.orchestrator.access import allow, caller, in_general, needs_where_asked, readable
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import Context, commit_header, json_response, while_connected
 from ragstone.services.orchestrator.documentation import body, errors, event_stream
+from ragstone.services.orchestrator.embeddings import answer, checked, measured, model_json
 from ragstone.services.orchestrator.middleware import request_id
 from ragstone.services.orchestrator.problems import openai_error
 from ragstone.services.orchestrator.query import count, default_rerank, default_sentences, default_timeout, gated
@@ -36,8 +31,6 @@ from ragstone.use_cases.answer import AnswerSettings
 from ragstone.use_cases.query import QueryDone, QueryEvent, Question
 
 _PREFIX = "ragstone/"
-_INPUTS = 2048  # as OpenAI's own limit
-_PASSAGE_CHARACTERS = 8_000  # twice those of the longest chunk, so that no setting for questions keeps a client from its passages
 _SHAPE = "OpenAIError"
 _STREAM = event_stream("chat.completion.chunk objects, or an error; then `[DONE]`")
 
@@ -55,7 +48,7 @@ def routes(context: Context) -> APIRouter:
         """Each collection that the caller may read as `ragstone/<name>`, and the embedding model, with its digest and all that its vectors depend on."""
         may = readable(request)
         listed = [_model(_PREFIX + one.name, one.created_at) for one in await platform.collections.all() if may(one.name)]
-        return json_response({"object": "list", "data": [*listed, _embedding_model(platform.embedder.identity)]})
+        return json_response({"object": "list", "data": [*listed, model_json(platform.embedder.identity)]})
 
     @router.get(
         "/models/{model:path}",
@@ -68,7 +61,7 @@ def routes(context: Context) -> APIRouter:
         """A collection, also at a commit or tag, or the embedding model."""
         if model == platform.embedder.identity.name:
             in_general(request)
-            return json_response(_embedding_model(platform.embedder.identity))
+            return json_response(model_json(platform.embedder.identity))
         name, as_of = _split(model)
         allow(request, name)
         collection = await platform.collections.get(name)
@@ -122,7 +115,7 @@ def routes(context: Context) -> APIRouter:
         "/embeddings",
         summary="Embeddings",
         response_model=None,
-        responses={200: {"model": forms.Embeddings}, **errors(404, 413, 415, 429, 503, shape=_SHAPE)},
+        responses={200: {"model": forms.Embeddings}, **errors(404, 409, 413, 415, 429, 503, shape=_SHAPE)},
         openapi_extra=body(forms.EmbeddingsBody),
     )
     @needs_where_asked(Scope.READ)
@@ -143,26 +136,17 @@ def routes(context: Context) -> APIRouter:
             name, _ = _split(asked.model)
             allow(request, name)
             await platform.collections.get(name)
-        if asked.dimensions not in (None, embedder.identity.dimension):
-            raise InvalidInput(f"dimensions: the model has {embedder.identity.dimension}; leave the field out.", field="dimensions")
-        texts = [asked.input] if isinstance(asked.input, str) else asked.input
-        kind = asked.input_type or "passage"
-        characters = platform.limits.question_characters
-        _check_texts(texts, characters if kind == "query" else max(characters, _PASSAGE_CHARACTERS))
+        texts, kind = checked(asked, embedder.identity, platform.limits.question_characters)
         async with context.queries:
             embed = embedder.embed_queries if kind == "query" else embedder.embed_passages
             vectors = await while_connected(request, embed(texts))
-        return await asyncio.to_thread(_embeddings, embedder, texts, kind, vectors, asked.encoding_format)
+        return await answer(embedder.identity, vectors, kind, await measured(embedder, texts, kind), asked.encoding_format)
 
     return router
 
 
 def _model(name: str, created: float) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": int(created), "owned_by": "ragstone"}
-
-
-def _embedding_model(identity: ModelIdentity) -> dict[str, Any]:
-    return {**_model(identity.name, 0), "ragstone": asdict(identity)}
 
 
 def _split(model: str) -> tuple[str, str | None]:
@@ -241,46 +225,3 @@ def _usage(usage: Usage) -> dict[str, int]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
-
-
-def _check_texts(texts: Sequence[str], characters: int) -> None:
-    if not texts:
-        raise InvalidInput("input: there is no text; give at least one.", field="input")
-    if len(texts) > _INPUTS:
-        raise TooLarge(f"input: at most {_INPUTS:,} texts in one request; split it into several.", field="input")
-    if any(not text for text in texts):
-        raise InvalidInput("input: a text is empty.", field="input")
-    if any(len(text) > characters for text in texts):
-        raise TooLarge(f"input: a text has at most {characters:,} characters.", field="input")
-
-
-def _embeddings(embedder: EmbeddingModel, texts: Sequence[str], kind: str, vectors: Vectors, encoding: str | None) -> Response:
-    """The answer. Made in a thread: counting tokens and writing numbers take long, as there may be many."""
-    identity = embedder.identity
-    prefix = identity.query_prefix if kind == "query" else identity.passage_prefix
-    tokens = embedder.count_tokens(texts)
-    read = embedder.count_tokens([prefix + text for text in texts]) if prefix else tokens
-    room = identity.window - embedder.special_tokens
-    used = sum(tokens)
-    return json_response(
-        {
-            "object": "list",
-            "data": [
-                {"object": "embedding", "index": index, "embedding": value} for index, value in enumerate(_encoded(vectors, encoding))
-            ],
-            "model": identity.name,
-            "usage": {"prompt_tokens": used, "total_tokens": used},
-            "ragstone": {
-                "model": asdict(identity),
-                "input_type": kind,
-                "truncated": [index for index, count in enumerate(read) if count > room],
-            },
-        }
-    )
-
-
-def _encoded(vectors: Vectors, encoding: str | None) -> list[Any]:
-    if encoding == "base64":
-        return [base64.b64encode(row.tobytes()).decode() for row in np.asarray(vectors, "<f4")]
-    listed: list[Any] = vectors.tolist()
-    return listed

@@ -64,6 +64,11 @@ class EmbeddingsBody(OpenAIBody):
         default=None,
         description="not OpenAI's: what the texts are, passages (the default) or questions; the model's prefix for it goes before each",
     )
+    space: str | None = Field(
+        default=None,
+        max_length=64,
+        description="not OpenAI's: the embedding space that the vectors are for (`ragstone.space` of the model); refused with 409 where it is another",
+    )
 
     @field_validator("input", mode="before")
     @classmethod
