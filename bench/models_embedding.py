@@ -59,24 +59,26 @@ async def _throughput(model: OnnxEmbedder, port: int) -> list[Row]:
     through, direct, waits = list[float](), list[float](), list[float]()
     expected = await asyncio.to_thread(directly, model, texts)
     async with AsyncExitStack() as stack:
-        clients = [await opened(port, stack) for _ in range(CLIENTS)]
-        answer = await clients[0].ask(bodies[0])  # warm, and the same numbers by both ways
+        client = await opened(port, stack)
+        answer = await client.ask(bodies[0])  # warm, and the same numbers by both ways
         found = np.stack([np.frombuffer(b64decode(each["embedding"]), "<f4") for each in json.loads(answer)["data"]])
         np.testing.assert_allclose(found, expected[:TEXTS], atol=1e-5)
 
-        async def client(number: int) -> None:
-            for body in shares[number]:
-                began = time.perf_counter()
-                await clients[number].ask(body)
-                waits.append(time.perf_counter() - began)
+    async def work(client: Client, share: Sequence[bytes]) -> None:
+        for body in share:
+            began = time.perf_counter()
+            await client.ask(body)
+            waits.append(time.perf_counter() - began)
 
-        for _ in range(ROUNDS):
+    for _ in range(ROUNDS):
+        async with AsyncExitStack() as stack:  # the server closes connections that are idle while the session has its turn
+            clients = [await opened(port, stack) for _ in range(CLIENTS)]
             began = time.perf_counter()
-            await asyncio.gather(*map(client, range(CLIENTS)))
+            await asyncio.gather(*(work(client, share) for client, share in zip(clients, shares, strict=True)))
             through.append(time.perf_counter() - began)
-            began = time.perf_counter()
-            await asyncio.to_thread(directly, model, texts)
-            direct.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        await asyncio.to_thread(directly, model, texts)
+        direct.append(time.perf_counter() - began)
     service, session = (len(texts) / statistics.median(each) for each in (through, direct))
     note = f"medians of {ROUNDS} rounds in turns: {service:.0f} and {session:.0f} texts/s of {SHORTEST} to {LONGEST} tokens, {usable_cpus()} cores"
     return [
