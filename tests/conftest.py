@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.servers.lakefs",
     "tests.servers.qdrant",
     "tests.servers.mlflow",
+    "tests.servers.embedding_service",
 ]
 
 

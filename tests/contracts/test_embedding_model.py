@@ -23,6 +23,7 @@ from ragstone.settings.embedders import OpenAIEmbedder, RagstoneEmbedder
 from ragstone.settings.model import Settings
 from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.fakes.platform import fake_platform
+from tests.servers.embedding_service import Service
 from tests.support.chat_server import chat_server
 from tests.support.embedding_server import serving
 from tests.support.server import running
@@ -85,6 +86,19 @@ async def _over_another(folder: Path, encoding: Literal["base64", "float"]) -> A
         await embedder.close()
 
 
+@asynccontextmanager
+async def _over_bento(service: Service, folder: Path) -> AsyncIterator[EmbeddingModel]:
+    """On the embedding service, a process of its own."""
+    tokenizer = service.directory / "tiny"
+    settings = RagstoneEmbedder(
+        kind="ragstone", base_url=f"{service.url}/v1", model="tiny", tokenizer=str(tokenizer), batch_texts=4, batch_tokens=64
+    )
+    embedder = await asyncio.to_thread(remote_embedder, settings, tokenizer, folder / "locks")
+    yield embedder
+    await embedder.close()
+
+
+BENTO = pytest.param("bento", marks=[pytest.mark.packaged, pytest.mark.xdist_group("bento")])
 ADAPTERS: dict[str, Make] = {
     "onnx-mean": _plain(lambda folder: OnnxEmbedder(make_encoder(folder / "tiny"), graphs=folder / "graphs")),
     "onnx-cls": _plain(
@@ -100,8 +114,12 @@ ADAPTERS: dict[str, Make] = {
 TEXTS = ["the red pump stops", "oil flows", "the hot water flows , the cold water stops .", "a valve", "the red pump stops", "engine"]
 
 
-@pytest.fixture(params=list(ADAPTERS))
+@pytest.fixture(params=[*ADAPTERS, BENTO])
 async def model(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EmbeddingModel]:
+    if request.param == "bento":
+        async with _over_bento(request.getfixturevalue("embedding_service"), tmp_path) as made:
+            yield made
+        return
     async with ADAPTERS[request.param](tmp_path) as made:
         yield made
 

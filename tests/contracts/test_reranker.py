@@ -16,6 +16,7 @@ from ragstone.adapters.onnx_reranker import OnnxReranker
 from ragstone.domain.errors import InvalidInput, Unavailable
 from ragstone.ports.reranker import Reranker
 from tests.fakes.reranker import WordOverlapReranker
+from tests.servers.embedding_service import Service
 from tests.support.rerank_server import DIALECTS, rerank_server
 from tests.support.tiny_cross_encoder import Family, make_cross_encoder
 
@@ -76,8 +77,23 @@ DOWN: dict[str, Make] = {
 }
 
 
-@pytest.fixture(params=ADAPTERS)
+BENTO = [pytest.param(f"bento-{dialect}", marks=[pytest.mark.packaged, pytest.mark.xdist_group("bento")]) for dialect in DIALECT_NAMES]
+
+
+@asynccontextmanager
+async def _over_bento(service: Service, dialect: Dialect) -> AsyncIterator[Reranker]:
+    """On the embedding service, a process of its own."""
+    reranker = HttpReranker(service.url + DIALECTS[dialect], "cross", dialect=dialect)
+    yield reranker
+    await reranker.close()
+
+
+@pytest.fixture(params=[*ADAPTERS, *BENTO])
 async def reranker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Reranker]:
+    if request.param.startswith("bento-"):
+        async with _over_bento(request.getfixturevalue("embedding_service"), request.param.removeprefix("bento-")) as made:
+            yield made
+        return
     async with ADAPTERS[request.param](tmp_path) as made:
         yield made
 

@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tests.servers.reporting import skip_missing
+import pytest
+
+from tests.servers.reporting import skip_missing, used
+from tests.support.tiny_cross_encoder import make_cross_encoder
+from tests.support.tiny_encoder import make_encoder
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / ".venv-bento" / "bin" / "ragstone"
@@ -27,7 +31,24 @@ class Service:
 
     url: str
     facts: Mapping[str, Any]
+    directory: Path
     process: subprocess.Popen[str]
+
+
+@pytest.fixture(scope="session")
+def embedding_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Shared by all: a tiny encoder, `tiny`, with prefixes, and a tiny cross-encoder, `cross`; both lie in its `directory`."""
+    directory = tmp_path_factory.mktemp("embedding-service")
+    make_encoder(directory / "tiny", pooling="cls", prompts={"query": "query: ", "passage": "passage: "})
+    make_cross_encoder(directory / "cross")
+    variables = {
+        "RAGSTONE_MODEL": str(directory / "tiny"),
+        "RAGSTONE_RERANKER__KIND": "onnx",
+        "RAGSTONE_RERANKER__MODEL": str(directory / "cross"),
+    }
+    with serving(directory, variables, "--management-port", "0") as service:
+        used("BentoML", service.facts["version"], ".venv-bento")
+        yield service
 
 
 @contextmanager
@@ -38,7 +59,7 @@ def serving(directory: Path, variables: Mapping[str, str], *options: str) -> Ite
     process = start(directory, variables, *options)
     try:
         facts = first_line(process, directory)
-        yield Service(facts["url"], facts, process)
+        yield Service(facts["url"], facts, directory, process)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -46,6 +67,8 @@ def serving(directory: Path, variables: Mapping[str, str], *options: str) -> Ite
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def start(directory: Path, variables: Mapping[str, str], *options: str) -> subprocess.Popen[str]:
@@ -68,6 +91,7 @@ def first_line(process: subprocess.Popen[str], directory: Path) -> dict[str, Any
     try:
         found: dict[str, Any] = json.loads(line)
     except ValueError:
-        process.wait(10.0)
-        raise RuntimeError((directory / "service.log").read_text()[-3000:] or "the embedding service said nothing") from None
+        with stream:
+            said = line + stream.read()
+        raise RuntimeError(said + (directory / "service.log").read_text()[-3000:]) from None
     return found

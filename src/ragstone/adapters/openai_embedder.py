@@ -92,7 +92,7 @@ class OpenAIEmbedder:
             prepared, tokens = self._cut(texts, prefix)
         else:
             prepared, tokens = await asyncio.to_thread(self._cut, texts, prefix)
-        extra = {"input_type": kind} if self._server.adds_prefix else {}
+        extra = {"input_type": kind, "space": self.identity.space} if self._server.adds_prefix else {}
         vectors = np.empty((len(texts), self.identity.dimension), np.float32)
         running: deque[tuple[range, asyncio.Task[Vectors]]] = deque()
         try:

@@ -155,6 +155,12 @@ async def _refusal(response: httpx.Response, *, looking: bool) -> Exception:
     status, code = response.status_code, await error_code(response)
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return Busy(f"The embedding server has too much to do{code}; try again later.", retry_after=retry_after(response))
+    if status == httpx.codes.CONFLICT:  # it is there, and says that it serves another model than it did
+        return Unavailable(
+            f"The embedding server serves another model than the one that this process met ({code.strip(' ()') or status}); let it serve that model "
+            "again, or start anew with the other.",
+            field=NAME,
+        )
     if looking and status == httpx.codes.NOT_FOUND:
         return NotFound("The embedding server has no such model.", field="embedder.model")
     if status in OF_THE_REQUEST:

@@ -49,9 +49,11 @@ def make_bento(serving: Serving) -> Any:
             request: Request = ctx.request
             try:
                 with deadline(serving.settings.limits.request_seconds):
-                    return await _embed(serving, request, texts, input_type, space)  # type: ignore[return-value]  # a response is sent as it is
+                    response = await _embed(serving, request, texts, input_type, space)
             except RagstoneError as error:
-                return error_response(error, NATIVE, request_id(request.scope))  # type: ignore[return-value]
+                response = error_response(error, NATIVE, request_id(request.scope))
+            ctx.response.status_code = response.status_code  # it is put into the response
+            return response  # type: ignore[return-value]  # sent as it is
 
     return Embedding
 

@@ -19,7 +19,7 @@ from ragstone.services.orchestrator.context import json_response, while_connecte
 from ragstone.services.orchestrator.schemas.openai import OpenAIBody
 
 _TEXTS = 1_000  # of one request
-_CHARACTERS = 2**16  # of one text: more than any of these models reads
+_CHARACTERS = 2**16  # of the question or one text: more than any of these models reads
 _BYTES = 2**23  # of a body
 
 
@@ -51,7 +51,6 @@ class RerankBody(OpenAIBody):
 def routes(serving: Serving) -> APIRouter:
     """The routes, with what they serve."""
     router = APIRouter()
-    characters = serving.settings.limits.question_characters
 
     @needs_where_asked(Scope.READ)
     async def rerank(request: Request) -> Response:
@@ -62,8 +61,8 @@ def routes(serving: Serving) -> APIRouter:
             with ExitStack() as stack:
                 model = serving.reranker_named(asked.model, stack)
                 texts = asked.told()
-                if not asked.query or len(asked.query) > characters:
-                    raise InvalidInput(f"query: a question has 1 to {characters:,} characters.", field="query")
+                if not asked.query or len(asked.query) > _CHARACTERS:
+                    raise InvalidInput(f"query: a question has 1 to {_CHARACTERS:,} characters.", field="query")
                 logits = await while_connected(request, model.reranker.score(asked.query, texts))
                 serving.metrics.reranked.inc(len(texts))
                 return _in_form_of(asked, model.reranker.identity.name, texts, logits, reranker_headers(model))
