@@ -92,7 +92,7 @@ def test_it_does_not_start_with_a_model_that_is_none_and_says_why(tmp_path: Path
         altered: ({}, "is not the file that"),
         missing: ({}, "tokenizer.json"),
         pickled: ({}, "pickled weights"),
-        provider: ({"RAGSTONE_EMBEDDER__PROVIDER": "CUDAExecutionProvider"}, "embedder.provider"),
+        provider: ({"RAGSTONE_EMBEDDER__KIND": "onnx", "RAGSTONE_EMBEDDER__PROVIDER": "CUDAExecutionProvider"}, "embedder.provider"),
     }
     running = {model: start(model.parent, {"RAGSTONE_MODEL": str(model), **variables}) for model, (variables, _) in cases.items()}
     for model, process in running.items():
