@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds an image, or the bill of materials of the orchestrator's, with any Docker: BuildKit or the classic builder.
-# usage: scripts/images.sh build [orchestrator|mlflow] | sbom
+# usage: scripts/images.sh build [orchestrator|embedding|mlflow] | sbom
 # From the environment: IMAGE_REGISTRY (before the name), WITH_MODEL=1 (bakes the embedding model, tag VERSION-model), PYTHON_IMAGE, BUILDER_IMAGE,
 # PIP_INDEX_URL (see images/orchestrator/Dockerfile), IMAGE_SOURCE (address of the source, for the label), IMAGE_OPTIONS (more for docker build).
 set -eu
@@ -17,9 +17,9 @@ git diff --quiet HEAD -- 2>/dev/null || revision=$revision-modified
 created=$(TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo unknown)
 name=${2:-orchestrator}
 case $name in
-orchestrator) image=${IMAGE_REGISTRY:+$IMAGE_REGISTRY/}ragstone/$name:$version${WITH_MODEL:+-model} ;;
+orchestrator | embedding) image=${IMAGE_REGISTRY:+$IMAGE_REGISTRY/}ragstone/$name:$version${WITH_MODEL:+-model} ;;
 mlflow) image=${IMAGE_REGISTRY:+$IMAGE_REGISTRY/}ragstone/$name:$version; WITH_MODEL='' ;;
-*) say "There is no image '$name': orchestrator or mlflow."; exit 2 ;;
+*) say "There is no image '$name': orchestrator, embedding or mlflow."; exit 2 ;;
 esac
 dockerfile=images/$name/Dockerfile
 
@@ -50,7 +50,7 @@ sbom)
     say "Wrote $bill"
     ;;
 *)
-    say "usage: scripts/images.sh build [orchestrator|mlflow] | sbom"
+    say "usage: scripts/images.sh build [orchestrator|embedding|mlflow] | sbom"
     exit 2
     ;;
 esac

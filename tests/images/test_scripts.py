@@ -84,9 +84,14 @@ def test_another_image_has_a_dockerfile_and_a_name_of_its_own(recorded: Recorded
     assert "--file images/mlflow/Dockerfile " in build
     assert f"--tag ragstone/mlflow:{__version__} " in build
     assert "WITH_MODEL" not in build
+    assert recorded.run("images.sh", "build", "embedding", settings={"WITH_MODEL": "1"}).returncode == 0
+    build = recorded.asked("build")[-1]
+    assert "--file images/embedding/Dockerfile " in build
+    assert f"--tag ragstone/embedding:{__version__}-model " in build
+    assert "--build-arg WITH_MODEL=1" in build
     done = recorded.run("images.sh", "build", "mongo")
     assert done.returncode == 2
-    assert done.stderr == "There is no image 'mongo': orchestrator or mlflow.\n"
+    assert done.stderr == "There is no image 'mongo': orchestrator, embedding or mlflow.\n"
 
 
 @pytest.mark.parametrize("script", ["images.sh", "release.sh"])
