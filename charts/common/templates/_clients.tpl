@@ -5,6 +5,11 @@
 {{- if eq (dig "stores" "embedded" (default dict .Values.global)) "cluster" }}true{{ end -}}
 {{- end -}}
 
+{{/* Whether texts are embedded by the embedding service (or by each process itself). Empty: no. Takes the root. */}}
+{{- define "common.embedsElsewhere" -}}
+{{- if eq (dig "embedding" "process" (default dict .Values.global)) "service" }}true{{ end -}}
+{{- end -}}
+
 {{/* The stores that a process uses: root, queue (true: the queue too). A YAML list. */}}
 {{- define "common.usedStores" -}}
 {{- if include "common.inCluster" .root -}}
@@ -12,6 +17,7 @@
 {{- if .queue }}{{ $stores = append $stores "nats" }}{{ end -}}
 {{- if and .queue (eq (dig "tracking" "none" (default dict .root.Values.global)) "mlflow") }}{{ $stores = append $stores "mlflow" }}{{ end -}}
 {{- if include "common.usesObjectStore" .root }}{{ $stores = append $stores "object-store" }}{{ end -}}
+{{- if and .queue (include "common.embedsElsewhere" .root) }}{{ $stores = append $stores "embedding" }}{{ end -}}
 {{- $stores | toYaml -}}
 {{- else -}}
 []
@@ -54,6 +60,13 @@ RAGSTONE_QUEUE__REPLICAS: {{ dig "queue" "replicas" 1 $global | int64 | quote }}
 RAGSTONE_TRACKING__KIND: mlflow
 RAGSTONE_TRACKING__URI: {{ include "common.storeAddress" (dict "root" .root "store" "mlflow") | quote }}
 {{- end }}
+{{- if include "common.embedsElsewhere" .root }}
+RAGSTONE_EMBEDDER__KIND: ragstone
+RAGSTONE_EMBEDDER__BASE_URL: {{ include "common.storeAddress" (dict "root" .root "store" "embedding") }}/v1
+RAGSTONE_EMBEDDER__MODEL: {{ base .root.Values.model.name | quote }}
+RAGSTONE_EMBEDDER__TOKENIZER: {{ .root.Values.model.name | quote }}
+RAGSTONE_EMBEDDER__API_KEY_FILE: /etc/ragstone/stores/embedding/api-key
+{{- end }}
 {{- end }}
 {{- end -}}
 
@@ -71,7 +84,7 @@ RAGSTONE_TRACKING__URI: {{ include "common.storeAddress" (dict "root" .root "sto
 
 {{/* The volume with the stores' secrets: root, queue. Below it a directory for each store. */}}
 {{- define "common.storeVolume" -}}
-{{- $keys := dict "mongodb" (list "uri") "lakefs" (list "secret-access-key") "qdrant" (list "api-key") "nats" (list "password") "object-store" (list "secret-access-key") -}}
+{{- $keys := dict "mongodb" (list "uri") "lakefs" (list "secret-access-key") "qdrant" (list "api-key") "nats" (list "password") "object-store" (list "secret-access-key") "embedding" (list "api-key") -}}
 - name: stores
   projected:
     defaultMode: 0440
