@@ -14,6 +14,8 @@ DEV = next(case for case in profiles() if case.name == "ragstone-dev")
 CLUSTER = {"global": {"stores": "cluster"}}
 VAULT = {"storeRef": {"name": "vault"}, "remoteKey": "ragstone/x"}
 
+EMBEDS = sets(**{"global__embedding": "service"})
+
 
 def of(component: str, **values: Any) -> dict[str, Any]:
     return {component: sets(**values)}
@@ -49,6 +51,16 @@ WHOLE: list[tuple[dict[str, Any], str]] = [
     (
         of("worker", model__name="bge-small-en-v1.5"),
         "worker.model.name is bge-small-en-v1.5, and questions are compared with what the worker has",
+    ),
+    (of("embedding", enabled=True), "embedding.enabled is true, but global.embedding is process, so nothing would use it"),
+    (sets(**{"global__embedding": "service"}), "global.embedding is service, but there is none: set embedding.enabled to true"),
+    (merged(of("embedding", enabled=True), EMBEDS), "no secret of embedding is named: set global.secrets.embedding.existingSecret"),
+    (
+        merged(
+            of("embedding", enabled=True, model__name="bge-small-en-v1.5"),
+            sets(**{"global__embedding": "service", "global__secrets__embedding__existingSecret": "keys"}),
+        ),
+        "embedding.model.name is bge-small-en-v1.5, and texts are cut by the model's own tokenizer",
     ),
     (of("worker", limits__documentBytes=1), "worker.limits.documentBytes is 1: set both to the same"),
     (of("worker", autoscaling__keda__enabled=True), "nats.networkPolicy.kedaNamespace is empty, so KEDA could not ask"),
@@ -86,6 +98,10 @@ ALONE: list[tuple[str, dict[str, Any], str]] = [
         "by CPU nothing would ever start the first one",
     ),
     ("worker", merged(CLUSTER, sets(replicas=2, model__cache__persistent=True)), "there may be several workers"),
+    ("embedding", sets(replicas=2, model__cache__persistent=True), "there may be several pods"),
+    ("embedding", sets(model__baked=True, model__cache__persistent=True), "model.baked says that the image holds the model"),
+    ("embedding", sets(extraEnv=[{"name": "RAGSTONE_API_KEYS_FILE", "value": "x"}]), "extraEnv names RAGSTONE_API_KEYS_FILE"),
+    ("embedding", sets(resources__requests__memory="256Mi", resources__limits__memory="256Mi"), "below 512Mi the process would be killed"),
     (
         "worker",
         merged(CLUSTER, sets(global__external__nats__url="nats://n:4222", autoscaling__keda__enabled=True)),

@@ -9,13 +9,15 @@ import pytest
 from pydantic import BaseModel
 
 from ragstone import __version__
+from ragstone.settings.embedders import RagstoneEmbedder
 from ragstone.settings.model import Settings
 from tests.charts.helm import Case, Helm, Rendered, cases, merged
 from tests.charts.pods import PodTemplate, pods
 
 pytestmark = pytest.mark.xdist_group("charts")
 OWN = ("orchestrator", "worker", "backup")
-CASES = [case for case in cases() if case.chart in ("ragstone", *OWN)]
+EMBEDDING = "embedding"
+CASES = [case for case in cases() if case.chart in ("ragstone", *OWN, EMBEDDING)]
 EACH_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 ORCHESTRATORS = pytest.mark.parametrize(
     "case", [case for case in CASES if case.chart in ("ragstone", "orchestrator")], ids=lambda case: case.name
@@ -35,7 +37,7 @@ def name_of(pod: PodTemplate) -> str:
 
 def processes(rendered: Rendered) -> list[PodTemplate]:
     """The pods in which ragstone runs."""
-    return [pod for pod in pods(rendered.objects) if name_of(pod) in OWN and not pod.is_test]
+    return [pod for pod in pods(rendered.objects) if name_of(pod) in (*OWN, EMBEDDING) and not pod.is_test]
 
 
 def is_cluster(case: Case) -> bool:
@@ -111,7 +113,8 @@ def test_the_application_takes_every_setting(helm: Helm, case: Case, monkeypatch
             if container["name"] not in ("migrate", "backup"):
                 assert is_mounted(settings.models, container) or settings.models == Path("/opt/ragstone-models")
             ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
-            assert ports.items() <= {"http": settings.port, "management": settings.management_port}.items()
+            port = settings.embedding_service.port if name_of(pod) == EMBEDDING else settings.port
+            assert ports.items() <= {"http": port, "management": settings.management_port}.items()
 
 
 @ORCHESTRATORS
@@ -132,15 +135,35 @@ def test_processes_of_a_cluster_share_their_stores(helm: Helm, case: Case, monke
     rendered = helm.case(case)
     monkeypatch.chdir(tmp_path)
     found = {name_of(pod): settings_of(pod.containers[0], rendered, monkeypatch) for pod in processes(rendered)}
-    assert set(found) == set(OWN)
+    assert set(found) - {EMBEDDING} == set(OWN)
     api, worker, backup = (found[name] for name in OWN)
     assert (api.role, worker.role) == ("api", "worker")
     assert (api.catalog, api.versions, api.index, api.tracking) == (worker.catalog, worker.versions, worker.index, worker.tracking)
     assert (api.catalog, api.versions, api.index) == (backup.catalog, backup.versions, backup.index)
     assert api.model == worker.model
+    assert api.embedder == worker.embedder
+    assert (api.embedder.kind == "ragstone") is (EMBEDDING in found)
     assert api.limits.document_bytes == worker.limits.document_bytes
     assert backup.backup is not None
     assert backup.backup.url.startswith("s3://")
+
+
+def test_orchestrator_and_worker_ask_the_embedding_service_with_a_key(helm: Helm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (case,) = (case for case in CASES if case.name == "ragstone-ci-cluster")
+    rendered = helm.case(case)
+    monkeypatch.chdir(tmp_path)
+    found = {name_of(pod): pod for pod in processes(rendered)}
+    served = settings_of(found[EMBEDDING].containers[0], rendered, monkeypatch)
+    assert (served.host, served.api_keys_file) == ("0.0.0.0", Path("/etc/ragstone/secrets/api-keys"))
+    (service,) = (each for each in rendered.of_kind("Service") if each["metadata"]["labels"]["app.kubernetes.io/name"] == EMBEDDING)
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    for name in ("orchestrator", "worker"):
+        container = found[name].containers[0]
+        embedder = settings_of(container, rendered, monkeypatch).embedder
+        assert isinstance(embedder, RagstoneEmbedder)
+        assert embedder.base_url == f"http://{service['metadata']['name']}:{ports['http']}/v1"
+        assert embedder.model == embedder.tokenizer == served.model
+        assert embedder.api_key_file in mounted_files(found[name], container)
 
 
 def test_values_become_settings(helm: Helm) -> None:
@@ -170,7 +193,7 @@ def test_containers_that_prepare_the_start_are_given_no_secrets(helm: Helm, case
     rendered = helm.case(case)
     for pod in processes(rendered):
         prepared = [container["name"] for container in pod.spec.get("initContainers", [])]
-        assert ("migrate" in prepared) is not is_cluster(case)
+        assert ("migrate" in prepared) is (name_of(pod) != EMBEDDING and not is_cluster(case))
         for container in pod.spec.get("initContainers", []):
             assert not {"secrets", "stores"} & {mount["name"] for mount in container["volumeMounts"]}, container["name"]
             assert [name for name, value in variables(container, rendered).items() if value == SECRET or value.startswith("/etc/")] == []
