@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.servers import mlflow
+from tests.servers import embedding_service, mlflow
 from tests.servers.reporting import skip_missing, used
 from tests.support.tiny_encoder import make_encoder
 
@@ -125,6 +125,23 @@ def test_each_commit_is_a_run_in_an_mlflow_server(tmp_path: Path) -> None:
         address = running.processes["MLflow"]["address"]
         by_name = f"{address}/api/2.0/mlflow/experiments/get-by-name?experiment_name=ragstone/docs"
         soon(lambda: httpx.get(by_name, timeout=60, trust_env=False).status_code == 200)
+
+
+@pytest.mark.packaged
+@pytest.mark.xdist_group("bento")
+def test_the_embedding_service_embeds_for_the_others(tmp_path: Path) -> None:
+    if not embedding_service.PROGRAM.exists():
+        skip_missing("BentoML", embedding_service.MISSING)
+    with tree(tmp_path, str(tmp_path / "empty"), "--embedding", str(embedding_service.PROGRAM)) as running:
+        running.ask("POST", "/v1/collections", json={"name": "docs"})
+        assert running.ingest("a.txt", "The pump is red.")["state"] == "published"
+        assert running.found("red pump") == ["a.txt"]
+        address = running.processes["embedding"]["address"]
+        [served] = httpx.get(f"{address}/v1/models", timeout=60, trust_env=False).json()["data"]
+        assert served["ragstone"]["digest"] == running.ask("GET", "/v1/models/model")["ragstone"]["digest"]
+        counted = httpx.get(f"{address}/metrics", timeout=60, trust_env=False).text
+        assert 'ragstone_embedding_texts_total{input_type="passage"}' in counted
+        assert 'ragstone_embedding_texts_total{input_type="query"}' in counted
 
 
 @pytest.mark.servers

@@ -17,13 +17,13 @@ from ragstone.cli.progress import duration
 from ragstone.cli.pull import ensure_model
 from ragstone.cli.session import Session
 from ragstone.domain.errors import InvalidInput
-from ragstone.services.devtree.programs import configured, find
+from ragstone.services.devtree.programs import configured, find, find_embedding
 from ragstone.services.devtree.state import State, is_free
 from ragstone.services.devtree.tree import Tree, Wanted, facts
 from ragstone.settings.model import Settings
 
 
-async def run_profile(session: Session, settings: Settings, workers: int, mlflow: Path | None) -> None:
+async def run_profile(session: Session, settings: Settings, workers: int, mlflow: Path | None, embedding: Path | None = None) -> None:
     """Until a signal. Raises `InvalidInput`, `DataDirectoryError`, and `Unavailable` when a process does not stay up."""
     if settings.role != "all":
         raise InvalidInput("role: the profile gives each of its processes a role; leave it out.", field="role")
@@ -31,13 +31,14 @@ async def run_profile(session: Session, settings: Settings, workers: int, mlflow
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     await ensure_model(settings, session.output)  # once, before several processes want it
     found = await asyncio.to_thread(find, mlflow)
+    service = await asyncio.to_thread(find_embedding, settings, embedding)
     state = State(data_dir)
     with state.locked():
         port = settings.port or state.port("API")
         if not is_free(port):
             raise InvalidInput(f"port: somebody else listens on {port}; choose another port, or 0 for any free one.", field="port")
         flags = ("--model", session.flags.model) if session.flags.model else ()
-        wanted = Wanted(data_dir, settings.host, port, workers, flags, configured(settings))
+        wanted = Wanted(data_dir, settings.host, port, workers, flags, configured(settings), settings.model, service)
         tree = Tree(wanted, found, state, _primary, session.output.note)
         missing = tree.choose()
         for sentence in missing:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from json import dumps as quoted
 from pathlib import Path
 
-from ragstone.services.devtree.programs import LAKEFS, MLFLOW, MONGO, NATS, QDRANT
+from ragstone.services.devtree.programs import EMBEDDING, LAKEFS, MLFLOW, MONGO, NATS, QDRANT
 from ragstone.services.devtree.state import State, write_private
 
 Ready = Callable[[], Awaitable[bool]]
@@ -39,6 +39,27 @@ def spec(server: str, program: Path, state: State, http: Callable[[int, str], Re
         case "NATS":
             return _nats(program, state, http)
     return _mlflow(program, state, http)
+
+
+def embedding(command: tuple[str, ...], model: str, state: State, http: Callable[[int, str], Ready]) -> Spec:
+    """The embedding service. `model`: as in the settings, by which the others know its tokenizer."""
+    port = state.port(EMBEDDING)
+    own = Path(model)
+    name = own.stem if own.suffix == ".onnx" else own.name
+    return Spec(
+        EMBEDDING,
+        (*command, "--model", model, "serve-embedding", "--host", "127.0.0.1", "--port", str(port)),
+        Path.cwd(),  # where ragstone.toml may be
+        http(port, "/readyz"),
+        f"http://127.0.0.1:{port}",
+        environment={"RAGSTONE_EMBEDDER__KIND": "onnx"},
+        variables={
+            "RAGSTONE_EMBEDDER__KIND": "ragstone",
+            "RAGSTONE_EMBEDDER__BASE_URL": f"http://127.0.0.1:{port}/v1",
+            "RAGSTONE_EMBEDDER__MODEL": name,
+            "RAGSTONE_EMBEDDER__TOKENIZER": model,
+        },
+    )
 
 
 def _mongo(program: Path, state: State, primary: Callable[[int], Ready]) -> Spec:

@@ -11,8 +11,8 @@ from pathlib import Path
 from ragstone.domain.errors import DataDirectoryError
 from ragstone.services.devtree import asking
 from ragstone.services.devtree.child import Child, Tell
-from ragstone.services.devtree.programs import SHARED, Found
-from ragstone.services.devtree.specs import Ready, Spec, spec
+from ragstone.services.devtree.programs import EMBEDDING, SHARED, Found
+from ragstone.services.devtree.specs import Ready, Spec, embedding, spec
 from ragstone.services.devtree.state import State
 
 _TOLD_EVERY = 5.0  # seconds
@@ -23,7 +23,10 @@ _RAGSTONE = (sys.executable, "-m", "ragstone.cli.main")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`flags`: of every ragstone process. `configured`: servers that the settings name already; they are somebody else's."""
+    """`flags`: of every ragstone process. `configured`: servers that the settings name already; they are somebody else's.
+
+    `embedding`: the command of the embedding service, which serves `model`; None: there is none.
+    """
 
     data_dir: Path
     host: str
@@ -31,6 +34,8 @@ class Wanted:
     workers: int
     flags: tuple[str, ...]
     configured: frozenset[str]
+    model: str = ""
+    embedding: tuple[str, ...] | None = None
 
 
 class Tree:
@@ -76,11 +81,15 @@ class Tree:
     async def run(self, ready: Callable[[], None]) -> None:
         """Raises `Unavailable` when a process does not stay up."""
         servers = [spec(name, self._found.programs[name], self._state, asking.http, self._primary) for name in self._started()]
-        variables = {name: value for one in servers for name, value in one.variables.items()}
+        first = [one for one in servers if one.name in SHARED]
+        if self._wanted.embedding is not None:  # like a store it is needed at the start, but it holds nothing
+            first.append(embedding(self._wanted.embedding, self._wanted.model, self._state, asking.http))
+        others = [one for one in servers if one.name not in SHARED]
+        variables = {name: value for one in (*first, *others) for name, value in one.variables.items()}
         try:
             async with asyncio.TaskGroup() as group:
-                await self._up(group, [one for one in servers if one.name in SHARED], {})
-                await self._up(group, [*self._own(), *(one for one in servers if one.name not in SHARED)], variables)
+                await self._up(group, first, {})
+                await self._up(group, [*self._own(), *others], variables)
                 ready()
         except ExceptionGroup as failures:  # the first is why the others were ended
             raise failures.exceptions[0] from None
@@ -140,7 +149,7 @@ class Tree:
 
     async def _end(self) -> None:
         """What uses the servers ends before them."""
-        servers = set(self._started())
+        servers = {*self._started(), EMBEDDING}
         own = [child for child in self.children if child.spec.name not in servers]
         for group in (own, [child for child in self.children if child.spec.name in servers]):
             await asyncio.gather(*(child.end() for child in group))

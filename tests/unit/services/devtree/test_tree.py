@@ -6,15 +6,16 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ragstone.adapters.data_directory import open_data_directory
 from ragstone.domain.errors import DataDirectoryError, Unavailable
-from ragstone.services.devtree import child, tree
+from ragstone.services.devtree import asking, child, tree
 from ragstone.services.devtree.programs import LAKEFS, MLFLOW, MONGO, NATS, QDRANT, SHARED, Found
-from ragstone.services.devtree.specs import Ready, Spec, spec
+from ragstone.services.devtree.specs import Ready, Spec, embedding, spec
 from ragstone.services.devtree.state import State
 from ragstone.services.devtree.tree import Tree, Wanted, facts
 
@@ -110,6 +111,16 @@ def test_mongod_is_a_replica_set_and_its_stand_in_is_durable(state: State) -> No
     assert "--sync-on-commit" in command("secantusd-py")
 
 
+def written(path: Path) -> Ready:
+    def is_written() -> bool:
+        return path.exists() and bool(path.read_text())
+
+    async def ready() -> bool:
+        return is_written()
+
+    return ready
+
+
 class Sleepers:
     """A tree whose processes only sleep; the servers are in `names`."""
 
@@ -135,6 +146,34 @@ async def test_servers_come_first_and_a_cancelled_tree_leaves_nothing(state: Sta
     with suppress(asyncio.CancelledError):
         await running
     assert [one["pid"] for one in facts(sleepers.tree)] == [None, None, None]
+
+
+async def test_the_embedding_service_is_there_before_those_that_ask_it(
+    state: State, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sleepers, ready = Sleepers(state, monkeypatch), asyncio.Event()
+    seen = tmp_path / "seen"
+    monkeypatch.setattr(asking, "http", lambda *_: answers())
+    code = f"import os, time; open({str(seen)!r}, 'w').write(os.environ['RAGSTONE_EMBEDDER__BASE_URL']); time.sleep(600)"
+    monkeypatch.setattr(Tree, "_own", lambda _: [Spec("API", (sys.executable, "-c", code), state.folder, written(seen), "")])
+    sleeper = (sys.executable, "-c", "import time; time.sleep(600)")
+    sleepers.tree._wanted = replace(sleepers.tree._wanted, model="/models/tiny", embedding=sleeper)
+    running = asyncio.create_task(sleepers.tree.run(ready.set))
+    await asyncio.wait_for(ready.wait(), 60)
+    processes = {str(one["name"]): one for one in facts(sleepers.tree)}
+    assert list(processes) == [MONGO, "embedding", "API", MLFLOW]
+    assert seen.read_text() == f"{processes['embedding']['address']}/v1"
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+def test_the_others_know_the_embedding_model_by_its_name_at_the_service(state: State) -> None:
+    for model, name in (("all-minilm-l6-v2", "all-minilm-l6-v2"), ("/models/tiny", "tiny"), ("/models/tiny/model.onnx", "model")):
+        one = embedding(("/bin/ragstone",), model, state, lambda port, path: answers())
+        assert one.command[:4] == ("/bin/ragstone", "--model", model, "serve-embedding")
+        assert (one.variables["RAGSTONE_EMBEDDER__MODEL"], one.variables["RAGSTONE_EMBEDDER__TOKENIZER"]) == (name, model)
+        assert one.variables["RAGSTONE_EMBEDDER__BASE_URL"] == f"{one.address}/v1"
 
 
 async def test_a_process_that_does_not_stay_up_ends_the_others(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
