@@ -90,7 +90,8 @@ async def test_embeddings_come_as_the_model_gives_them(client: openai.AsyncOpenA
 
 
 async def test_the_embedding_model_is_described_and_collections_are_not(client: openai.AsyncOpenAI, filled: Api) -> None:
-    identity = asdict(filled.platform.embedder.identity)
+    model = filled.platform.embedder.identity
+    identity = {**asdict(model), "space": model.space}
     described: dict[str, Any] = {model.id: model.model_extra async for model in client.models.list()}
     assert described == {"ragstone/handbook": {}, "hashing": {"ragstone": identity}}
     assert (await client.models.retrieve("hashing")).model_extra == {"ragstone": identity}
@@ -189,6 +190,7 @@ async def test_questions_to_embed_are_as_long_as_questions_and_passages_as_long_
         ("embeddings", {"input": "a"}, 422),
         ("embeddings", {"model": "hashing", "input": "a", "dimensions": 7}, 422),
         ("embeddings", {"model": "hashing", "input": "a" * 8001}, 413),
+        ("embeddings", {"model": "hashing", "input": "a", "space": "0123456789abcdef"}, 409),
     ],
 )
 async def test_errors_have_openais_shape(filled: Api, path: str, body: dict[str, Any], status: int) -> None:
@@ -198,6 +200,13 @@ async def test_errors_have_openais_shape(filled: Api, path: str, body: dict[str,
     assert error["message"]
     assert (error["type"], error["code"] is not None) == ("invalid_request_error", True)
     assert answer.headers["content-type"] == "application/json"
+
+
+async def test_the_own_embedding_space_is_told_and_taken(filled: Api) -> None:
+    space = (await filled.http.get("/v1/models/hashing")).json()["ragstone"]["space"]
+    assert space == filled.platform.embedder.identity.space
+    answer = await filled.http.post("/v1/embeddings", json={"model": "hashing", "input": "a", "space": space})
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("tokens", [[1, 2], [[1], [2]]])

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ragstone.adapters.onnx_tokenizer import ModelTokenizer
-from ragstone.adapters.openai_embedding_endpoint import EmbeddingEndpoint
+from ragstone.adapters.openai_embedding_endpoint import EmbeddingEndpoint, OtherSpace
 from ragstone.adapters.openai_embedding_servers import Server
 from ragstone.domain.errors import Busy, InvalidInput, Unavailable
 from ragstone.domain.retrieval import Vectors
@@ -125,7 +125,11 @@ class OpenAIEmbedder:
             yield range(start, len(texts))
 
     async def _request(self, texts: Sequence[str], extra: Mapping[str, str]) -> Vectors:
-        return self._server.accepted(await self._endpoint.embed([*texts, *self._server.probes], extra))
+        try:
+            return self._server.accepted(await self._endpoint.embed([*texts, *self._server.probes], extra))
+        except OtherSpace:
+            await self._server.check(self._endpoint)  # which says what it serves now
+            raise
 
 
 async def _first(running: deque[tuple[range, asyncio.Task[Vectors]]], vectors: Vectors) -> None:

@@ -30,6 +30,10 @@ _LONGEST_PAUSE = 60.0
 Encoding = Literal["base64", "float"]
 
 
+class OtherSpace(Unavailable):
+    """The server refused to embed: what it serves gives vectors of another embedding space."""
+
+
 class EmbeddingEndpoint:
     """`{base_url}/embeddings` and `{base_url}/models` of a server that speaks OpenAI's protocol; `base_url` ends in the API's version.
 
@@ -59,7 +63,7 @@ class EmbeddingEndpoint:
         """The vectors of one request's texts, at least one; `extra` fields go with them.
 
         Embedding twice does no harm, so what may pass is tried again. A server that has too much to do (429) is asked again after the time that it names, as long as
-        the request's deadline allows, else `Busy` says when. Raises `InvalidInput` when it refuses the texts, `Unavailable`, `InternalError`.
+        the request's deadline allows, else `Busy` says when. Raises `InvalidInput` when it refuses the texts, `OtherSpace`, `Unavailable`, `InternalError`.
         """
         body = self._body(texts, extra)
         pause = _PAUSE
@@ -155,11 +159,9 @@ async def _refusal(response: httpx.Response, *, looking: bool) -> Exception:
     status, code = response.status_code, await error_code(response)
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return Busy(f"The embedding server has too much to do{code}; try again later.", retry_after=retry_after(response))
-    if status == httpx.codes.CONFLICT:  # it is there, and says that it serves another model than it did
-        return Unavailable(
-            f"The embedding server serves another model than the one that this process met ({code.strip(' ()') or status}); let it serve that model "
-            "again, or start anew with the other.",
-            field=NAME,
+    if status == httpx.codes.CONFLICT:  # it is there; it only serves another model than it did
+        return OtherSpace(
+            "The embedding server serves another model than the one that this process met; its vectors are not used.", field=NAME
         )
     if looking and status == httpx.codes.NOT_FOUND:
         return NotFound("The embedding server has no such model.", field="embedder.model")

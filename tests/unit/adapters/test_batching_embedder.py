@@ -21,8 +21,8 @@ async def encoder() -> AsyncIterator[CountingEncoder]:
     made.go()
 
 
-def over(encoder: CountingEncoder, **options: int) -> BatchingEmbedder:
-    return BatchingEmbedder(encoder, **{"threads": 1, "batch_tokens": 12, "batch_texts": 4, **options})
+def over(encoder: CountingEncoder, threads: int = 1, queue_texts: int = 100) -> BatchingEmbedder:
+    return BatchingEmbedder(encoder, threads=threads, batch_tokens=12, batch_texts=4, queue_texts=queue_texts)
 
 
 def words(count: int, first: int) -> str:

@@ -24,8 +24,8 @@ def folder(tmp_path: Path) -> Path:
     return make_encoder(tmp_path / "tiny")
 
 
-def load(folder: Path, **options: int) -> OnnxEmbedder:
-    return OnnxEmbedder(folder, graphs=folder.parent / "graphs", **options)
+def load(folder: Path, threads: int | None = None) -> OnnxEmbedder:
+    return OnnxEmbedder(folder, graphs=folder.parent / "graphs", threads=threads)
 
 
 def unit(vector: np.ndarray) -> np.ndarray:

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime  # type: ignore[import-untyped]
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ragstone.adapters.model_files import read_encoder
 from ragstone.adapters.onnx_bert_graph import build_graph
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
-from ragstone.adapters.onnx_session import OnnxSession, prepare, weights_digest
+from ragstone.adapters.onnx_session import OnnxSession, prepare, run_failed, weights_digest
 from ragstone.adapters.onnx_weights import load_weights
-from ragstone.domain.errors import InvalidInput
+from ragstone.domain.errors import InternalError, InvalidInput, RagstoneError, Unavailable
 from tests.support.tiny_encoder import CONFIG, make_encoder, random_weights
 
 TEXTS = ["red pump", "the oil flows , the engine stops"]
@@ -30,6 +31,37 @@ def test_the_runtime_reports_to_nobody_and_leaves_nothing_at_home(tmp_path: Path
     command = [sys.executable, "-c", "import ragstone.adapters.onnx_session"]
     subprocess.run(command, env=environment | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}, check=True)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_provider_that_is_not_there_is_refused_with_those_that_are(folder: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"no CUDAExecutionProvider; it has .*CPUExecutionProvider") as refused:
+        OnnxEmbedder(folder, graphs=folder.parent / "graphs", provider="CUDAExecutionProvider")
+    assert refused.value.field == "provider"
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_gives_way_to_the_cpu_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime does so where a device or its libraries are missing."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    with pytest.raises(InvalidInput, match="CUDAExecutionProvider can't be used here"):
+        OnnxEmbedder(folder, graphs=folder.parent / "graphs", provider="CUDAExecutionProvider")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer",
+            Unavailable,
+        ),
+        ("CUDA failure 2: out of memory", Unavailable),
+        ("std::bad_alloc", Unavailable),
+        ("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : indices element out of data bounds", InternalError),
+    ],
+)
+def test_memory_that_runs_out_may_come_back_and_other_failures_do_not(said: str, kind: type[RagstoneError]) -> None:
+    assert type(run_failed(RuntimeError(said), "It failed.")) is kind
+    assert type(run_failed(MemoryError(), "It failed.")) is Unavailable
 
 
 @pytest.fixture

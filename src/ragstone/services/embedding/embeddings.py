@@ -76,7 +76,7 @@ def routes(serving: Serving) -> APIRouter:
 
 def _listed(serving: Serving) -> Iterator[dict[str, Any]]:
     model = serving.embedder.now
-    yield model_json(model.embedder.identity, **told(model))
+    yield model_json(model.embedder.identity, version=model.version)
     if serving.reranker is not None:
         reranker = serving.reranker.now
         identity = asdict(reranker.reranker.identity)

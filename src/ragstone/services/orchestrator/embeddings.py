@@ -25,8 +25,9 @@ _PASSAGE_CHARACTERS = 8_000  # twice those of the longest chunk, so that no sett
 
 
 def model_json(identity: ModelIdentity, **more: Any) -> dict[str, Any]:
-    """The embedding model among `/v1/models`, described under `ragstone`."""
-    return {"id": identity.name, "object": "model", "created": 0, "owned_by": "ragstone", "ragstone": {**asdict(identity), **more}}
+    """The embedding model among `/v1/models`, described under `ragstone`, with the space that its vectors are of."""
+    described = {**asdict(identity), "space": identity.space, **more}
+    return {"id": identity.name, "object": "model", "created": 0, "owned_by": "ragstone", "ragstone": described}
 
 
 def checked(asked: EmbeddingsBody, identity: ModelIdentity, question_characters: int) -> tuple[list[str], Kind]:

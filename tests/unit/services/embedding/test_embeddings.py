@@ -15,6 +15,7 @@ from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.adapters.served_models import ServedEmbedder
 from ragstone.domain.errors import InternalError, Unavailable
 from tests.support.counting_encoder import PATIENCE, CountingEncoder
+from tests.support.server import running
 from tests.unit.services.embedding.conftest import Serve, Service, batching
 
 TEXTS = ["the red pump stops", "oil flows", "a valve"]
@@ -26,14 +27,15 @@ async def post(service: Service, **body: Any) -> httpx.Response:
 
 async def test_openais_client_gets_the_vectors_of_the_model_in_this_process(service: Service, tiny: Callable[[int], OnnxEmbedder]) -> None:
     model = service.serving.embedder.now.embedder
-    client = openai.AsyncOpenAI(base_url="http://localhost:8643/v1", api_key="none", http_client=service.http, max_retries=0)
-    passages = await client.embeddings.create(model="tiny", input=TEXTS)
-    questions = await client.embeddings.create(model="tiny", input=TEXTS, encoding_format="float", extra_body={"input_type": "query"})
+    async with running(service.app) as address, openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
+        passages = await client.embeddings.create(model="tiny", input=TEXTS)
+        questions = await client.embeddings.create(model="tiny", input=TEXTS, encoding_format="float", extra_body={"input_type": "query"})
+        listed, one = await client.models.list(), await client.models.retrieve("tiny")
     np.testing.assert_allclose([row.embedding for row in passages.data], await model.embed_passages(TEXTS), atol=1e-6)
     np.testing.assert_allclose([row.embedding for row in questions.data], await model.embed_queries(TEXTS), atol=1e-6)
     assert passages.usage.prompt_tokens == sum(model.count_tokens(TEXTS))
-    assert [each.id for each in (await client.models.list()).data] == ["tiny", "cross"]
-    assert (await client.models.retrieve("tiny")).id == "tiny"
+    assert [each.id for each in listed.data] == ["tiny", "cross"]
+    assert one.id == "tiny"
 
 
 async def test_every_answer_names_model_version_digest_and_space(service: Service) -> None:

@@ -105,6 +105,9 @@ class ModelDescription(BaseModel):
     window: int = Field(description="tokens that it reads of a text, its prefix and special tokens included")
     query_prefix: str
     passage_prefix: str
+    space: str | None = Field(
+        default=None, description="a hash of all the above: the model's part of an embedding space; of /v1/models only"
+    )
 
 
 class OpenAIModel(BaseModel):
