@@ -188,10 +188,8 @@ class BatchingEmbedder:
             self._changed.notify(min(len(call.tokens), len(self._threads)))
 
     def _leave(self, line: deque[_Call], call: _Call) -> None:
-        with self._changed:
-            call.over = True
-            with suppress(ValueError):
-                line.remove(call)
+        with self._changed, suppress(ValueError):  # it is not there when batches hold all of it
+            line.remove(call)
 
     def _work(self) -> None:
         while (taken := self._next()) is not None:

@@ -77,6 +77,22 @@ async def test_texts_of_one_length_each_have_their_own_vector(encoder: CountingE
     await asyncio.to_thread(embedder.close)
 
 
+async def test_texts_of_one_length_of_several_callers_each_have_their_own_vector(encoder: CountingEncoder) -> None:
+    embedder = over(encoder)
+    first = await blocked(encoder, embedder)
+    calls = []
+    for number in range(1, 6):
+        texts = [words(2, 10 * number + row) for row in range(3)]
+        calls.append(asyncio.ensure_future(embedder.embed_passages(texts)))
+        await entered(embedder, 3 * number)
+    encoder.go()
+    for number, vectors in enumerate(await asyncio.gather(*calls), start=1):
+        assert vectors[:, 2].tolist() == [10 * number + row for row in range(3)]
+    await first
+    assert [len(batch) for batch in encoder.batches[1:]] == [4, 4, 4, 3]
+    await asyncio.to_thread(embedder.close)
+
+
 async def test_a_text_beyond_a_batchs_tokens_goes_alone(encoder: CountingEncoder) -> None:
     embedder = over(encoder)
     await embedder.embed_passages([words(40, 1), words(2, 1)])
@@ -137,6 +153,19 @@ async def test_a_question_does_not_wait_behind_an_ingest(encoder: CountingEncode
     await entered(embedder, 9)
     encoder.go()
     await asyncio.gather(first, ingest, question)
+    assert [[7]] in encoder.batches[1:3]
+    await asyncio.to_thread(embedder.close)
+
+
+async def test_an_ingest_goes_on_while_questions_come(encoder: CountingEncoder) -> None:
+    embedder = over(encoder)
+    first = await blocked(encoder, embedder)
+    questions = asyncio.ensure_future(embedder.embed_queries([words(6, 20)] * 8))
+    await entered(embedder, 8)
+    ingest = asyncio.ensure_future(embedder.embed_passages(["7"]))
+    await entered(embedder, 9)
+    encoder.go()
+    await asyncio.gather(first, ingest, questions)
     assert [[7]] in encoder.batches[1:3]
     await asyncio.to_thread(embedder.close)
 

@@ -155,16 +155,19 @@ async def test_a_request_has_a_time_budget(serve: Serve) -> None:
         encoder.go()
 
 
-async def test_a_client_that_goes_away_frees_its_place(serve: Serve) -> None:
+async def test_a_client_that_hangs_up_frees_its_place(serve: Serve) -> None:
     encoder = CountingEncoder()
-    async with serve(encoder, concurrent_requests=1) as service:
+    async with serve(encoder, concurrent_requests=1) as service, running(service.app) as address:
         encoder.hold()
-        gone = asyncio.ensure_future(post(service, model="counting", input=["1"]))
-        assert await asyncio.to_thread(encoder.began.acquire, timeout=PATIENCE)
-        gone.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await gone
-        assert service.serving.embedder.now.embedder.inside == 0
+        async with httpx.AsyncClient(base_url=address) as client:
+            gone = asyncio.ensure_future(client.post("/v1/embeddings", json={"model": "counting", "input": ["1", "2"]}))
+            assert await asyncio.to_thread(encoder.began.acquire, timeout=PATIENCE)
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+        async with asyncio.timeout(PATIENCE):  # it is noticed after a second
+            while service.serving.embedder.now.embedder.inside:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
         encoder.go()
         assert (await post(service, model="counting", input=["1"])).status_code == 200
 
