@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import random
 import statistics
 import tempfile
@@ -19,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported: as the service has it (ragstone.cli.main)
 import numpy as np
 
 from bench.embedder import texts_of
@@ -31,7 +33,7 @@ from ragstone.adapters.onnx_embedder import OnnxEmbedder
 from ragstone.domain.retrieval import Vectors
 from tests.servers.embedding_service import MISSING, PROGRAM, serving
 
-CLIENTS, TEXTS, REQUESTS, ROUNDS, SINGLE = 32, 8, 2, 6, 200
+CLIENTS, TEXTS, REQUESTS, ROUNDS, SINGLE = 32, 8, 2, 4, 200
 SHORTEST, LONGEST = 8, 250  # tokens; lengths are spread evenly over their logarithm, as questions, sentences and chunks are
 BATCH = 32
 NAME, BAR = "embedding service: 32 clients, 8 texts a request, against its session called directly", 0.90

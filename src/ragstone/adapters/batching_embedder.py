@@ -216,7 +216,7 @@ class BatchingEmbedder:
     def _take(self, line: deque[_Call]) -> list[tuple[_Call, int]]:
         """The longest text of the first call, and those of the first calls that are nearest to it in length, and no longer."""
         longest, _ = line[0].pending[-1]
-        room = max(1, min(self._batch_texts, self._batch_tokens // longest))
+        room = max(1, min(self._batch_texts, self._batch_tokens // max(1, longest)))
         found: list[
             tuple[int, int, int]
         ] = []  # the longest first, of the first call first; of one call as they end `pending`, whence they are taken
