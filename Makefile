@@ -101,11 +101,11 @@ readme-figures: ## write the measured figures into the README's table
 	@$(DEV)/bin/python scripts/readme_figures.py
 
 lock: env-dev ## resolve the dependencies anew and write requirements/*.txt (UPGRADE=1 takes newer versions)
-	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cluster --extra dev --output-file requirements/dev.txt
+	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cluster --extra llama --extra dev --output-file requirements/dev.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --constraints requirements/dev.txt --output-file requirements/embedded.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra cluster --constraints requirements/dev.txt --output-file requirements/cluster.txt
 	@sed -n 's/ \\$$//; /^opentelemetry-/d; /^[a-z0-9].*==/p' requirements/embedded.txt | \
-		$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra bento --constraints - --output-file requirements/bento.txt
+		$(UV_COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra bento --extra llama --constraints - --output-file requirements/bento.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/build.in --output-file requirements/build.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/sbom.in --output-file requirements/sbom.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/policy.in --output-file requirements/policy.txt

@@ -1,10 +1,11 @@
-"""The contract of `Generator`, over the extractive one, an OpenAI-compatible endpoint and the fake."""
+"""The contract of `Generator`, over the extractive one, an OpenAI-compatible endpoint, llama.cpp and the fake."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.fakes.generator import ScriptedGenerator
 from tests.support.chat_server import chat_server, hang, quote
 from tests.support.passages import passages, request
+from tests.support.tiny_llama import write_tiny_llama
 
 FOUND = passages("Quartz is a mineral. It is made of silica.", "Gold is a metal.")
 ASK = request("What is quartz?", FOUND)
@@ -41,12 +43,28 @@ class SilentEmbeddingModel(HashingEmbeddingModel):
 
 
 @asynccontextmanager
-async def _extractive(*, silent: bool) -> AsyncIterator[Generator]:
+async def _llama(folder: Path, *, silent: bool) -> AsyncIterator[Generator]:
+    """Silent: its only slot is taken by an answer without end."""
+    pytest.importorskip("xllamacpp", reason="xllamacpp is not here: pip install 'ragstone[llama]'")
+    from ragstone.adapters.llama_engine import LlamaServer  # noqa: PLC0415
+    from ragstone.adapters.llama_generator import LlamaGenerator  # noqa: PLC0415
+
+    model = write_tiny_llama(folder / "tiny.gguf", endless=silent, trained=2**17)
+    generator = LlamaGenerator(LlamaServer(model, context_window=2**17 if silent else 4096, slots=1 if silent else 2, threads=1))
+    async with aclosing(generator.stream(request("For ever?", (), max_tokens=2**17, timeout=600.0))) as endless:
+        if silent:
+            await anext(endless)
+        yield generator
+    await generator.close()
+
+
+@asynccontextmanager
+async def _extractive(folder: Path, *, silent: bool) -> AsyncIterator[Generator]:
     yield ExtractiveGenerator(SilentEmbeddingModel() if silent else HashingEmbeddingModel())
 
 
 @asynccontextmanager
-async def _openai(*, silent: bool) -> AsyncIterator[Generator]:
+async def _openai(folder: Path, *, silent: bool) -> AsyncIterator[Generator]:
     async with chat_server(hang if silent else quote) as server:
         generator = OpenAIGenerator(server.base_url, "m")
         yield generator
@@ -54,23 +72,23 @@ async def _openai(*, silent: bool) -> AsyncIterator[Generator]:
 
 
 @asynccontextmanager
-async def _scripted(*, silent: bool) -> AsyncIterator[Generator]:
+async def _scripted(folder: Path, *, silent: bool) -> AsyncIterator[Generator]:
     yield ScriptedGenerator(["Quartz "], blocks=True) if silent else ScriptedGenerator()
 
 
-ADAPTERS = {"extractive": _extractive, "openai": _openai, "scripted": _scripted}
+ADAPTERS = {"extractive": _extractive, "openai": _openai, "llama": _llama, "scripted": _scripted}
 
 
 @pytest.fixture(params=ADAPTERS)
-async def generator(request: pytest.FixtureRequest) -> AsyncIterator[Generator]:
-    async with ADAPTERS[request.param](silent=False) as made:
+async def generator(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Generator]:
+    async with ADAPTERS[request.param](tmp_path, silent=False) as made:
         yield made
 
 
 @pytest.fixture(params=ADAPTERS)
-async def silent(request: pytest.FixtureRequest) -> AsyncIterator[Generator]:
+async def silent(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Generator]:
     """One whose engine stops answering."""
-    async with ADAPTERS[request.param](silent=True) as made:
+    async with ADAPTERS[request.param](tmp_path, silent=True) as made:
         yield made
 
 

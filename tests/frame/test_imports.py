@@ -26,11 +26,13 @@ HOMES = {
     "qdrant_client": ("adapters/qdrant_server*.py",),
     "stamina": ("adapters/dependency*.py",),
     "urllib3": ("adapters/lakefs*.py",),
+    "xllamacpp": ("adapters/llama_*.py",),
     "docutils": ("adapters/parsing/*",),
     "dulwich": ("adapters/git*.py",),
     "httpx": (
         "adapters/http_*.py",
         "adapters/lakefs*.py",
+        "adapters/llama_*.py",
         "adapters/oidc*.py",
         "adapters/openai*.py",
         "adapters/model_*.py",

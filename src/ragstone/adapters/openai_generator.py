@@ -19,6 +19,7 @@ from ragstone.domain.errors import Busy, InvalidInput, RagstoneError, Unavailabl
 from ragstone.domain.generation import GeneratedText, GenerationEvent, GenerationFinished, GenerationRequest, GeneratorIdentity
 
 _LONGEST_LINE = 2**20  # bytes of one event: far beyond any token
+_TOO_LONG = ("context_length_exceeded", "exceed_context_size_error")  # OpenAI's code, llama.cpp's
 _WORD_OR_MARK = re.compile(r"[A-Za-z]+|[^\sA-Za-z]")
 
 
@@ -188,6 +189,8 @@ async def _check_response(response: httpx.Response) -> None:
     code = await error_code(response)
     if status == httpx.codes.TOO_MANY_REQUESTS:
         raise Busy(f"The generator has too much to do{code}; try again later.", retry_after=retry_after(response))
+    if any(word in code for word in _TOO_LONG):
+        raise InvalidInput(f"The prompt is longer than the generator's context{code}; ask for fewer passages, or lower max_tokens.")
     if status in OF_THE_REQUEST:
         raise InvalidInput(f"The generator refuses the question with status {status}{code}; lower max_tokens, or ask for something else.")
     raise _refused(status, code)

@@ -19,6 +19,7 @@ from ragstone.settings import model as configured
 from ragstone.settings.model import Settings
 from ragstone.use_cases.answer import Answering
 from ragstone.use_cases.answerability import Calibrations
+from ragstone.use_cases.platform import Connection
 from ragstone.use_cases.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ async def probe(settings: Settings) -> tuple[int, str]:
 
 
 def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
-    """The generator of the settings. Raises `InvalidInput` for a key file that can't be read."""
+    """The generator of the settings, loaded. Blocking. Raises `NotFound` or `InvalidInput` for a key file or a model that can't be used."""
     match settings.generator:
         case configured.ExtractiveGenerator():
             return ExtractiveGenerator(embedder)
@@ -106,6 +107,33 @@ def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
                 first_token_timeout=openai.first_token_timeout,
                 concurrency=openai.concurrency,
             )
+        case configured.LlamaGenerator() as llama:
+            if settings.role == "worker":  # answers no questions
+                return ExtractiveGenerator(embedder)
+            return _llama_generator(llama)
+
+
+def _llama_generator(llama: configured.LlamaGenerator) -> Generator:
+    try:
+        from ragstone.adapters.llama_engine import LlamaServer  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            "generator.kind: llama needs the package xllamacpp, which is not here: pip install 'ragstone[llama]'.", field="generator.kind"
+        ) from error
+    from ragstone.adapters.llama_generator import LlamaGenerator  # noqa: PLC0415
+
+    try:
+        server = LlamaServer(
+            Path(llama.model).expanduser(),
+            context_window=llama.context_window,
+            slots=llama.slots,
+            waiting=llama.concurrency,
+            threads=llama.threads or None,
+            digest=llama.digest,
+        )
+    except (NotFound, InvalidInput) as error:
+        raise type(error)(f"generator.model: {error.message}", field="generator.model") from error
+    return LlamaGenerator(server, first_token_timeout=llama.first_token_timeout, concurrency=llama.concurrency)
 
 
 def reranker(settings: Settings) -> Reranker | None:
@@ -148,9 +176,12 @@ def _of(section: str, error: RagstoneError) -> InvalidInput:
     return InvalidInput(f"{section}.{error.message}", field=f"{section}.{error.field}")
 
 
-def answering(settings: Settings, model: EmbeddingModel, further: Sequence[EmbeddingModel] = ()) -> Answering:
-    """What answers with the settings' generator, and without it while it is down. Raises `InvalidInput` for a key file that can't be read."""
+def answering(
+    settings: Settings, model: EmbeddingModel, further: Sequence[EmbeddingModel] = ()
+) -> tuple[Answering, tuple[Connection, ...]]:
+    """What answers with the settings' generator, and without it while it is down; and what of it has to be closed. Blocking. Raises as `generator`."""
     remembered = EmbeddingCache(model)  # answers look at the same sentences again and again
     own = generator(settings, remembered)
     fallback = None if isinstance(own, ExtractiveGenerator) else ExtractiveGenerator(remembered)
-    return Answering(remembered, own, Prompts(), Calibrations(), fallback, [EmbeddingCache(other) for other in further])
+    others = [EmbeddingCache(other) for other in further]
+    return Answering(remembered, own, Prompts(), Calibrations(), fallback, others), (own,) if isinstance(own, Connection) else ()

@@ -71,12 +71,14 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
         model = embedder if embedder is not None else await asyncio.to_thread(embedding_model, settings)
         further = await asyncio.to_thread(further_models, settings)
         ranker = await asyncio.to_thread(reranker, settings) if settings.role != "worker" else None  # a worker answers no questions
-        adapters = replace(_adapters(settings, data, model, further), reranker=ranker)
+        answers, held = await asyncio.to_thread(answering, settings, model, further)
+        adapters = _adapters(settings, data, model, further)
+        adapters = replace(adapters, reranker=ranker, connections=(*adapters.connections, *held))
         if armed:
             adapters = _with_failpoints(adapters, armed)
         platform = assemble(
             adapters,
-            answering(settings, model, further),
+            answers,
             Limits(**settings.limits.model_dump()),
             holder(),
             keep_interactions=settings.interactions.keep_days * _DAY or None,

@@ -50,3 +50,12 @@ class GenerationFinished:
 
 
 GenerationEvent = GeneratedText | GenerationFinished
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What a generation service serves. `digest`: SHA-256 in hexadecimal of the weights, empty where a remote hub keeps them; `version`: of the registry, or the hub's revision."""
+
+    name: str
+    version: str = ""
+    digest: str = ""

@@ -39,6 +39,22 @@ class OpenAIGenerator(Section):
     concurrency: int = Field(default=128, ge=1, le=10_000, description="answers at once")
 
 
+class LlamaGenerator(Section):
+    """A GGUF model in this process, by llama.cpp; needs the extra `llama`."""
+
+    kind: Literal["llama"]
+    model: str = Field(min_length=1, description="a .gguf file, or a directory with one")
+    digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 that the file must have; unset: any")
+    context_window: int = Field(default=4096, ge=512, description="tokens of prompt and answer together; no more than the model was trained for")
+    slots: int = Field(default=2, ge=1, le=64, description="answers made at once; each has the whole context window")
+    concurrency: int = Field(default=16, ge=1, le=1_000, description="answers at once, with those that wait for a slot")
+    threads: int = Field(default=0, ge=0, description="of the generator; 0: as many as cores, or as the container's CPU limit")
+    timeout: float = Field(default=120.0, gt=0, description="seconds for a whole answer; never more than limits.request_seconds leaves")
+    first_token_timeout: float = Field(
+        default=60.0, gt=0, description="seconds until an answer begins; after that it is made of quotations"
+    )
+
+
 class LimitSettings(Section):
     """Bounds on requests; sizes in bytes."""
 
@@ -144,7 +160,7 @@ class UncheckedSettings(BaseSettings):
     )
     threads: int = Field(default=0, ge=0, description="of the embedding model; 0: as many as cores, or as the container's CPU limit")
     embedder: embedders.Embedder = embedders.OnnxEmbedder()
-    generator: Annotated[ExtractiveGenerator | OpenAIGenerator, Field(discriminator="kind")] = ExtractiveGenerator()
+    generator: Annotated[ExtractiveGenerator | OpenAIGenerator | LlamaGenerator, Field(discriminator="kind")] = ExtractiveGenerator()
     reranker: rerankers.Reranker = rerankers.NoReranker()
     embedding_service: model_services.EmbeddingService = model_services.EmbeddingService()
     role: Literal["all", "api", "worker"] = Field(default="all", description="what this process does: API and ingestion, or one of them")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ragstone.domain.jobs import Job
 from ragstone.domain.spaces import ChunkerSettings
@@ -64,6 +64,7 @@ from ragstone.use_cases.visibility import Visibility
 from ragstone.use_cases.write_path import LEASE_TTL, WritePath
 
 
+@runtime_checkable
 class Connection(Protocol):
     """Something to close."""
 

@@ -1,0 +1,56 @@
+"""What a generation service stands in front of: an inference engine that answers chat completions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from ragstone.domain.generation import ServedModel
+
+
+class EngineReply(Protocol):
+    """An answer that has begun. `pieces` are its bytes as they come; `aclose`, at any time and more than once, makes the engine stop working on it."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def content_type(self) -> str: ...
+
+    def pieces(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None: ...
+
+
+class GenerationEngine(Protocol):
+    """Contract:
+
+    - `start` loads the model, or begins to; until the engine answers, `check` raises `Unavailable` and so does `chat`, with `retry_after`.
+      Raises `NotFound` or `InvalidInput` for a model that can't be served; then nothing runs.
+    - `chat` takes the body of a request to OpenAI's `/v1/chat/completions`, as JSON, and returns once the answer begins. What the engine refuses is a
+      reply with the engine's status (400 for a prompt longer than its context). Breaking off is `Unavailable`, there and in `pieces`.
+    - A reply that is closed, and a call of `chat` that is cancelled, end the work behind them within a second: no slot stays taken.
+    - An engine that dies or hangs is not ready (`check` raises), and is started again where that is possible without this process; `lost` is True where it is not.
+    - `metrics` is the engine's own text in Prometheus's format; empty when it gives none.
+    - `names`: the model's and those of adapters (LoRA) on top of it; each may be asked for.
+    - `close` ends everything that was started. Nothing is left behind.
+    """
+
+    @property
+    def model(self) -> ServedModel: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def lost(self) -> bool: ...
+
+    async def start(self) -> None: ...
+
+    async def check(self) -> None: ...
+
+    async def chat(self, body: bytes) -> EngineReply: ...
+
+    async def metrics(self) -> str: ...
+
+    async def close(self) -> None: ...
