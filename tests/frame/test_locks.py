@@ -50,8 +50,12 @@ def test_locks_satisfy_what_the_project_declares() -> None:
     declared = {
         "embedded": project["project"]["dependencies"],
         "cluster": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["cluster"],
-        "bento": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["bento"] + project["project"]["optional-dependencies"]["llama"],
-        "dev": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"] + project["project"]["optional-dependencies"]["llama"],
+        "bento": project["project"]["dependencies"]
+        + project["project"]["optional-dependencies"]["bento"]
+        + project["project"]["optional-dependencies"]["llama"],
+        "dev": project["project"]["dependencies"]
+        + project["project"]["optional-dependencies"]["dev"]
+        + project["project"]["optional-dependencies"]["llama"],
         "build": project["build-system"]["requires"],
     }
     for lock, requirements in declared.items():

@@ -29,7 +29,14 @@ def write_tiny_llama(path: Path, words: Sequence[str] = WORDS, *, endless: bool 
 
     `broken`: one of its weights is not a number.
     """
-    tokens = ["<unk>", "<s>", "</s>", "<|answer|>", *(f"<0x{byte:02X}>" for byte in range(256)), *(word.replace(" ", "▁") for word in words)]
+    tokens = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        "<|answer|>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        *(word.replace(" ", "▁") for word in words),
+    ]
     types = [_UNKNOWN, _CONTROL, _CONTROL, _CONTROL, *[_BYTE] * 256, *[_NORMAL] * len(words)]
     assert len(tokens) <= _SIZE
     first = len(tokens) - len(words)

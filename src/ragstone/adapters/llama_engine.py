@@ -89,7 +89,18 @@ class LlamaServer:
 class LlamaEngine:
     """`GenerationEngine` over a `LlamaServer` that `load` makes. It can't be started again when it hangs: the process has to end."""
 
-    def __init__(self, model: Path, *, name: str, version: str, context_window: int, slots: int, waiting: int, threads: int | None, digest: str | None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        *,
+        name: str,
+        version: str,
+        context_window: int,
+        slots: int,
+        waiting: int,
+        threads: int | None,
+        digest: str | None,
+    ) -> None:
         self._make = lambda: LlamaServer(
             model, name=name, context_window=context_window, slots=slots, waiting=waiting, threads=threads, digest=digest
         )
@@ -117,7 +128,7 @@ class LlamaEngine:
         """Returns once it answers."""
         self._server = await asyncio.to_thread(self._make)
         self._model = ServedModel(self._server.name, self._version, self._server.digest)
-        self._client = EngineClient(self._server.base_url, self._server.key)
+        self._client = EngineClient(self._server.base_url, key=self._server.key)
 
     async def check(self) -> None:
         """Its server answers, and it is not lost: work that takes long is no reason to be taken out of service."""

@@ -17,7 +17,9 @@ def gguf_file(model: Path) -> Path:
         found = sorted(model.glob("*.gguf"))
         if len(found) != 1:
             has = ", ".join(file.name for file in found) or "none"
-            raise InvalidInput(f"The directory {model.name!r} must hold one .gguf file, or the file must be named; it has {has}.", field="model")
+            raise InvalidInput(
+                f"The directory {model.name!r} must hold one .gguf file, or the file must be named; it has {has}.", field="model"
+            )
         model = found[0]
     if not model.is_file():
         raise NotFound(f"There is no GGUF file or directory named {model.name!r}.", field="model")

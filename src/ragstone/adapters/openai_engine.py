@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
@@ -16,46 +18,48 @@ _CONNECTIONS = 4_096  # far beyond what the service lets in
 
 
 class EngineClient:
-    """Speaks to one engine under `base_url` (without `/v1`) with a key that only this process knows.
+    """Speaks to one engine under `base_url` (without `/v1`), with a `key` that only this process knows or through a Unix `socket` in a directory of its own.
 
-    `silence` is how long an engine with work to do has said nothing, in seconds: what tells a hung engine from an idle one.
+    `silence` is how long it has said nothing to those who wait for it, in seconds: what tells a hung engine from an idle one.
     """
 
-    def __init__(self, base_url: str, key: str) -> None:
-        self.base_url = base_url
+    def __init__(self, base_url: str, *, key: str | None = None, socket: Path | None = None) -> None:
+        limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=64)
         self._client = httpx.AsyncClient(
             base_url=base_url,
-            headers={"Authorization": f"Bearer {key}"},
+            headers={"Authorization": f"Bearer {key}"} if key else None,
             timeout=httpx.Timeout(None, connect=_CONNECT),
-            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=64),
-            verify=False,  # noqa: S501 - plain HTTP on loopback; there are no certificates to load
+            transport=httpx.AsyncHTTPTransport(verify=False, limits=limits, uds=str(socket) if socket else None),  # noqa: S501 - plain HTTP
             trust_env=False,  # no proxy between two ends of one machine
         )
-        self._busy = 0
-        self._heard = time.monotonic()
+        self._waiting = 0
+        self._since = time.monotonic()
 
     @property
     def silence(self) -> float:
-        """Seconds; 0 without work."""
-        return time.monotonic() - self._heard if self._busy else 0.0
+        """Seconds; 0 while nobody waits for a word of it."""
+        return time.monotonic() - self._since if self._waiting else 0.0
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Around each wait for a word of it, and around nothing else: a client that reads slowly is not the engine's silence."""
+        if not self._waiting:
+            self._since = time.monotonic()
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            self._since = time.monotonic()
 
     async def chat(self, body: bytes) -> HttpEngineReply:
-        """Sends a chat completion; returns once the answer begins. Closing the reply's pieces closes the connection, on which an engine stops.
-
-        Raises `Unavailable` when the engine is not to be reached or ends the connection before that.
-        """
-        self._began()
+        """Sends a chat completion; returns once the answer begins. Raises `Unavailable` when the engine is not to be reached or ends the connection before that."""
+        request = self._client.build_request("POST", "/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
         try:
-            request = self._client.build_request("POST", "/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
-            response = await self._client.send(request, stream=True)
+            with self.expecting():
+                return HttpEngineReply(self, await self._client.send(request, stream=True))
         except httpx.TransportError as error:
-            self._ended()
             raise Unavailable(f"The engine can't be reached or broke off ({type(error).__name__}).", retry_after=1.0) from error
-        except BaseException:
-            self._ended()
-            raise
-        self._heard = time.monotonic()
-        return HttpEngineReply(response, self._hear, self._ended)
 
     async def healthy(self, path: str) -> bool:
         """Whether a GET of `path` answers with 200 within 5 s."""
@@ -78,41 +82,29 @@ class EngineClient:
         """Closes the connections."""
         await self._client.aclose()
 
-    def _hear(self) -> None:
-        self._heard = time.monotonic()
-
-    def _began(self) -> None:
-        if not self._busy:
-            self._heard = time.monotonic()
-        self._busy += 1
-
-    def _ended(self) -> None:
-        self._busy -= 1
-
 
 class HttpEngineReply:
-    """`EngineReply` over a response that has begun. `hear` is told of each piece, `ended` once that it is over."""
+    """`EngineReply` over a response that has begun. Closing it closes the connection, on which the engine stops working on it."""
 
-    def __init__(self, response: httpx.Response, hear: Callable[[], None], ended: Callable[[], None]) -> None:
+    def __init__(self, engine: EngineClient, response: httpx.Response) -> None:
         self.status = response.status_code
         self.content_type = response.headers.get("content-type", "application/json")
+        self._engine = engine
         self._response = response
-        self._hear = hear
-        self._ended = ended
-        self._open = True
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """As they come, unchanged. Raises `Unavailable` when the connection breaks."""
+        pieces = self._response.aiter_bytes()
         try:
-            async for piece in self._response.aiter_bytes():
-                self._hear()
+            while True:
+                with self._engine.expecting():
+                    piece = await anext(pieces, None)
+                if piece is None:
+                    return
                 yield piece
         except httpx.TransportError as error:
             raise Unavailable(f"The engine broke off ({type(error).__name__}).", retry_after=1.0) from error
 
     async def aclose(self) -> None:
-        """Closes the connection, unless everything was read."""
-        if self._open:
-            self._open = False
-            self._ended()
+        """At any time."""
         await self._response.aclose()

@@ -33,6 +33,7 @@ from ragstone.cli import (
     reembed,
     retention,
     serve_embedding,
+    serve_generation,
     up,
     worker,
 )
@@ -44,6 +45,7 @@ GROUPS = (
     up,
     worker,
     serve_embedding,
+    serve_generation,
     ingest,
     ask,
     collections,

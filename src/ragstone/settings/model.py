@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from ragstone.settings import embedders, model_services, rerankers, stores
+from ragstone.settings.generation_service import GenerationService
 from ragstone.settings.stores import Section
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -45,7 +46,9 @@ class LlamaGenerator(Section):
     kind: Literal["llama"]
     model: str = Field(min_length=1, description="a .gguf file, or a directory with one")
     digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 that the file must have; unset: any")
-    context_window: int = Field(default=4096, ge=512, description="tokens of prompt and answer together; no more than the model was trained for")
+    context_window: int = Field(
+        default=4096, ge=512, description="tokens of prompt and answer together; no more than the model was trained for"
+    )
     slots: int = Field(default=2, ge=1, le=64, description="answers made at once; each has the whole context window")
     concurrency: int = Field(default=16, ge=1, le=1_000, description="answers at once, with those that wait for a slot")
     threads: int = Field(default=0, ge=0, description="of the generator; 0: as many as cores, or as the container's CPU limit")
@@ -163,6 +166,7 @@ class UncheckedSettings(BaseSettings):
     generator: Annotated[ExtractiveGenerator | OpenAIGenerator | LlamaGenerator, Field(discriminator="kind")] = ExtractiveGenerator()
     reranker: rerankers.Reranker = rerankers.NoReranker()
     embedding_service: model_services.EmbeddingService = model_services.EmbeddingService()
+    generation_service: GenerationService = GenerationService()
     role: Literal["all", "api", "worker"] = Field(default="all", description="what this process does: API and ingestion, or one of them")
     catalog: stores.Catalog = stores.SqliteCatalog()
     versions: stores.Versions = stores.GitVersions()

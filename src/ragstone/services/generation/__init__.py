@@ -1,0 +1,1 @@
+"""A generative model for other processes, over OpenAI's protocol."""
