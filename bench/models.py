@@ -10,7 +10,7 @@ import sys
 
 from bench.runner import run
 
-GROUPS = ("models_embedding",)
+GROUPS = ("models_embedding", "models_generation")
 
 if __name__ == "__main__":
     sys.exit(run("models", GROUPS, sys.argv[1:]))

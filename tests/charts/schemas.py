@@ -14,6 +14,8 @@ Path = tuple[str | int, ...]
 # Maps whose keys are the user's: label- and annotation-like ones, whose values are strings.
 FREE = {
     "affinity",
+    "engine.vllm.arguments",
+    "engine.vllm.lora",
     "httpRoute.annotations",
     "ingress.annotations",
     "interactions.redact",
@@ -27,9 +29,10 @@ FREE = {
     "tests.resources.limits",
     "tests.resources.requests",
 }
-# Kubernetes' own structures, handed through as they are: the API server checks what is below them.
+# Kubernetes' own structures, handed through as they are: the API server checks what is below them. vLLM's flags: the application does.
 VERBATIM = {
     "affinity",
+    "engine.vllm.arguments",
     "extraEnv",
     "extraVolumeMounts",
     "extraVolumes",

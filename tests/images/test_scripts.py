@@ -89,9 +89,17 @@ def test_another_image_has_a_dockerfile_and_a_name_of_its_own(recorded: Recorded
     assert "--file images/embedding/Dockerfile " in build
     assert f"--tag ragstone/embedding:{__version__}-model " in build
     assert "--build-arg WITH_MODEL=1" in build
+    assert recorded.run("images.sh", "build", "generation").returncode == 0
+    assert f"--tag ragstone/generation:{__version__} " in recorded.asked("build")[-1]
+    assert "--target" not in recorded.asked("build")[-1]
+    assert recorded.run("images.sh", "build", "generation-vllm", settings={"VLLM_IMAGE": "registry.example.org/vllm:1"}).returncode == 0
+    build = recorded.asked("build")[-1]
+    assert "--file images/generation/Dockerfile " in build
+    assert f"--target vllm --tag ragstone/generation:{__version__}-vllm " in build
+    assert "--build-arg VLLM_IMAGE=registry.example.org/vllm:1" in build
     done = recorded.run("images.sh", "build", "mongo")
     assert done.returncode == 2
-    assert done.stderr == "There is no image 'mongo': orchestrator, embedding or mlflow.\n"
+    assert done.stderr == "There is no image 'mongo': orchestrator, embedding, generation, generation-vllm or mlflow.\n"
 
 
 @pytest.mark.parametrize("script", ["images.sh", "release.sh"])
@@ -128,7 +136,7 @@ def test_published_charts_know_where_the_images_are(recorded: Recorded, registry
     done = recorded.run("release.sh", "publish-charts", "oci://registry.test/charts", settings={"IMAGE_REGISTRY": registry})
     assert done.returncode == 0
     packaged = (recorded.repository / "dist" / "charts" / "ragstone-0.1.0.tgz").read_text("utf-8")
-    assert packaged.count(f'registry: "{registry}"\n') == 8, "images of ragstone's own: six components, and the tools of two"
+    assert packaged.count(f'registry: "{registry}"\n') == 9, "images of ragstone's own: seven components, and the tools of two"
     assert packaged.count("registry: docker.io\n") == 6, "the stores' images come from where their makers publish them"
     assert (recorded.repository / "charts" / "orchestrator" / "values.yaml").read_text("utf-8") == before
 

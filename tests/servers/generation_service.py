@@ -7,9 +7,11 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tests.servers.embedding_service import MISSING, ROOT, Service, first_line
+from tests.servers.embedding_service import MISSING, ROOT, first_line
 from tests.servers.reporting import skip_missing
 
 PYTHON = ROOT / ".venv-bento" / "bin" / "python"
@@ -22,6 +24,15 @@ def missing() -> str:
         return MISSING
     found = any((ROOT / ".venv-bento" / "lib").glob("python*/site-packages/xllamacpp"))
     return "" if found else _LLAMA
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """`facts`: what it says once it answers."""
+
+    url: str
+    facts: Mapping[str, Any]
+    process: subprocess.Popen[str]
 
 
 @contextmanager

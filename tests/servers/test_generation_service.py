@@ -14,8 +14,8 @@ import httpx
 import openai
 import pytest
 
-from tests.servers.embedding_service import Service, first_line
-from tests.servers.generation_service import missing, serving, start
+from tests.servers.embedding_service import first_line
+from tests.servers.generation_service import Service, missing, serving, start
 from tests.servers.reporting import skip_missing
 from tests.support.tiny_llama import write_tiny_llama
 

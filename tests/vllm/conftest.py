@@ -11,8 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers.embedding_service import Service
-from tests.servers.generation_service import serving
+from tests.servers.generation_service import Service, serving
 from tests.servers.reporting import skip_missing
 
 ROOT = Path(__file__).parents[2]

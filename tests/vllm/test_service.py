@@ -17,7 +17,7 @@ from ragstone.adapters.openai_generator import OpenAIGenerator
 from ragstone.adapters.vllm_model_files import checked_directory
 from ragstone.domain.errors import InvalidInput
 from ragstone.domain.generation import GeneratedText
-from tests.servers.embedding_service import Service
+from tests.servers.generation_service import Service
 from tests.support.passages import passages, request
 from tests.vllm.conftest import wait_until_ready
 

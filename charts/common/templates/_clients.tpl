@@ -10,7 +10,12 @@
 {{- if eq (dig "embedding" "process" (default dict .Values.global)) "service" }}true{{ end -}}
 {{- end -}}
 
-{{/* The stores that a process uses: root, queue (true: the queue too). A YAML list. */}}
+{{/* Whether answers are written by the generation service (or by what orchestrator.generator says). Empty: no. Takes the root. */}}
+{{- define "common.generatesElsewhere" -}}
+{{- if eq (dig "generation" "settings" (default dict .Values.global)) "service" }}true{{ end -}}
+{{- end -}}
+
+{{/* The stores that a process uses: root, queue (true: the queue too), answers (true: it answers questions). A YAML list. */}}
 {{- define "common.usedStores" -}}
 {{- if include "common.inCluster" .root -}}
 {{- $stores := list "mongodb" "lakefs" "qdrant" -}}
@@ -18,6 +23,7 @@
 {{- if and .queue (eq (dig "tracking" "none" (default dict .root.Values.global)) "mlflow") }}{{ $stores = append $stores "mlflow" }}{{ end -}}
 {{- if include "common.usesObjectStore" .root }}{{ $stores = append $stores "object-store" }}{{ end -}}
 {{- if and .queue (include "common.embedsElsewhere" .root) }}{{ $stores = append $stores "embedding" }}{{ end -}}
+{{- if and .answers (include "common.generatesElsewhere" .root) }}{{ $stores = append $stores "generation" }}{{ end -}}
 {{- $stores | toYaml -}}
 {{- else -}}
 []
@@ -82,9 +88,9 @@ RAGSTONE_EMBEDDER__API_KEY_FILE: /etc/ragstone/stores/embedding/api-key
 {{- end }}
 {{- end -}}
 
-{{/* The volume with the stores' secrets: root, queue. Below it a directory for each store. */}}
+{{/* The volume with the stores' secrets: root, queue, answers. Below it a directory for each store. */}}
 {{- define "common.storeVolume" -}}
-{{- $keys := dict "mongodb" (list "uri") "lakefs" (list "secret-access-key") "qdrant" (list "api-key") "nats" (list "password") "object-store" (list "secret-access-key") "embedding" (list "api-key") -}}
+{{- $keys := dict "mongodb" (list "uri") "lakefs" (list "secret-access-key") "qdrant" (list "api-key") "nats" (list "password") "object-store" (list "secret-access-key") "embedding" (list "api-key") "generation" (list "api-key") -}}
 - name: stores
   projected:
     defaultMode: 0440

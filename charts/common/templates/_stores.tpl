@@ -1,6 +1,6 @@
 {{/*
 The stores of a cluster: where they are, what their Secrets are called. What several components have to know stands in `global`; a component that is
-installed alone takes the umbrella's defaults. A store is one of mongodb, qdrant, lakefs, nats, object-store, mlflow; the embedding service is reached as they are.
+installed alone takes the umbrella's defaults. A store is one of mongodb, qdrant, lakefs, nats, object-store, mlflow; the services of models, embedding and generation, are reached as they are.
 */}}
 
 {{/* Region of the object store: root. */}}
@@ -91,7 +91,7 @@ spec:
 {{/* Address of a store: root, store. MongoDB's stands in its Secret. */}}
 {{- define "common.storeAddress" -}}
 {{- $external := dig "external" (include "common.storeKey" .store) dict (default dict .root.Values.global) -}}
-{{- $schemes := dict "qdrant" "http://%s:6333" "lakefs" "http://%s:8000" "nats" "nats://%s:4222" "object-store" "http://%s:8333" "mlflow" "http://%s:5000" "embedding" "http://%s:8644" -}}
+{{- $schemes := dict "qdrant" "http://%s:6333" "lakefs" "http://%s:8000" "nats" "nats://%s:4222" "object-store" "http://%s:8333" "mlflow" "http://%s:5000" "embedding" "http://%s:8644" "generation" "http://%s:8645" -}}
 {{- default (printf (get $schemes .store) (include "common.componentName" (dict "root" .root "component" .store))) (default $external.url $external.endpoint) -}}
 {{- end -}}
 
@@ -99,7 +99,7 @@ spec:
 Edges to stores inside the release, as a YAML list for common.networkPolicy: root, stores. For those outside it: global.external.egress.
 */}}
 {{- define "common.storeEdges" -}}
-{{- $ports := dict "mongodb" (list 27017) "qdrant" (list 6333 6334) "lakefs" (list 8000) "nats" (list 4222) "object-store" (list 8333) "mlflow" (list 5000) "embedding" (list 8644) -}}
+{{- $ports := dict "mongodb" (list 27017) "qdrant" (list 6333 6334) "lakefs" (list 8000) "nats" (list 4222) "object-store" (list 8333) "mlflow" (list 5000) "embedding" (list 8644) "generation" (list 8645) -}}
 {{- $edges := list -}}
 {{- range .stores -}}
 {{- if not (include "common.isExternal" (dict "root" $.root "store" .)) -}}

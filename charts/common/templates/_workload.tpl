@@ -47,6 +47,9 @@ spec:
       {{- . | nindent 6 }}
       {{- end }}
       {{- include "common.terminationGracePeriodSeconds" (dict "seconds" $values.preStopSeconds "grace" .grace) | nindent 6 }}
+      {{- with .podSpec }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
       {{- with .initContainers }}
       initContainers:
         {{- . | nindent 8 }}

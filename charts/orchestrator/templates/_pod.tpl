@@ -55,7 +55,7 @@ envFrom:
     claimName: {{ include "common.claimName" (dict "root" . "suffix" "data" "claim" .Values.data) | quote }}
   {{- end }}
 {{- if include "common.inCluster" . }}
-{{ include "common.storeVolume" (dict "root" . "queue" true) }}
+{{ include "common.storeVolume" (dict "root" . "queue" true "answers" true) }}
 {{- end }}
 {{- if not .Values.model.baked }}
 - name: models

