@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -138,7 +139,7 @@ async def recorded(folder: Path, asked: Sequence[str]) -> list[dict[str, Any]]:
         async with httpx.AsyncClient(base_url=orchestrator.url, timeout=_LIMIT) as client:
             files = [path for path in sorted((HANDBOOK / "v1").rglob("*")) if path.is_file()]
             documents = [{"path": path.relative_to(HANDBOOK / "v1").as_posix(), "text": path.read_text("utf-8")} for path in files]
-            (await client.post("/ingest", json={"collection": "handbook", "documents": documents, "wait": True})).raise_for_status()
+            (await client.post("/ingest", json={"collection": "handbook", "create": True, "documents": documents})).raise_for_status()
             for text in asked:
                 (await client.post("/query", json=question(text))).raise_for_status()
         await orchestrator.stop()
@@ -161,12 +162,8 @@ async def _compared(model: Path, orchestrator: str, asked: Sequence[str], prompt
             await _direct(direct, prompts[0])
             singles = []
             for number in alone[1:]:
-                both = [_through(through, asked[number]), _direct(direct, prompts[number])]
-                if number % 2:
-                    found = [await both[0], await both[1]]
-                else:
-                    found = [await both[1], await both[0]][::-1]
-                singles.append(found)
+                one, other = partial(_through, through, asked[number]), partial(_direct, direct, prompts[number])
+                singles.append([await one(), await other()] if number % 2 else [await other(), await one()][::-1])
             rounds = []
             for turn in range(ROUNDS):
                 places = [together[(turn * CLIENTS + each) % len(together)] for each in range(CLIENTS)]
@@ -241,7 +238,7 @@ async def _hung_up(service: str, management: str, orchestrator: str, asked: Sequ
                     if pieces > 2:
                         break
             gone = time.perf_counter()
-            while (await _inside(watching))[0]:
+            while (await _inside(watching))[0]:  # noqa: ASYNC110 - what is waited for is another process
                 await asyncio.sleep(0.005)
             waits.append(time.perf_counter() - gone)
         left = sum(await _inside(watching))

@@ -16,8 +16,8 @@ from tests.charts.pods import PodTemplate, pods
 
 pytestmark = pytest.mark.xdist_group("charts")
 OWN = ("orchestrator", "worker", "backup")
-EMBEDDING = "embedding"
-CASES = [case for case in cases() if case.chart in ("ragstone", *OWN, EMBEDDING)]
+EMBEDDING, GENERATION = MODELS = ("embedding", "generation")
+CASES = [case for case in cases() if case.chart in ("ragstone", *OWN, *MODELS)]
 EACH_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 ORCHESTRATORS = pytest.mark.parametrize(
     "case", [case for case in CASES if case.chart in ("ragstone", "orchestrator")], ids=lambda case: case.name
@@ -37,7 +37,7 @@ def name_of(pod: PodTemplate) -> str:
 
 def processes(rendered: Rendered) -> list[PodTemplate]:
     """The pods in which ragstone runs."""
-    return [pod for pod in pods(rendered.objects) if name_of(pod) in (*OWN, EMBEDDING) and not pod.is_test]
+    return [pod for pod in pods(rendered.objects) if name_of(pod) in (*OWN, *MODELS) and not pod.is_test]
 
 
 def is_cluster(case: Case) -> bool:
@@ -110,10 +110,11 @@ def test_the_application_takes_every_setting(helm: Helm, case: Case, monkeypatch
             settings = settings_of(container, rendered, monkeypatch)
             if container["name"] != "model":
                 assert is_mounted(settings.data_dir, container)
-            if container["name"] not in ("migrate", "backup"):
+            if container["name"] not in ("migrate", "backup", GENERATION):
                 assert is_mounted(settings.models, container) or settings.models == Path("/opt/ragstone-models")
             ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
-            port = settings.embedding_service.port if name_of(pod) == EMBEDDING else settings.port
+            services = {EMBEDDING: settings.embedding_service.port, GENERATION: settings.generation_service.port}
+            port = services.get(name_of(pod), settings.port)
             assert ports.items() <= {"http": port, "management": settings.management_port}.items()
 
 
@@ -135,7 +136,7 @@ def test_processes_of_a_cluster_share_their_stores(helm: Helm, case: Case, monke
     rendered = helm.case(case)
     monkeypatch.chdir(tmp_path)
     found = {name_of(pod): settings_of(pod.containers[0], rendered, monkeypatch) for pod in processes(rendered)}
-    assert set(found) - {EMBEDDING} == set(OWN)
+    assert set(found) - set(MODELS) == set(OWN)
     api, worker, backup = (found[name] for name in OWN)
     assert (api.role, worker.role) == ("api", "worker")
     assert (api.catalog, api.versions, api.index, api.tracking) == (worker.catalog, worker.versions, worker.index, worker.tracking)
@@ -193,7 +194,7 @@ def test_containers_that_prepare_the_start_are_given_no_secrets(helm: Helm, case
     rendered = helm.case(case)
     for pod in processes(rendered):
         prepared = [container["name"] for container in pod.spec.get("initContainers", [])]
-        assert ("migrate" in prepared) is (name_of(pod) != EMBEDDING and not is_cluster(case))
+        assert ("migrate" in prepared) is (name_of(pod) not in MODELS and not is_cluster(case))
         for container in pod.spec.get("initContainers", []):
             assert not {"secrets", "stores"} & {mount["name"] for mount in container["volumeMounts"]}, container["name"]
             assert [name for name, value in variables(container, rendered).items() if value == SECRET or value.startswith("/etc/")] == []

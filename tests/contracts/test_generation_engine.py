@@ -101,7 +101,7 @@ async def _running(engine: GenerationEngine) -> int:
 
 async def _becomes_idle(engine: GenerationEngine) -> None:
     async with asyncio.timeout(_PATIENCE):
-        while await _running(engine):
+        while await _running(engine):  # noqa: ASYNC110 - what is waited for is another process
             await asyncio.sleep(0.02)
 
 

@@ -67,7 +67,7 @@ def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
     with ExitStack() as stack:
 
         @cache
-        def url(endless: bool) -> str:  # noqa: FBT001
+        def url(endless: bool) -> str:
             folder = tmp_path_factory.mktemp("service")
             model = write_tiny_llama(folder / "tiny.gguf", endless=endless, trained=2**17)
             window = 2**17 if endless else 4096

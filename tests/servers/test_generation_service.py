@@ -99,7 +99,7 @@ async def test_without_the_key_nothing_but_health_is_told(served: Served) -> Non
         assert (await stranger.get("/metrics")).status_code == 401
         assert (await stranger.get("/healthz")).status_code == 200
         assert (await stranger.get("/readyz")).status_code == 200
-    assert "401" not in (await httpx.AsyncClient(timeout=_PATIENCE).get(f"{served.management}/readyz")).text
+        assert (await stranger.get(f"{served.management}/metrics")).status_code == 200
 
 
 async def test_a_prompt_beyond_the_context_is_refused(client: httpx.AsyncClient) -> None:
@@ -114,12 +114,12 @@ async def test_a_client_that_hangs_up_stops_the_engine(client: httpx.AsyncClient
     for _ in range(5):
         asking = asyncio.create_task(client.post(CHAT, json={**BODY, "stream": stream}))
         async with asyncio.timeout(_PATIENCE):
-            while (await served.inside())["processing"] != 1:
+            while (await served.inside())["processing"] != 1:  # noqa: ASYNC110 - what is waited for is another process
                 await asyncio.sleep(0.02)
         asking.cancel()
         await asyncio.wait([asking])
         async with asyncio.timeout(_PATIENCE):
-            while any((await served.inside()).values()):
+            while any((await served.inside()).values()):  # noqa: ASYNC110 - what is waited for is another process
                 await asyncio.sleep(0.02)
 
 
@@ -128,7 +128,7 @@ async def test_what_runs_and_waits_is_bounded(client: httpx.AsyncClient, served:
         tasks = [asyncio.create_task(client.post(CHAT, json=BODY)) for _ in range(3)]
         stack.callback(lambda: [task.cancel() for task in tasks])
         async with asyncio.timeout(_PATIENCE):
-            while await served.inside() != {"processing": 2, "deferred": 1, "inside": 3}:
+            while await served.inside() != {"processing": 2, "deferred": 1, "inside": 3}:  # noqa: ASYNC110 - what is waited for is another process
                 await asyncio.sleep(0.02)
         refused = await client.post(CHAT, json=BODY)
     assert refused.status_code == 429
@@ -136,7 +136,7 @@ async def test_what_runs_and_waits_is_bounded(client: httpx.AsyncClient, served:
     assert (await client.get("/readyz")).status_code == 200  # busy is not broken
     await asyncio.wait(tasks)
     async with asyncio.timeout(_PATIENCE):
-        while any((await served.inside()).values()):
+        while any((await served.inside()).values()):  # noqa: ASYNC110 - what is waited for is another process
             await asyncio.sleep(0.02)
     assert (await client.post(CHAT, json={**BODY, "max_tokens": 3})).status_code == 200
 
@@ -148,13 +148,15 @@ async def test_a_stop_lets_a_running_answer_end(tmp_path: Path) -> None:
     variables = {"MODEL": str(model), "CONTEXT_WINDOW": str(2**16), "MAX_TOKENS": str(2**16)}
     with start(tmp_path, variables, "--management-port", "0", "--grace", "120") as process:
         facts = await asyncio.to_thread(first_line, process, tmp_path)
-        async with httpx.AsyncClient(base_url=facts["url"], timeout=_PATIENCE) as client:
-            async with client.stream("POST", CHAT, json={**BODY, "max_tokens": 2_000}) as response:
-                pieces = response.aiter_bytes()
-                said = [await anext(pieces)]
-                process.send_signal(signal.SIGTERM)
-                ready = await httpx.AsyncClient(timeout=_PATIENCE).get(f"{facts['management']}/readyz")
-                said += [piece async for piece in pieces]
+        async with (
+            httpx.AsyncClient(base_url=facts["url"], timeout=_PATIENCE) as client,
+            client.stream("POST", CHAT, json={**BODY, "max_tokens": 2_000}) as response,
+        ):
+            pieces = response.aiter_bytes()
+            said = [await anext(pieces)]
+            process.send_signal(signal.SIGTERM)
+            ready = await client.get(f"{facts['management']}/readyz")
+            said += [piece async for piece in pieces]
         assert ready.status_code == 503
         assert b"".join(said).endswith(b"data: [DONE]\n\n")
         assert await asyncio.to_thread(process.wait, _PATIENCE) == 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def write_tiny_llama(path: Path, words: Sequence[str] = WORDS, *, endless: bool 
     first = len(tokens) - len(words)
     chain = [3, *range(first, len(tokens)), first if endless else 2]
     follows = np.zeros((len(tokens), _SIZE), np.float32)
-    for token, following in zip(chain, chain[1:], strict=False):
+    for token, following in pairwise(chain):
         follows[following, token] = 3.0  # times the norm's sqrt(320): far above the others' zero
     if broken:
         follows[0, 0] = np.nan

@@ -29,7 +29,7 @@ class EngineClient:
             base_url=base_url,
             headers={"Authorization": f"Bearer {key}"} if key else None,
             timeout=httpx.Timeout(None, connect=_CONNECT),
-            transport=httpx.AsyncHTTPTransport(verify=False, limits=limits, uds=str(socket) if socket else None),  # noqa: S501 - plain HTTP
+            transport=httpx.AsyncHTTPTransport(verify=False, limits=limits, uds=str(socket) if socket else None),
             trust_env=False,  # no proxy between two ends of one machine
         )
         self._waiting = 0

@@ -50,6 +50,8 @@ class VllmEngine:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._options = options
+        location = Path(options.location)
+        self._directory = location if location.is_absolute() or location.is_dir() else None  # None: a name at the Hub
         self._wanted = digest
         self._folder = Path(tempfile.mkdtemp(prefix="ragstone-vllm-"))  # for this user alone
         self._socket = self._folder / "s"
@@ -87,10 +89,9 @@ class VllmEngine:
 
     async def start(self) -> None:
         """Checks the files, then starts the process and returns; `check` tells when it is up."""
-        directory = Path(self._options.location)
         for adapter in self._options.lora.values():
             await asyncio.to_thread(check_weights, adapter)
-        if directory.is_absolute() or directory.is_dir():
+        if (directory := self._directory) is not None:
             digest = await asyncio.to_thread(checked_directory, directory, self._wanted)
             self._model = ServedModel(self._model.name, self._model.version, digest)
         elif self._wanted is not None:

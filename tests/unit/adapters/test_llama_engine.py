@@ -135,7 +135,7 @@ async def test_an_answer_nobody_waits_for_ends_in_the_engine(generator: LlamaGen
         reading.cancel()
     await asyncio.wait([reading])
     async with asyncio.timeout(_PATIENCE):
-        while await _processing(server):
+        while await _processing(server):  # noqa: ASYNC110 - what is waited for is another process
             await asyncio.sleep(0.01)
 
 
