@@ -30,7 +30,7 @@ from tests.support.processes import start
 
 ROOT = Path(__file__).parents[1]
 HANDBOOK = ROOT / "examples" / "handbook"
-TOKENS, CLIENTS, ROUNDS, HANGUPS = 48, 8, 3, 100
+TOKENS, CLIENTS, SINGLES, ROUNDS, HANGUPS = 48, 8, 12, 3, 100
 WINDOW = 2048  # tokens
 FIRST = "stream through orchestrator and Bento against the engine, embed and search added: time to first token"
 ONE = "the same: tokens/s, 1 client"
@@ -113,10 +113,15 @@ def settings(folder: Path, base_url: str) -> dict[str, str]:
 
 
 def questions() -> list[str]:
-    """Enough that each is asked once by one client, and once by one of eight in each round."""
+    """One to warm up, then those that are asked by one client, then those of the rounds: none twice."""
     found = json.loads((HANDBOOK / "questions.json").read_text("utf-8"))
     texts = [each["question"] for group in found.values() for each in group if isinstance(each, dict)]
-    return list(dict.fromkeys(texts))
+    lines = [line for path in sorted((HANDBOOK / "v1").rglob("*.md")) for line in path.read_text("utf-8").splitlines()]
+    texts += [f"What does the handbook say of {line.lstrip('# ')}?" for line in lines if line.startswith("#")]
+    wanted = list(dict.fromkeys(texts))[: 1 + SINGLES + ROUNDS * CLIENTS]
+    if len(wanted) < 1 + SINGLES + ROUNDS * CLIENTS:
+        raise ValueError("the handbook has too few questions")
+    return wanted
 
 
 def question(text: str, tokens: int = TOKENS) -> dict[str, Any]:
@@ -136,13 +141,15 @@ async def recorded(folder: Path, asked: Sequence[str]) -> list[dict[str, Any]]:
     """Fills the data directory, and gives the bodies that the orchestrator sends to a generator for these questions."""
     async with chat_server(quote) as recorder:
         orchestrator = await start(folder / "up.log", "up", settings(folder, recorder.base_url), "--port", "0")
-        async with httpx.AsyncClient(base_url=orchestrator.url, timeout=_LIMIT) as client:
-            files = [path for path in sorted((HANDBOOK / "v1").rglob("*")) if path.is_file()]
-            documents = [{"path": path.relative_to(HANDBOOK / "v1").as_posix(), "text": path.read_text("utf-8")} for path in files]
-            (await client.post("/ingest", json={"collection": "handbook", "create": True, "documents": documents})).raise_for_status()
-            for text in asked:
-                (await client.post("/query", json=question(text))).raise_for_status()
-        await orchestrator.stop()
+        files = [path for path in sorted((HANDBOOK / "v1").rglob("*")) if path.is_file()]
+        documents = [{"path": path.relative_to(HANDBOOK / "v1").as_posix(), "text": path.read_text("utf-8")} for path in files]
+        try:
+            async with httpx.AsyncClient(base_url=orchestrator.url, timeout=_LIMIT) as client:
+                (await client.post("/ingest", json={"collection": "handbook", "create": True, "documents": documents})).raise_for_status()
+                for text in asked:
+                    (await client.post("/query", json=question(text))).raise_for_status()
+        finally:
+            await orchestrator.stop()
         return [call.body for call in recorder.calls]
 
 
@@ -150,7 +157,6 @@ async def _compared(model: Path, orchestrator: str, asked: Sequence[str], prompt
     from ragstone.adapters.llama_engine import LlamaServer  # noqa: PLC0415 - an extra
 
     engine = await asyncio.to_thread(lambda: LlamaServer(model, name="smollm2", context_window=WINDOW, slots=CLIENTS, waiting=8))
-    alone, together = range(0, len(asked) // 2), range(len(asked) // 2, len(asked))
     async with AsyncExitStack() as stack:
         through = await stack.enter_async_context(httpx.AsyncClient(base_url=orchestrator, timeout=_LIMIT))
         headers = {"Authorization": f"Bearer {engine.key}"}
@@ -161,12 +167,12 @@ async def _compared(model: Path, orchestrator: str, asked: Sequence[str], prompt
             await _through(through, asked[0])  # warm, both
             await _direct(direct, prompts[0])
             singles = []
-            for number in alone[1:]:
+            for number in range(1, 1 + SINGLES):
                 one, other = partial(_through, through, asked[number]), partial(_direct, direct, prompts[number])
                 singles.append([await one(), await other()] if number % 2 else [await other(), await one()][::-1])
             rounds = []
             for turn in range(ROUNDS):
-                places = [together[(turn * CLIENTS + each) % len(together)] for each in range(CLIENTS)]
+                places = range(1 + SINGLES + turn * CLIENTS, 1 + SINGLES + (turn + 1) * CLIENTS)
                 many = await asyncio.gather(*(_through(through, asked[number]) for number in places))
                 less = await asyncio.gather(*(_direct(direct, prompts[number]) for number in places))
                 rounds.append((_together(many, 0.0), _together(less, median(each.before for each in many))))

@@ -16,6 +16,7 @@ from ragstone.services.generation.app import create_app
 from ragstone.services.generation.chat import Chat
 from ragstone.services.generation.serving import Serving, new_serving
 from ragstone.services.orchestrator.management import create_management_app
+from ragstone.settings.generation_service import GenerationService
 from ragstone.settings.model import Settings
 from tests.fakes.generation_engine import WINDOW, ScriptedEngine
 from tests.support.server import running
@@ -30,7 +31,7 @@ def asked(text: str = "What is quartz?", **changes: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def served(engine: ScriptedEngine, **service: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Serving]]:
-    settings = Settings(generation_service={"model": "x", **service})
+    settings = Settings(generation_service=GenerationService(model="x", **service))
     serving = new_serving(settings, engine)
     await engine.start()
     async with (
@@ -71,7 +72,11 @@ async def test_the_engine_gets_what_is_known_and_no_more_tokens_than_may_be() ->
         await client.post(
             CHAT, json=asked(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}})
         )
-    assert engine.bodies[0] == {**asked(max_tokens=5, temperature=0.5, seed=3, stop=["x"]), "stream": False}
+    assert engine.bodies[0] == {
+        **asked(max_tokens=5, temperature=0.5, seed=3, stop=["x"]),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
     assert engine.bodies[1]["max_tokens"] == engine.bodies[2]["max_tokens"] == 100
     assert engine.bodies[2]["response_format"] == {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
 
@@ -115,6 +120,7 @@ async def test_an_engine_that_is_away_is_503_with_a_time() -> None:
     async with served(engine) as (client, _):
         engine.up = False
         response, ready, health = await client.post(CHAT, json=asked()), await client.get("/readyz"), await client.get("/healthz")
+        assert (await client.get("/v1/models")).status_code == 503
         engine.up, engine.status = True, 500
         broken = await client.post(CHAT, json=asked())
     assert (response.status_code, response.headers["retry-after"]) == (503, "7")

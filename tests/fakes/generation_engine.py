@@ -78,7 +78,12 @@ class ScriptedEngine:
         if self.status != 200:
             return ScriptedReply(self, self.status, [b"no"], False)
         if asked.get("stream"):
-            return ScriptedReply(self, 200, [*map(_event, self.words), *([] if self.error or self.blocks else [b"data: [DONE]\n\n"])], True)
+            return ScriptedReply(
+                self,
+                200,
+                [*map(_event, self.words), *([] if self.error or self.blocks else [_event("", "stop"), b"data: [DONE]\n\n"])],
+                True,
+            )
         choice = {"index": 0, "message": {"role": "assistant", "content": "".join(self.words)}, "finish_reason": "stop"}
         return ScriptedReply(self, 200, [json.dumps({"choices": [choice]}).encode()], False)
 
@@ -89,5 +94,5 @@ class ScriptedEngine:
         self.up = False
 
 
-def _event(word: str) -> bytes:
-    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]}).encode() + b"\n\n"
+def _event(word: str, finish: str | None = None) -> bytes:
+    return b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": finish}]}).encode() + b"\n\n"

@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "ragstone"
 
 HOMES = {
-    "bentoml": ("services/embedding/bento.py",),
+    "bentoml": ("services/embedding/bento.py", "services/generation/bento.py"),
     "bson": ("adapters/mongo*.py",),
     "gridfs": ("adapters/mongo*.py",),
     "grpc": ("adapters/qdrant_server*.py",),

@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 
 import httpx
-import xllamacpp
+import xllamacpp  # type: ignore[import-untyped]
 
 from ragstone.adapters.container import usable_cpus
 from ragstone.adapters.llama_model_file import checked_digest, gguf_file

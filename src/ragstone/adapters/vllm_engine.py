@@ -129,23 +129,29 @@ class VllmEngine:
 
     async def _keep(self) -> None:
         while True:
-            self._socket.unlink(missing_ok=True)  # of the one before
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=sys.stderr.fileno(),
-                env=self._environment,
-                start_new_session=True,  # a group of its own, which can be ended with all its workers
-                preexec_fn=_ends_with_parent if sys.platform == "linux" else None,
-            )
             began = time.monotonic()
-            why = await self._until_up(self._process) or await self._until_it_fails(self._process)
+            try:
+                self._process = await self._begin()
+                why = await self._until_up(self._process) or await self._until_it_fails(self._process)
+            except OSError as error:
+                why = f"can't be started ({(error.strerror or str(error)).lower()})"
             self._up = False
             await self._end()
             ENGINE_RESTARTS.inc()
             _log.error("The engine %s after %.0f s; it is started again in %.0f s.", why, time.monotonic() - began, self._pause)
             await asyncio.sleep(self._pause)
             self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
+
+    async def _begin(self) -> asyncio.subprocess.Process:
+        self._socket.unlink(missing_ok=True)  # of the one before
+        return await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),
+            env=self._environment,
+            start_new_session=True,  # a group of its own, which can be ended with all its workers
+            preexec_fn=_ends_with_parent if sys.platform == "linux" else None,
+        )
 
     async def _until_up(self, process: asyncio.subprocess.Process) -> str:
         """Empty once it answers, else why it will not."""

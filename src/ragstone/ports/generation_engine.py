@@ -29,7 +29,8 @@ class GenerationEngine(Protocol):
       Raises `NotFound` or `InvalidInput` for a model that can't be served; then nothing runs.
     - `chat` takes the body of a request to OpenAI's `/v1/chat/completions`, as JSON, and returns once the answer begins. What the engine refuses is a
       reply with the engine's status (400 for a prompt longer than its context). Breaking off is `Unavailable`, there and in `pieces`.
-    - A reply that is closed, and a call of `chat` that is cancelled, end the work behind them within a second: no slot stays taken.
+    - A streamed reply that is closed, and a call of `chat` for one that is cancelled, end the work behind them within a second: no slot stays taken. (llama.cpp
+      goes on with an answer that is no stream, so none is asked for.)
     - An engine that dies or hangs is not ready (`check` raises), and is started again where that is possible without this process; `lost` is True where it is not.
     - `metrics` is the engine's own text in Prometheus's format; empty when it gives none.
     - `names`: the model's and those of adapters (LoRA) on top of it; each may be asked for.

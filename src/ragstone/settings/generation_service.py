@@ -26,7 +26,7 @@ class VllmEngine(Section):
     quantization: str | None = Field(
         default=None, pattern=r"^[a-z0-9_-]+$", description="method, for example awq or fp8; unset: as the model says"
     )
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = None
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] | None = Field(default=None, description="of weights and activations")
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1, description="share of each GPU's memory")
     prefix_caching: bool | None = Field(default=None, description="keep what prompts have in common")
     lora: dict[str, Path] = Field(default={}, description="adapters by the name that requests call them: directories with safetensors")

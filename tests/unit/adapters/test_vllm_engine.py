@@ -235,6 +235,17 @@ async def test_one_that_does_not_come_up_is_tried_again_ever_more_seldom(model: 
         await up(engine)
 
 
+async def test_a_program_that_can_not_be_run_is_tried_again(model: Path) -> None:
+    async with engine_of(model) as engine:
+        (model.parent / "python").write_text("#!/nowhere/interpreter\n")
+        await engine.start()
+        await becomes(lambda: engine._pause > 0.1)
+        with pytest.raises(Unavailable):
+            await engine.check()
+        write_stand_in(model.parent / "python")
+        await up(engine)
+
+
 async def test_closing_ends_the_process_and_its_folder(model: Path) -> None:
     async with engine_of(model) as engine:
         await engine.start()

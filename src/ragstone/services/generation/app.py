@@ -57,7 +57,8 @@ def _routes(serving: Serving) -> APIRouter:
     @router.get("/v1/models", response_model=None)
     @needs(Scope.READ)
     async def models() -> Response:
-        """What may be asked for: the model, and the LoRA adapters on top of it."""
+        """What may be asked for now: the model, and the LoRA adapters on top of it. Clients take it for a check of health, so 503 while the engine is away."""
+        await serving.check()
         return json_response({"object": "list", "data": _listed(serving)}, headers=serving.headers)
 
     @router.get("/v1/models/{model:path}", response_model=None)

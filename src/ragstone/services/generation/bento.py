@@ -34,10 +34,9 @@ def make_bento(serving: Serving) -> Any:
         """Chat completions in OpenAI's protocol."""
 
     # An error has to become a response in here: BentoML waits for the first message of a response, and for nothing else.
-    Generation.mount_asgi_app(
-        Starlette(routes=[Route(PATH, Chat(serving), methods=["POST"])], exception_handlers={RagstoneError: domain_error})
-    )
-    return Generation
+    bento: Any = Generation
+    bento.mount_asgi_app(Starlette(routes=[Route(PATH, Chat(serving), methods=["POST"])], exception_handlers={RagstoneError: domain_error}))
+    return bento
 
 
 def make_app(serving: Serving, authenticator: Authenticator | None) -> tuple[FastAPI, Any]:

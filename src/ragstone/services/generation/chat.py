@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ragstone.domain.errors import InvalidInput, NotFound, RagstoneError, Unavailable
 from ragstone.ports.generation_engine import EngineReply
 from ragstone.services.generation.chat_body import ChatBody
+from ragstone.services.generation.collected import collected
 from ragstone.services.generation.serving import Serving
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import ClientGone
@@ -94,10 +95,12 @@ class _Answer:
     async def _pass_on(self, reply: EngineReply) -> None:
         if reply.status != 200:
             raise await _refusal(reply)
-        headers = {**self._serving.headers, "content-type": reply.content_type, "cache-control": "no-store"}
+        headers = {**self._serving.headers, "cache-control": "no-store"}
         if not self._asked.stream:
-            await Response(b"".join([piece async for piece in reply.pieces()]), 200, headers)(self._scope, _never, self._send)
+            response = Response(await collected(reply.pieces()), 200, headers, "application/json")
+            await response(self._scope, _never, self._send)
             return
+        headers["content-type"] = reply.content_type
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         async for piece in reply.pieces():
             if not self.begun:

@@ -70,7 +70,11 @@ class ChatBody(_Part):
     user: str | None = Field(default=None, max_length=1_000)
 
     def for_engine(self, most: int) -> bytes:
-        """JSON for the engine: at most `most` tokens, and nothing that concerns the client alone."""
+        """JSON for the engine: at most `most` tokens, and nothing that concerns the client alone.
+
+        Always a stream: llama.cpp's server looks for a closed connection in the midst of a stream only.
+        """
         form = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"user", "max_completion_tokens", "n"})
+        form |= {"stream": True} if self.stream else {"stream": True, "stream_options": {"include_usage": True}}
         form["max_tokens"] = min(self.max_completion_tokens or self.max_tokens or most, most)
         return to_json(form)
