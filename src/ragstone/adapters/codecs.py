@@ -13,6 +13,7 @@ from ragstone.domain.dead_letters import DeadLetter
 from ragstone.domain.errors import InvalidInput
 from ragstone.domain.interactions import Feedback, Interaction
 from ragstone.domain.jobs import ChangeRequest, JobResult, Progress
+from ragstone.domain.registered_models import ModelContent, ModelVersion
 from ragstone.domain.releases import Release
 from ragstone.domain.retention import Purge
 from ragstone.domain.spaces import EmbeddingSpace
@@ -49,6 +50,8 @@ INTERACTION: Codec[Interaction] = Codec(TypeAdapter(Interaction))
 FEEDBACK: Codec[Feedback] = Codec(TypeAdapter(Feedback))
 PURGE: Codec[Purge] = Codec(TypeAdapter(Purge))
 RELEASE: Codec[Release] = Codec(TypeAdapter(Release))
+MODEL_CONTENT: Codec[ModelContent] = Codec(TypeAdapter(ModelContent))
+MODEL_VERSION: Codec[ModelVersion] = Codec(TypeAdapter(ModelVersion))
 DEAD_LETTER: Codec[DeadLetter] = Codec(TypeAdapter(DeadLetter))
 AUDIT: Codec[AuditEntry] = Codec(TypeAdapter(AuditEntry))
 PROGRESS: Codec[Progress] = Codec(TypeAdapter(Progress))

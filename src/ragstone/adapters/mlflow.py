@@ -24,12 +24,12 @@ _EXISTS, _MISSING = "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"
 class Mlflow:
     """Calls of `MlflowClient`, which blocks, in threads. The client's own retries are off: they go on for minutes, whatever the request's deadline."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, name: str = "tracking", *, timeout: float = _TIMEOUT) -> None:
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)  # type: ignore[no-untyped-call]
         MLFLOW_HTTP_REQUEST_TIMEOUT.set(int(_TIMEOUT))  # type: ignore[no-untyped-call]
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlflow")
-        self._dependency = Dependency("tracking", timeout=_TIMEOUT, concurrency=_THREADS, translate=_translation)
+        self._dependency = Dependency(name, timeout=timeout, concurrency=_THREADS, translate=_translation)
 
     async def call(self, work: Callable[[MlflowClient], T], *, retry: bool = False) -> T:
         """What `work` returns. Raises `Unavailable` when the server does not answer, and `MlflowException` for what it refuses."""
