@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from dataclasses import replace
@@ -72,7 +73,7 @@ class InMemoryModelRegistry:
             raise NotFound(f"model: {file.path} is gone", field="model")
         if len(found) > file.size:
             raise Forbidden(f"model: {file.path} is larger than it was", field="model")
-        target.write_bytes(found)
+        await asyncio.to_thread(target.write_bytes, found)
 
     async def close(self) -> None:
         pass

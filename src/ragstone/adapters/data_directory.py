@@ -20,7 +20,8 @@ DIRECTORIES = ("versions", "index", "staging", "spool")
 RESTORING = ".restore"  # a backup is unpacked here; as long as it is there without FORMAT, the directory does not open
 _BACKUP = ".backup"  # a backup is copied here
 SERVERS = "servers"  # what `ragstone up --profile dev` keeps of the servers that it starts
-_OURS = {*DIRECTORIES, SERVERS, "LOCK", FORMAT_FILE, FORMAT_DRAFT}
+MODELS = "models"  # versions that were registered, by any process on this machine, whether the directory is open or not
+_OURS = {*DIRECTORIES, SERVERS, MODELS, "LOCK", FORMAT_FILE, FORMAT_DRAFT}
 _LOCK_TRIES, _LOCK_PAUSE = 10, 0.02  # `owner` holds the lock for an instant: seconds
 _FIELD = "data_dir"
 

@@ -202,7 +202,9 @@ def _version(name: str, stored: Stored, aliases: dict[str, int]) -> ModelVersion
     try:
         content = codecs.MODEL_CONTENT.load(stored.tags[_BODY])
     except ValueError as error:
-        raise InvalidInput(f"model: the record of models:/{name}/{number} can't be read; register the model again.", field="model") from error
+        raise InvalidInput(
+            f"model: the record of models:/{name}/{number} can't be read; register the model again.", field="model"
+        ) from error
     if content.digest != stored.tags[_DIGEST]:
         raise InvalidInput(f"model: the record of models:/{name}/{number} was altered: its digest is another one.", field="model")
     own = tuple(sorted(alias for alias, at in aliases.items() if at == number))

@@ -102,6 +102,11 @@ class ModelStore:
         return self._cache / "graphs"
 
     @property
+    def registered(self) -> Path:
+        """Where versions of the model registry are kept."""
+        return self._cache / "registered"
+
+    @property
     def locks(self) -> Path:
         """Where it is kept what was seen first, to be compared with what is seen later."""
         return self._cache / "locks"

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.extractive import ExtractiveGenerator
 from ragstone.adapters.model_store import ModelEntry, ModelStore
+from ragstone.bootstrap.registry import model_path
 from ragstone.bootstrap.secrets import secret_of
 from ragstone.domain.errors import InvalidInput, NotFound, RagstoneError
+from ragstone.domain.registered_models import is_reference
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.generator import Generator
 from ragstone.ports.reranker import Reranker
@@ -24,6 +26,7 @@ from ragstone.use_cases.prompts import Prompts
 
 if TYPE_CHECKING:
     from ragstone.adapters.onnx_embedder import OnnxEmbedder
+    from ragstone.adapters.onnx_reranker import OnnxReranker
 
 
 def model_store(settings: Settings) -> ModelStore:
@@ -50,7 +53,7 @@ def embedding_model(settings: Settings) -> EmbeddingModel:
     Blocking; not to be called in an event loop's thread. Raises `NotFound`, `InvalidInput`, `Unavailable`.
     """
     store = model_store(settings)
-    path = store.path(local_model(settings))
+    path = model_path(settings, local_model(settings), "embedder", "model")
     match settings.embedder:
         case embedders.OnnxEmbedder():
             return onnx_embedder(settings, path)
@@ -142,21 +145,9 @@ def reranker(settings: Settings) -> Reranker | None:
         case rerankers.NoReranker():
             return None
         case rerankers.OnnxReranker() as onnx:
-            from ragstone.adapters.onnx_reranker import OnnxReranker  # noqa: PLC0415
-
-            store = model_store(settings)
-            try:
-                return OnnxReranker(
-                    Path(onnx.model).expanduser(),
-                    graphs=store.graphs,
-                    threads=onnx.threads or None,
-                    digest=onnx.digest,
-                    provider=onnx.provider,
-                )
-            except (NotFound, InvalidInput) as error:
-                if error.field == "provider":
-                    raise _of("reranker", error) from error
-                raise type(error)(f"reranker.model: {error.message}", field="reranker.model") from error
+            if is_reference(onnx.model):
+                return onnx_reranker(settings, onnx, model_path(settings, onnx.model, "reranker", "reranker.model"))
+            return onnx_reranker(settings, onnx, Path(onnx.model).expanduser())
         case rerankers.HttpReranker() as http:
             from ragstone.adapters.http_reranker import HttpReranker  # noqa: PLC0415 - its HTTP client is slow to import
 
@@ -169,6 +160,19 @@ def reranker(settings: Settings) -> Reranker | None:
                 timeout=http.timeout,
                 concurrency=http.concurrency,
             )
+
+
+def onnx_reranker(settings: Settings, onnx: rerankers.OnnxReranker, path: Path) -> OnnxReranker:
+    """The cross-encoder of that place, in this process. Blocking. Raises `NotFound` or `InvalidInput`, naming the setting."""
+    from ragstone.adapters.onnx_reranker import OnnxReranker  # noqa: PLC0415
+
+    graphs = model_store(settings).graphs
+    try:
+        return OnnxReranker(path, graphs=graphs, threads=onnx.threads or None, digest=onnx.digest, provider=onnx.provider)
+    except (NotFound, InvalidInput) as error:
+        if error.field == "provider":
+            raise _of("reranker", error) from error
+        raise type(error)(f"reranker.model: {error.message}", field="reranker.model") from error
 
 
 def _of(section: str, error: RagstoneError) -> InvalidInput:

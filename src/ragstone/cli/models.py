@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ragstone.cli import registered_models
 from ragstone.cli.command import command, new_app
 from ragstone.cli.output import table, text
 from ragstone.cli.progress import size
@@ -16,9 +17,10 @@ _NAME = Annotated[str | None, typer.Argument(help="A preset, see `ragstone model
 
 def add_to(app: typer.Typer) -> None:
     """Registers the group."""
-    group = new_app("List, fetch and check embedding models.")
+    group = new_app("List, fetch and check embedding models; register versions of models and move aliases over them.")
     for name, work in (("list", list_), ("pull", pull), ("verify", verify), ("probe", probe_)):
         command(group, name)(work)
+    registered_models.add_to(group)
     app.add_typer(group, name="models")
 
 

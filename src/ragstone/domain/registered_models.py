@@ -34,7 +34,8 @@ class ModelFile:
     def __post_init__(self) -> None:
         if not _PATH.fullmatch(self.path) or len(self.path) > 500 or not _SHA256.fullmatch(self.sha256) or self.size < 0:
             raise InvalidInput(
-                f"model: {self.path[:100]!r} is not the name of a model's file; use letters, digits, '.', '_', '+', '-' and '/'.", field="model"
+                f"model: {self.path[:100]!r} is not the name of a model's file; use letters, digits, '.', '_', '+', '-' and '/'.",
+                field="model",
             )
 
 

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ragstone.settings import embedders, model_services, rerankers, stores
 from ragstone.settings.generation_service import GenerationService
+from ragstone.settings.registry import ModelRegistrySettings
 from ragstone.settings.stores import Section
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -157,7 +158,9 @@ class UncheckedSettings(BaseSettings):
     api_keys_file: Path | None = Field(default=None, description="name:scope:SHA-256 of a key, one a line; unset: no keys, loopback only")
     oidc: OidcSettings | None = Field(default=None, description="an issuer whose tokens are taken; unset: keys alone")
     allowed_hosts: tuple[str, ...] = Field(default=(), description="names beside loopback's that the Host header may carry")
-    model: str = Field(default="all-minilm-l6-v2", description="a preset (ragstone models list), a directory, or an .onnx file")
+    model: str = Field(
+        default="all-minilm-l6-v2", description="a preset (ragstone models list), a directory, an .onnx file, or models:/<name>@<alias>"
+    )
     further_models: tuple[str, ...] = Field(
         default=(), description="loaded beside model: of embedding spaces that are built, or that earlier commits are read from"
     )
@@ -173,6 +176,7 @@ class UncheckedSettings(BaseSettings):
     index: stores.Index = stores.EdgeIndex()
     queue: stores.Queue = stores.InProcessQueue()
     tracking: stores.Tracking = stores.NoTracking()
+    model_registry: ModelRegistrySettings = ModelRegistrySettings()
     backup: stores.BackupSettings | None = Field(default=None, description="where backups of a cluster go")
     limits: LimitSettings = LimitSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()

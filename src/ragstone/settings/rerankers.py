@@ -21,7 +21,9 @@ class OnnxReranker(Section):
     """A cross-encoder in this process."""
 
     kind: Literal["onnx"]
-    model: str = Field(min_length=1, description="a directory with model.onnx or model.safetensors, or an .onnx file")
+    model: str = Field(
+        min_length=1, description="a directory with model.onnx or model.safetensors, an .onnx file, or models:/<name>@<alias>"
+    )
     digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 that its weights must have; unset: any")
     threads: int = Field(default=0, ge=0, description="of the reranker; 0: as many as cores, or as the container's CPU limit")
     provider: str = Field(default=CPU, pattern=PROVIDER, description="ONNX Runtime's execution provider")

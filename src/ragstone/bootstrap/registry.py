@@ -1,0 +1,107 @@
+"""The model registry of the settings, and models of it on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ragstone.adapters.data_directory import MODELS
+from ragstone.adapters.directory_models import DirectoryModelRegistry
+from ragstone.adapters.model_content import read_content
+from ragstone.adapters.model_downloads import ModelDownloads
+from ragstone.adapters.model_store import ModelStore
+from ragstone.domain.errors import InvalidInput
+from ragstone.domain.registered_models import GeneratorReference, LocalModel, ModelContent, ModelKind, is_reference, parse_reference
+from ragstone.domain.spaces import ModelIdentity
+from ragstone.ports.model_registry import ModelRegistry
+from ragstone.settings import stores
+from ragstone.settings.model import Settings
+from ragstone.settings.registry import ModelRegistrySettings
+
+_PROBE = "What does this model make of a text?"
+
+
+def registry_at(tracking: stores.Tracking, data_dir: Path) -> ModelRegistry:
+    """MLflow's where there is a server, else a directory of the data directory. To be closed."""
+    match tracking:
+        case stores.MlflowTracking() as mlflow:
+            from ragstone.adapters.mlflow_models import MlflowModelRegistry  # noqa: PLC0415 - slow to import, and an extra
+
+            return MlflowModelRegistry(mlflow.uri)
+        case stores.NoTracking():
+            return DirectoryModelRegistry(data_dir / MODELS)
+
+
+@asynccontextmanager
+async def model_registry(settings: Settings) -> AsyncIterator[ModelRegistry]:
+    """The registry, closed at the end."""
+    registry = registry_at(settings.tracking, settings.data_dir)
+    try:
+        yield registry
+    finally:
+        await registry.close()
+
+
+def downloads(registry: ModelRegistry, store: ModelStore, settings: ModelRegistrySettings) -> ModelDownloads:
+    """Models of the registry in the model cache."""
+    return ModelDownloads(registry, store.registered, max_bytes=settings.max_bytes)
+
+
+def model_path(settings: Settings, source: str, kind: ModelKind, field: str) -> Path:
+    """Where a model of the settings is: a preset by name, a path, or a version of the registry, which is fetched and compared.
+
+    Blocking; not to be called in an event loop's thread. Raises as `ModelStore.path` and `ModelDownloads.local`.
+    """
+    store = ModelStore(settings.models)
+    return local_model_of(settings, source, kind, field).path if is_reference(source) else store.path(source)
+
+
+def local_model_of(settings: Settings, source: str, kind: ModelKind, field: str) -> LocalModel:
+    """A version of the registry, fetched and compared. Blocking; raises as `model_path`."""
+    reference = parse_reference(source, field)
+
+    async def fetched() -> LocalModel:
+        async with model_registry(settings) as registry:
+            return await downloads(registry, ModelStore(settings.models), settings.model_registry).local(reference, kind)
+
+    return asyncio.run(fetched())
+
+
+def content_of(settings: Settings, source: str, kind: ModelKind, licence: str) -> tuple[ModelContent, Path]:
+    """What is to be registered of a preset or path, with the directory of its files, after it was looked at and, where it can be loaded here, tried.
+
+    Blocking. Raises `NotFound`, and `InvalidInput` saying what is in the way.
+    """
+    store = ModelStore(settings.models)
+    path = store.path(source)
+    ModelContent(kind, licence, reference=GeneratorReference("", "", ""))  # refuses a missing licence before a large model is read
+    root, entry, files = read_content(path, kind)
+    identity = None
+    if kind == "embedder":
+        identity = asyncio.run(_tried_embedder(path, store.graphs))
+    elif kind == "reranker":
+        asyncio.run(_tried_reranker(path, store.graphs))
+    return ModelContent(kind, licence, root.name, entry, files, identity), root
+
+
+async def _tried_embedder(path: Path, graphs: Path) -> ModelIdentity:
+    from ragstone.adapters.onnx_embedder import OnnxEmbedder  # noqa: PLC0415 - who registers no model needs no ONNX Runtime
+
+    embedder = OnnxEmbedder(path, graphs=graphs, threads=1)
+    try:
+        vectors = await embedder.embed_passages([_PROBE])
+    finally:
+        await asyncio.to_thread(embedder.close)
+    if vectors.shape != (1, embedder.identity.dimension) or not np.isfinite(vectors).all():
+        raise InvalidInput("The model does not give one finite vector for a text.", field="model")
+    return embedder.identity
+
+
+async def _tried_reranker(path: Path, graphs: Path) -> None:
+    from ragstone.adapters.onnx_reranker import OnnxReranker  # noqa: PLC0415
+
+    await OnnxReranker(path, graphs=graphs, threads=1).close()  # it tries itself
