@@ -69,7 +69,9 @@ class ModelDownloads:
         """What to load of a version, after every file was compared; fetched first where it is not here. Raises as `local`."""
         content = version.content
         if content.kind != kind:
-            raise InvalidInput(f"{version.label} is a {content.kind}, and a {kind} is needed.", field="model")
+            raise InvalidInput(
+                f"{version.label} is of the kind {content.kind}, and here is room for one of the kind {kind}.", field="model"
+            )
         if not content.files:
             raise InvalidInput(f"{version.label} has no files: it names a generator that runs elsewhere.", field="model")
         if content.size > self._max_bytes:

@@ -7,22 +7,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import numpy as np
-
 from ragstone.adapters.data_directory import MODELS
 from ragstone.adapters.directory_models import DirectoryModelRegistry
 from ragstone.adapters.model_content import read_content
 from ragstone.adapters.model_downloads import ModelDownloads
 from ragstone.adapters.model_store import ModelStore
-from ragstone.domain.errors import InvalidInput
 from ragstone.domain.registered_models import GeneratorReference, LocalModel, ModelContent, ModelKind, is_reference, parse_reference
 from ragstone.domain.spaces import ModelIdentity
 from ragstone.ports.model_registry import ModelRegistry
 from ragstone.settings import stores
 from ragstone.settings.model import Settings
 from ragstone.settings.registry import ModelRegistrySettings
-
-_PROBE = "What does this model make of a text?"
+from ragstone.use_cases.model_acceptance import try_embedder
 
 
 def registry_at(tracking: stores.Tracking, data_dir: Path) -> ModelRegistry:
@@ -93,11 +89,9 @@ async def _tried_embedder(path: Path, graphs: Path) -> ModelIdentity:
 
     embedder = OnnxEmbedder(path, graphs=graphs, threads=1)
     try:
-        vectors = await embedder.embed_passages([_PROBE])
+        await try_embedder(embedder)
     finally:
         await asyncio.to_thread(embedder.close)
-    if vectors.shape != (1, embedder.identity.dimension) or not np.isfinite(vectors).all():
-        raise InvalidInput("The model does not give one finite vector for a text.", field="model")
     return embedder.identity
 
 

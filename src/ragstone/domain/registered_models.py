@@ -130,12 +130,11 @@ def is_reference(text: str) -> bool:
 
 def parse_reference(text: str, field: str = "model") -> ModelReference:
     """What `models:/<name>@<alias>` or `models:/<name>/<version>` means. Raises `InvalidInput`."""
-    rest = text.removeprefix(SCHEME)
-    name, at, alias = rest.partition("@")
-    if at:
+    name, at, alias = text.removeprefix(SCHEME).partition("@")
+    if is_reference(text) and at:
         return ModelReference(check_model_name(name, field), alias=check_alias_name(alias, field))
-    name, _, number = rest.partition("/")
-    if not is_reference(text) or not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+    name, _, number = name.partition("/")
+    if not is_reference(text) or at or not re.fullmatch(r"[1-9][0-9]{0,8}", number):
         raise InvalidInput(
             f"{field}: {text[:100]!r} is no registered model; write models:/<name>@<alias> or models:/<name>/<version>.", field=field
         )

@@ -22,13 +22,25 @@ DEPENDENCY_BREAKER = Gauge(
     "ragstone_dependency_breaker_open", "1 while a server is not asked, as it did not answer.", ("dependency",), registry=None
 )
 
+# Of models that follow an alias of the registry, by `models:/<name>@<alias>`.
+MODEL_VERSION = Gauge("ragstone_model_version", "Version of a registered model that serves now.", ("model",), registry=None)
+MODEL_BEHIND = Gauge(
+    "ragstone_model_behind", "1 while a model is not known to be what its alias means, or is not.", ("model",), registry=None
+)
+MODEL_CHANGES = Counter(
+    "ragstone_model_changes_total",
+    "Looks at an alias that did not find the version that serves, by outcome: changed, refused, failed (tried again), unanswered.",
+    ("model", "outcome"),
+    registry=None,
+)
+
 
 class HttpMetrics:
     """What every process that answers over HTTP measures, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        for shared in (DEPENDENCY_CALLS, DEPENDENCY_RETRIES, DEPENDENCY_BREAKER):
+        for shared in (DEPENDENCY_CALLS, DEPENDENCY_RETRIES, DEPENDENCY_BREAKER, MODEL_VERSION, MODEL_BEHIND, MODEL_CHANGES):
             self.registry.register(shared)
         self.requests = Histogram(
             "ragstone_http_request_duration_seconds",

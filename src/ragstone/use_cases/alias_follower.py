@@ -1,0 +1,131 @@
+"""A service's model follows an alias of the registry: loaded beside the old one, tried, and then put in its place."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from ragstone.domain.errors import RagstoneError, Unavailable
+from ragstone.domain.registered_models import ModelReference, ModelVersion
+from ragstone.telemetry.metrics import MODEL_BEHIND, MODEL_CHANGES, MODEL_VERSION
+from ragstone.use_cases.model_holder import ModelHolder
+
+M = TypeVar("M")
+_JITTER = 0.2  # of the interval, so that replicas don't all load at the same moment
+_AGAIN = 600.0  # seconds after which a version that was refused is tried again: its files may have been put right
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource(Generic[M]):
+    """How a version becomes a model. `look` asks the registry, `path` gives its compared files, `load` may block, `accept(new, old)` raises when it must not serve.
+
+    What `load` or `accept` refuse they raise as a `RagstoneError`; `Unavailable` means that another try may succeed. `close` frees a model that is not taken; it may block.
+    """
+
+    look: Callable[[ModelReference], Awaitable[ModelVersion]]
+    path: Callable[[ModelVersion], Awaitable[Path]]
+    load: Callable[[Path], M]
+    accept: Callable[[M, M], Awaitable[None]]
+    close: Callable[[M], None]
+
+
+class AliasFollower(Generic[M]):
+    """Looks at `reference` every `interval` seconds, a fifth more or less. Whatever goes wrong, the model of before goes on serving, and `problem` says why."""
+
+    def __init__(
+        self,
+        reference: ModelReference,
+        serving: ModelVersion,
+        holder: ModelHolder[M],
+        source: ModelSource[M],
+        *,
+        interval: float,
+        as_last_seen: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.reference = reference
+        self.serving = serving
+        self.problem: str | None = None  # a sentence, while what serves is not what the alias means, or nobody knows
+        self._holder = holder
+        self._source = source
+        self._interval = interval
+        self._clock = clock
+        self._refused: tuple[str, float, str] | None = None  # digest, when, and the problem
+        self._tell(f"{reference}: the model registry did not answer; {serving.label} serves, as last seen." if as_last_seen else None)
+
+    async def run(self) -> None:
+        """Follows until it is cancelled."""
+        while True:
+            await asyncio.sleep(self._interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads load
+            await self.look()
+
+    async def look(self) -> bool:
+        """Looks once; whether another version serves now."""
+        try:
+            wanted = await self._source.look(self.reference)
+        except Exception as error:
+            self._failed("unanswered", f"it can't be told what it means now: {_reason(error)}", error)
+            return False
+        if (wanted.number, wanted.content.digest) == (self.serving.number, self.serving.content.digest):
+            self.serving = wanted
+            self._tell(None)
+            return False
+        digest = wanted.content.digest
+        if self._refused is not None and self._refused[0] == digest and self._clock() - self._refused[1] < _AGAIN:
+            self._tell(self._refused[2])
+            return False
+        try:
+            model = await self._loaded(wanted)
+        except Unavailable as error:
+            self._failed("failed", f"{wanted.label} can't be had now: {error.message}", error)
+            return False
+        except Exception as error:
+            self._refused = digest, self._clock(), self._failed("refused", f"{wanted.label} is refused: {_reason(error)}", error)
+            return False
+        self._holder.swap(model, wanted.label)
+        _log.info("%s is %s now, after %s", self.reference, wanted.label, self.serving.label)
+        self.serving, self._refused = wanted, None
+        MODEL_CHANGES.labels(str(self.reference), "changed").inc()
+        self._tell(None)
+        return True
+
+    async def _loaded(self, wanted: ModelVersion) -> M:
+        path = await self._source.path(wanted)
+        loading = asyncio.create_task(asyncio.to_thread(self._source.load, path))
+        try:
+            model = await asyncio.shield(loading)
+        except asyncio.CancelledError:  # the thread goes on: what it brings is freed
+            loading.add_done_callback(lambda done: None if done.cancelled() or done.exception() else self._source.close(done.result()))
+            raise
+        try:
+            await self._source.accept(model, self._holder.current.model)
+        except BaseException:
+            await asyncio.to_thread(self._source.close, model)
+            raise
+        return model
+
+    def _failed(self, outcome: str, problem: str, error: Exception) -> str:
+        problem = f"{self.reference}: {problem} {self.serving.label} goes on serving."
+        if problem != self.problem:  # said once, not at every look
+            _log.warning("%s", problem, exc_info=None if isinstance(error, RagstoneError) else error)
+        MODEL_CHANGES.labels(str(self.reference), outcome).inc()
+        self._tell(problem)
+        return problem
+
+    def _tell(self, problem: str | None) -> None:
+        if self.problem is not None and problem is None:
+            _log.info("%s: %s serves, as it should", self.reference, self.serving.label)
+        self.problem = problem
+        MODEL_VERSION.labels(str(self.reference)).set(self.serving.number)
+        MODEL_BEHIND.labels(str(self.reference)).set(problem is not None)
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, RagstoneError) else f"an unexpected {type(error).__name__}; the log tells more."
