@@ -59,7 +59,7 @@ class MlflowModelRegistry:
             await self._upload(run, folder / file.path, file)
         tags = {_DIGEST: content.digest, _BODY: body, _PRINCIPAL: principal, _KIND: content.kind, _LICENCE: content.licence[:1000]}
         if content.identity is not None:
-            tags[_SPACE] = content.identity.id
+            tags[_SPACE] = content.identity.space
 
         def work(client: MlflowClient) -> Stored:
             try:

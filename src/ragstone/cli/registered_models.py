@@ -142,7 +142,7 @@ def _document(version: ModelVersion) -> dict[str, Any]:
         "by": version.principal,
         "size": content.size,
         "files": [asdict(file) for file in content.files],
-        "embedding": {"space": content.identity.id, **asdict(content.identity)} if content.identity else None,
+        "embedding": {"space": content.identity.space, **asdict(content.identity)} if content.identity else None,
         "elsewhere": asdict(content.reference) if content.reference else None,
     }
 

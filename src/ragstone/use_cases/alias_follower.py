@@ -9,31 +9,46 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ragstone.domain.errors import RagstoneError, Unavailable
 from ragstone.domain.registered_models import ModelReference, ModelVersion
 from ragstone.telemetry.metrics import MODEL_BEHIND, MODEL_CHANGES, MODEL_VERSION
-from ragstone.use_cases.model_holder import ModelHolder
 
-M = TypeVar("M")
 _JITTER = 0.2  # of the interval, so that replicas don't all load at the same moment
 _AGAIN = 600.0  # seconds after which a version that was refused is tried again: its files may have been put right
 _log = logging.getLogger(__name__)
 
 
+class Closable(Protocol):
+    """Something to close."""
+
+    async def close(self) -> None: ...
+
+
+M = TypeVar("M", bound=Closable)
+
+
+class Slot(Protocol[M]):
+    """Where a service has its model: each request keeps the one that it began with. `swap` closes the one of before when its last request has ended."""
+
+    @property
+    def now(self) -> M: ...
+
+    async def swap(self, new: M) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
-class ModelSource(Generic[M]):
+class Loading(Generic[M]):
     """How a version becomes a model. `look` asks the registry, `path` gives its compared files, `load` may block, `accept(new, old)` raises when it must not serve.
 
-    What `load` or `accept` refuse they raise as a `RagstoneError`; `Unavailable` means that another try may succeed. `close` frees a model that is not taken; it may block.
+    What they refuse they raise as a `RagstoneError`; `Unavailable` means that another try may succeed.
     """
 
     look: Callable[[ModelReference], Awaitable[ModelVersion]]
     path: Callable[[ModelVersion], Awaitable[Path]]
-    load: Callable[[Path], M]
+    load: Callable[[ModelVersion, Path], M]
     accept: Callable[[M, M], Awaitable[None]]
-    close: Callable[[M], None]
 
 
 class AliasFollower(Generic[M]):
@@ -43,8 +58,8 @@ class AliasFollower(Generic[M]):
         self,
         reference: ModelReference,
         serving: ModelVersion,
-        holder: ModelHolder[M],
-        source: ModelSource[M],
+        slot: Slot[M],
+        loading: Loading[M],
         *,
         interval: float,
         as_last_seen: bool = False,
@@ -53,8 +68,8 @@ class AliasFollower(Generic[M]):
         self.reference = reference
         self.serving = serving
         self.problem: str | None = None  # a sentence, while what serves is not what the alias means, or nobody knows
-        self._holder = holder
-        self._source = source
+        self._slot = slot
+        self._loading = loading
         self._interval = interval
         self._clock = clock
         self._refused: tuple[str, float, str] | None = None  # digest, when, and the problem
@@ -69,7 +84,7 @@ class AliasFollower(Generic[M]):
     async def look(self) -> bool:
         """Looks once; whether another version serves now."""
         try:
-            wanted = await self._source.look(self.reference)
+            wanted = await self._loading.look(self.reference)
         except Exception as error:
             self._failed("unanswered", f"it can't be told what it means now: {_reason(error)}", error)
             return False
@@ -89,25 +104,20 @@ class AliasFollower(Generic[M]):
         except Exception as error:
             self._refused = digest, self._clock(), self._failed("refused", f"{wanted.label} is refused: {_reason(error)}", error)
             return False
-        self._holder.swap(model, wanted.label)
         _log.info("%s is %s now, after %s", self.reference, wanted.label, self.serving.label)
         self.serving, self._refused = wanted, None
         MODEL_CHANGES.labels(str(self.reference), "changed").inc()
         self._tell(None)
+        await self._slot.swap(model)
         return True
 
     async def _loaded(self, wanted: ModelVersion) -> M:
-        path = await self._source.path(wanted)
-        loading = asyncio.create_task(asyncio.to_thread(self._source.load, path))
+        path = await self._loading.path(wanted)
+        model = await asyncio.to_thread(self._loading.load, wanted, path)
         try:
-            model = await asyncio.shield(loading)
-        except asyncio.CancelledError:  # the thread goes on: what it brings is freed
-            loading.add_done_callback(lambda done: None if done.cancelled() or done.exception() else self._source.close(done.result()))
-            raise
-        try:
-            await self._source.accept(model, self._holder.current.model)
+            await self._loading.accept(model, self._slot.now)
         except BaseException:
-            await asyncio.to_thread(self._source.close, model)
+            await model.close()
             raise
         return model
 

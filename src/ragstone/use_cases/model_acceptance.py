@@ -27,7 +27,7 @@ async def accept_embedder(new: EmbeddingModel, old: EmbeddingModel) -> None:
     """Raises `InvalidInput` when `new` is of another embedding space than `old`, and as `try_embedder`."""
     if new.identity != old.identity:
         raise InvalidInput(
-            f"It is of another embedding space ({new.identity.id}, not {old.identity.id}): what was embedded before could not be compared with what it "
+            f"It is of another embedding space ({new.identity.space}, not {old.identity.space}): what was embedded before could not be compared with what it "
             "embeds. Embed the collections anew with it (`ragstone reembed`), and start services with it for that.",
             field="model",
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import pytest
 from ragstone.domain.errors import InvalidInput, NotFound, Unavailable
 from ragstone.domain.registered_models import GeneratorReference, ModelContent, ModelReference, ModelVersion
 from ragstone.telemetry.metrics import MODEL_BEHIND, MODEL_CHANGES, MODEL_VERSION
-from ragstone.use_cases.alias_follower import AliasFollower, ModelSource
-from ragstone.use_cases.model_holder import ModelHolder
+from ragstone.use_cases.alias_follower import AliasFollower, Loading
 
 CHAMPION = ModelReference("m", alias="champion")
 
@@ -26,22 +24,41 @@ def version(number: int) -> ModelVersion:
 
 
 @dataclass
+class Model:
+    """Named as its version's number."""
+
+    name: str
+    closed: list[str]
+
+    async def close(self) -> None:
+        self.closed.append(self.name)
+
+
+@dataclass
 class World:
-    """An alias at `points_at`, and models that are the names of their files. `wrong`: what looking, fetching, loading and accepting raise."""
+    """An alias at `points_at`, and a slot. `wrong`: what looking, fetching, loading and accepting raise."""
 
     points_at: int = 1
     wrong: dict[str, Exception] = field(default_factory=dict)
     loaded: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
-    now: float = 0.0
+    clock: float = 0.0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    accepted: asyncio.Event = field(default_factory=asyncio.Event)
+    swapped: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.gate.set()
-        self.holder = ModelHolder("1", "models:/m/1", self.closed.append)
-        source = ModelSource(self._look, self._path, self._load, self._accept, self.closed.append)
-        self.follower = AliasFollower(CHAMPION, version(1), self.holder, source, interval=0.01, clock=lambda: self.now)
+        self.now = Model("1", self.closed)
+        self.follower = self.following()
+
+    def following(self, *, as_last_seen: bool = False) -> AliasFollower[Model]:
+        loading = Loading(self._look, self._path, self._load, self._accept)
+        return AliasFollower(CHAMPION, version(1), self, loading, interval=0.01, as_last_seen=as_last_seen, clock=lambda: self.clock)
+
+    async def swap(self, new: Model) -> None:
+        old, self.now = self.now, new
+        await old.close()
+        self.swapped.set()
 
     def _raise(self, step: str) -> None:
         if step in self.wrong:
@@ -57,15 +74,16 @@ class World:
         await self.gate.wait()
         return Path(str(wanted.number))
 
-    def _load(self, path: Path) -> str:
+    def _load(self, wanted: ModelVersion, path: Path) -> Model:
+        assert path.name == str(wanted.number)
         self._raise("load")
         self.loaded.append(path.name)
-        return path.name
+        return Model(path.name, self.closed)
 
-    async def _accept(self, new: str, old: str) -> None:
-        assert new != old
+    async def _accept(self, new: Model, old: Model) -> None:
+        assert old is self.now
+        assert new is not old
         self._raise("accept")
-        self.accepted.set()
 
 
 def metrics() -> tuple[float, float]:
@@ -78,35 +96,28 @@ def changes(outcome: str) -> float:
 
 
 async def test_a_moved_alias_changes_the_model_over_and_back() -> None:
-    world = World()
+    world, before = World(), changes("changed")
     assert not await world.follower.look()
     assert world.loaded == []
     world.points_at = 2
     assert await world.follower.look()
-    assert (world.holder.current.model, world.holder.current.version) == ("2", "models:/m/2")
+    assert (world.now.name, world.closed) == ("2", ["1"])
     assert (world.follower.serving, world.follower.problem, metrics()) == (version(2), None, (2, 0))
-    await world.holder.settled()
-    assert world.closed == ["1"]
     world.points_at = 1
     assert await world.follower.look()
-    assert world.holder.current.version == "models:/m/1"
-    assert world.loaded == ["2", "1"]
+    assert (world.now.name, world.loaded, world.closed) == ("1", ["2", "1"], ["1", "2"])
+    assert changes("changed") - before == 2
 
 
 async def test_what_serves_goes_on_while_the_next_is_loaded() -> None:
     world = World(points_at=2)
     world.gate.clear()
     looking = asyncio.create_task(world.follower.look())
-    with world.holder.use() as held:
-        await asyncio.sleep(0)
-        assert held.model == "1"
-        world.gate.set()
-        assert await looking
-        assert held.model == "1"
-        assert world.holder.current.model == "2"
-        assert world.closed == []
-    await world.holder.settled()
-    assert world.closed == ["1"]
+    await asyncio.sleep(0)
+    assert (world.now.name, world.follower.serving) == ("1", version(1))
+    world.gate.set()
+    assert await looking
+    assert world.now.name == "2"
 
 
 @pytest.mark.parametrize("step", ["path", "load", "accept"])
@@ -120,7 +131,7 @@ async def test_a_version_that_can_not_serve_is_refused_once_and_the_old_one_goes
     world, before = World(points_at=2, wrong={step: error}), changes("refused")
     for _ in range(3):
         assert not await world.follower.look()
-    assert world.holder.current.version == "models:/m/1"
+    assert world.now.name == "1"
     problem = world.follower.problem
     assert problem is not None
     assert "models:/m/2 is refused" in problem
@@ -129,8 +140,8 @@ async def test_a_version_that_can_not_serve_is_refused_once_and_the_old_one_goes
     assert "secret" not in problem
     assert (metrics(), changes("refused") - before) == ((1, 1), 1)
     assert caplog.text.count("is refused") == 1
-    assert len(world.closed) == len(world.loaded)  # what was loaded for nothing is freed
-    world.now += 601  # its files may have been put right
+    assert world.closed == world.loaded  # what was loaded for nothing is freed
+    world.clock += 601  # its files may have been put right
     del world.wrong[step]
     assert await world.follower.look()
     assert (world.follower.problem, metrics()) == (None, (2, 0))
@@ -177,48 +188,16 @@ async def test_it_follows_until_it_is_cancelled() -> None:
     world = World(points_at=2)
     running = asyncio.create_task(world.follower.run())
     async with asyncio.timeout(60):
-        await world.accepted.wait()
-    assert world.holder.current.model == "2"
+        await world.swapped.wait()
+    assert world.now.name == "2"
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
 
-async def test_what_is_loaded_for_a_follower_that_was_cancelled_is_freed() -> None:
-    world = World(points_at=2)
-    loads, goes_on, freed = threading.Event(), threading.Event(), threading.Event()
-
-    def load(path: Path) -> str:
-        loads.set()
-        goes_on.wait(60)
-        return path.name
-
-    def close(model: str) -> None:
-        world.closed.append(model)
-        freed.set()
-
-    source = ModelSource(world._look, world._path, load, world._accept, close)
-    looking = asyncio.create_task(AliasFollower(CHAMPION, version(1), world.holder, source, interval=1).look())
-    assert await asyncio.to_thread(loads.wait, 60)
-    looking.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await looking
-    goes_on.set()
-    assert await asyncio.to_thread(freed.wait, 60)
-    assert world.closed == ["2"]
-    assert world.holder.current.model == "1"
-
-
 async def test_a_start_without_the_registry_is_told_until_it_answers() -> None:
     world = World()
-    follower = AliasFollower(
-        CHAMPION,
-        version(1),
-        world.holder,
-        ModelSource(world._look, world._path, world._load, world._accept, world.closed.append),
-        interval=1,
-        as_last_seen=True,
-    )
+    follower = world.following(as_last_seen=True)
     assert "as last seen" in str(follower.problem)
     assert metrics() == (1, 1)
     assert not await follower.look()
