@@ -1,0 +1,68 @@
+"""A platform whose models are versions of the registry."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ragstone.adapters.directory_models import DirectoryModelRegistry
+from ragstone.bootstrap.models import embedding_model, reranker
+from ragstone.bootstrap.platform import open_platform
+from ragstone.bootstrap.registry import content_of, model_registry
+from ragstone.domain.errors import Forbidden, InvalidInput, NotFound
+from ragstone.domain.registered_models import ModelKind, ModelVersion
+from ragstone.settings.load import load_settings
+from ragstone.settings.model import Settings
+from tests.support.tiny_cross_encoder import make_cross_encoder
+from tests.support.tiny_encoder import make_encoder
+
+
+def configured(tmp_path: Path, **more: object) -> Settings:
+    return load_settings(data_dir=tmp_path / "data", models=tmp_path / "cache", threads=1, **more)
+
+
+async def registered(settings: Settings, name: str, folder: Path, kind: ModelKind) -> ModelVersion:
+    """A version whose alias is champion."""
+    content, root = await asyncio.to_thread(content_of, settings, str(folder), kind, "MIT")
+    async with model_registry(settings) as registry:
+        made = await registry.register(name, content, root, "ada")
+        return await registry.move_alias(name, "champion", made.number)
+
+
+async def test_a_platform_of_registered_models_has_the_space_of_the_directory(tmp_path: Path) -> None:
+    await registered(configured(tmp_path), "embedder", make_encoder(tmp_path / "minilm"), "embedder")
+    await registered(configured(tmp_path), "judge", make_cross_encoder(tmp_path / "judge"), "reranker")
+    directly = await asyncio.to_thread(embedding_model, configured(tmp_path, model=str(tmp_path / "minilm")))
+    settings = configured(tmp_path, model="models:/embedder@champion", reranker={"kind": "onnx", "model": "models:/judge/1", "threads": 1})
+    async with open_platform(settings) as platform:  # the registry's directory does not keep a data directory from being made
+        assert platform.embedder.identity == directly.identity
+        assert platform.query.reranker is not None
+        assert platform.query.reranker.name == "judge"
+    async with open_platform(settings):
+        pass
+
+
+async def test_models_that_can_not_be_had_keep_a_platform_from_starting_and_say_why(tmp_path: Path) -> None:
+    made = await registered(configured(tmp_path), "embedder", make_encoder(tmp_path / "minilm"), "embedder")
+    for source, error, message in (
+        ("models:/embedder@staging", NotFound, "embedder has no alias 'staging'"),
+        ("models:/embedder/2", NotFound, "embedder has no version 2"),
+        ("models:/other@champion", NotFound, "no registered model 'other'"),
+        ("models:/embedder", InvalidInput, "model: 'models:/embedder' is no registered model"),
+    ):
+        with pytest.raises(error, match=message):
+            await asyncio.to_thread(embedding_model, configured(tmp_path, model=source))
+    with pytest.raises(InvalidInput, match=r"reranker\.model: models:/embedder/1 is of the kind embedder"):
+        await asyncio.to_thread(reranker, configured(tmp_path, reranker={"kind": "onnx", "model": "models:/embedder/1"}))
+    stored = tmp_path / "data" / "models" / "embedder" / "1" / "files" / "model.safetensors"
+    stored.write_bytes(stored.read_bytes()[::-1])
+    with pytest.raises(Forbidden, match=r"model\.safetensors of models:/embedder/1 is not the file that was registered"):
+        await asyncio.to_thread(embedding_model, configured(tmp_path, model=made.label))
+
+
+async def test_two_processes_share_the_directory_of_a_registry(tmp_path: Path) -> None:
+    settings = configured(tmp_path)
+    made = await registered(settings, "embedder", make_encoder(tmp_path / "minilm"), "embedder")
+    assert await DirectoryModelRegistry(tmp_path / "data" / "models").versions("embedder") == [made]
