@@ -39,8 +39,8 @@ class ModelDownloads:
         self._cache = cache
         self._max_bytes = max_bytes
 
-    async def local(self, reference: ModelReference, kind: ModelKind) -> LocalModel:
-        """What a reference means now, here and compared. While the registry does not answer, what it meant when it was asked last, said in the log.
+    async def local(self, reference: ModelReference, kind: ModelKind | None = None) -> LocalModel:
+        """What a reference means now, here and compared; `kind` None: of any kind. While the registry does not answer, what it meant when it was asked last, said in the log.
 
         Raises `NotFound` (no such name, alias or version), `InvalidInput` (another kind; no files), `Forbidden` (a file is another one: it is named), `TooLarge`,
         `StorageFull`, and `Unavailable` when the registry does not answer and this machine has not seen the model.
@@ -65,10 +65,10 @@ class ModelDownloads:
             await self._run(self._note, reference, version)
         return version
 
-    async def path(self, version: ModelVersion, kind: ModelKind) -> Path:
+    async def path(self, version: ModelVersion, kind: ModelKind | None = None) -> Path:
         """What to load of a version, after every file was compared; fetched first where it is not here. Raises as `local`."""
         content = version.content
-        if content.kind != kind:
+        if kind not in (None, content.kind):
             raise InvalidInput(
                 f"{version.label} is of the kind {content.kind}, and here is room for one of the kind {kind}.", field="model"
             )

@@ -56,8 +56,8 @@ def model_path(settings: Settings, source: str, kind: ModelKind, field: str) -> 
     return local_model_of(settings, source, kind, field).path if is_reference(source) else store.path(source)
 
 
-def local_model_of(settings: Settings, source: str, kind: ModelKind, field: str) -> LocalModel:
-    """A version of the registry, fetched and compared. Blocking; raises as `model_path`."""
+def local_model_of(settings: Settings, source: str, kind: ModelKind | None, field: str) -> LocalModel:
+    """A version of the registry, fetched and compared; `kind` None: of any. Blocking; raises as `model_path`."""
     reference = parse_reference(source, field)
 
     async def fetched() -> LocalModel:
@@ -65,6 +65,16 @@ def local_model_of(settings: Settings, source: str, kind: ModelKind, field: str)
             return await downloads(registry, ModelStore(settings.models), settings.model_registry).local(reference, kind)
 
     return asyncio.run(fetched())
+
+
+def pulled(settings: Settings, source: str) -> LocalModel:
+    """A version of the registry, of any kind, with what is built from it once, so that the cache may be read-only. Blocking; raises as `model_path`."""
+    found = local_model_of(settings, source, None, "name")
+    if found.version.content.kind == "embedder":
+        from ragstone.adapters.onnx_session import prepare  # noqa: PLC0415 - who has other models needs no ONNX Runtime
+
+        prepare(found.path, ModelStore(settings.models).graphs)
+    return found
 
 
 def content_of(settings: Settings, source: str, kind: ModelKind, licence: str) -> tuple[ModelContent, Path]:

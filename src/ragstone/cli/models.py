@@ -59,13 +59,18 @@ async def list_(session: Session) -> None:
 
 
 async def pull(session: Session, name: _NAME = None) -> None:
-    """Fetch a model, unless it is here; its digest is checked, and what is built from it once is built."""
+    """Fetch a model, unless it is here; its digest is checked, and what is built from it once is built. Also models:/NAME@ALIAS and models:/NAME/VERSION."""
     import asyncio
 
     from ragstone.bootstrap.models import prepare_model
     from ragstone.cli.pull import pull as fetch
+    from ragstone.domain.registered_models import is_reference
 
-    entry = await fetch(session.settings, name or session.settings.model, session.output)
+    name = name or session.settings.model
+    if is_reference(name):
+        await registered_models.pull(session, name)
+        return
+    entry = await fetch(session.settings, name, session.output)
     await asyncio.to_thread(prepare_model, session.settings, entry)
     document = {"name": entry.name, "source": entry.source, "size": entry.size, "digest": entry.digest, "path": str(entry.path)}
     session.output.result(document, text(f"{entry.name} is here, from {entry.source}; SHA-256 {entry.digest}"))

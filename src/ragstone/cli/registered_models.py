@@ -113,6 +113,18 @@ async def versions(
     session.output.result({"name": name, "versions": [_document(one) for one in found]}, table(columns, rows, right=("version", "size")))
 
 
+async def pull(session: Session, reference: str) -> None:
+    """Fetch a version into the model cache, where it is found while the registry is away."""
+    import asyncio
+
+    from ragstone.bootstrap.registry import pulled
+
+    found = await asyncio.to_thread(pulled, session.settings, reference)
+    document = _document(found.version) | {"path": str(found.path), "as_last_seen": found.as_last_seen}
+    told = "; the registry does not answer, so it is the one seen last" if found.as_last_seen else ""
+    session.output.result(document, text(f"{found.version.label} is here, every file as it was registered{told}"))
+
+
 def _elsewhere(base_url: str | None, model: str | None, revision: str | None) -> GeneratorReference | None:
     from ragstone.domain.errors import InvalidInput
     from ragstone.domain.registered_models import GeneratorReference

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ragstone.cli import models
 from ragstone.cli import registered_models as commands
 from ragstone.cli.loading import author
 from tests.support.tiny_cross_encoder import make_cross_encoder
@@ -115,3 +116,14 @@ async def test_weights_that_give_no_number_are_not_registered(shell: Shell, tmp_
     assert refused.problem is not None
     assert "not finite" in refused.problem["detail"]
     assert (await shell(commands.versions, "model", 50, as_json=True)).json["versions"] == []
+
+
+async def test_a_version_is_pulled_ahead_and_found_without_the_registry(shell: Shell, tmp_path: Path) -> None:
+    await register(shell, "minilm", source=str(make_encoder(tmp_path / "tiny")), licence="MIT", alias="champion")
+    pulled = (await shell(models.pull, "models:/minilm@champion", as_json=True)).json
+    assert (Path(pulled["path"]).name, pulled["version"], pulled["as_last_seen"]) == ("tiny", 1, False)
+    assert [path.suffix for path in (tmp_path / "models" / "graphs").iterdir()] == [".onnx"]
+    assert "every file as it was registered" in (await shell(models.pull, "models:/minilm/1")).out
+    unknown = await shell(models.pull, "models:/minilm@staging")
+    assert unknown.problem is not None
+    assert unknown.problem["status"] == 404
