@@ -117,7 +117,7 @@ class MlflowModelRegistry:
         path = f"{_FOLDER}/{file.path}"
 
         def work(client: MlflowClient) -> None:
-            run = client.get_model_version(self._prefix + version.name, str(version.number)).run_id
+            run = client.get_model_version(self._prefix + version.name, str(version.number)).run_id or ""
             listed = client.list_artifacts(run, str(PurePosixPath(path).parent))
             found = next((each for each in listed if each.path == path), None)
             if found is None:
@@ -171,14 +171,14 @@ def _new_run(client: MlflowClient, experiment: str, name: str) -> str:
     known = client.get_experiment_by_name(experiment)
     if known is None:
         try:
-            identity = str(client.create_experiment(experiment))
+            client.create_experiment(experiment)
         except MlflowException as error:
             if not exists(error):
                 raise
-            identity = str(client.get_experiment_by_name(experiment).experiment_id)
-    else:
-        identity = str(known.experiment_id)
-    return str(client.create_run(identity, run_name=name).info.run_id)
+        known = client.get_experiment_by_name(experiment)
+    if known is None or known.lifecycle_stage != "active":
+        raise Unavailable(f"models: the experiment {experiment!r} was deleted in MLflow; restore it there.", field="models")
+    return str(client.create_run(known.experiment_id, run_name=name).info.run_id)
 
 
 def _find(client: MlflowClient, model: str, digest: str) -> Stored | None:

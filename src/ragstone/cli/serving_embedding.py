@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ragstone import __version__
 from ragstone.adapters.batching_embedder import BatchFacts
 from ragstone.bootstrap.access import authenticator
-from ragstone.bootstrap.model_services import served_embedder, served_reranker
+from ragstone.bootstrap.served_models import ServedModels
 from ragstone.cli.logged import LoggedOutput, told_ready
 from ragstone.cli.progress import duration
 from ragstone.cli.serving import Server, Stop, listen, managed, url_of
@@ -65,11 +65,13 @@ async def _load(settings: Settings, stack: AsyncExitStack) -> Serving:
     def on_batch(facts: BatchFacts) -> None:
         metrics.batch(**asdict(facts))
 
-    embedder = await asyncio.to_thread(served_embedder, settings, on_batch)
-    reranker = await asyncio.to_thread(served_reranker, settings)
+    models = ServedModels(settings, on_batch)
+    embedder = await models.embedder()
+    reranker = await models.reranker()
     serving = new_serving(settings, metrics, embedder, reranker)
     stack.push_async_callback(serving.close)
-    return serving
+    stack.push_async_callback(models.close)  # first: nothing is put into a slot that is closed
+    return replace(serving, followers=models.follow(serving.embedder, serving.reranker))
 
 
 def _facts(serving: Serving, url: str, management: str | None) -> dict[str, Any]:

@@ -20,10 +20,10 @@ CHAMPION = ModelReference("tiny", alias="champion")
 async def registered(registry: InMemoryModelRegistry, folder: Path, files: dict[str, bytes] | None = None, entry: str = "") -> ModelContent:
     """A new version, which is the champion."""
     files = files or FILES
-    for path, content in files.items():
+    for path, data in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(content)
-    listed = tuple(ModelFile(path, len(content), hashlib.sha256(content).hexdigest()) for path, content in files.items())
+        (folder / path).write_bytes(data)
+    listed = tuple(ModelFile(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in files.items())
     content = ModelContent("reranker", "MIT", folder.name, entry, listed)
     made = await registry.register("tiny", content, folder, "ada")
     await registry.move_alias("tiny", "champion", made.number)

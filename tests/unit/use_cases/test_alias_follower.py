@@ -88,7 +88,7 @@ class World:
 
 def metrics() -> tuple[float, float]:
     """Version and behind."""
-    return tuple(gauge.labels(str(CHAMPION))._value.get() for gauge in (MODEL_VERSION, MODEL_BEHIND))  # type: ignore[return-value]
+    return MODEL_VERSION.labels(str(CHAMPION))._value.get(), MODEL_BEHIND.labels(str(CHAMPION))._value.get()
 
 
 def changes(outcome: str) -> float:

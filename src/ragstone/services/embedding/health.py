@@ -24,12 +24,12 @@ def routes(serving: Serving) -> APIRouter:
         """Touches nothing but the process."""
         return json_response({"status": "ok"})
 
-    @router.get("/readyz", summary="Can it embed?", response_model=None, responses={200: {"model": responses.Health}, **errors(503)})
+    @router.get("/readyz", summary="Can it embed?", response_model=None, responses={200: {"model": responses.Readiness}, **errors(503)})
     @open_to_all
     async def readyz() -> Response:
-        """503 with the reason while the model can't embed, or while the server stops."""
+        """503 with the reason while the model can't embed, or while the server stops. `degraded`: why a model is not the one that its alias means, while another serves."""
         await serving.readiness.check()
-        return json_response({"status": "ready"})
+        return json_response({"status": "ready", "degraded": serving.problems()})
 
     @router.get("/metrics", summary="Prometheus metrics", response_model=None, responses={**errors()})
     @needs(Scope.ADMIN)

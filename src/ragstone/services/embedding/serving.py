@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 
@@ -20,6 +20,12 @@ from ragstone.settings.model import Settings
 from ragstone.telemetry.embedding_metrics import EmbeddingMetrics
 
 
+class Following(Protocol):
+    """What follows an alias; `problem`: why what it means is not served, None while it is."""
+
+    problem: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """Built once. `reranker` is None where none is served. A model is replaced by `swap` of its slot; each request keeps the one that it began with."""
@@ -30,6 +36,7 @@ class Serving:
     metrics: EmbeddingMetrics
     readiness: Readiness
     gate: Gate
+    followers: tuple[Following, ...] = ()
 
     def embedder_named(self, name: str, stack: ExitStack) -> ServedEmbedder:
         """The embedding model, kept for this request. Raises `NotFound` for another name."""
@@ -72,6 +79,10 @@ class Serving:
             reranker = self.reranker.now
             own = reranker.reranker.identity
             gauge.labels("reranker", own.name, reranker.version, own.digest).set(1)
+
+    def problems(self) -> list[dict[str, str]]:
+        """Why a model is not what its alias means, each as `/readyz` tells it."""
+        return [{"part": "model", "reason": each.problem} for each in self.followers if each.problem is not None]
 
     async def close(self) -> None:
         """Closes the models."""
