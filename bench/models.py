@@ -10,7 +10,7 @@ import sys
 
 from bench.runner import run
 
-GROUPS = ("models_embedding", "models_generation")
+GROUPS = ("models_embedding", "models_generation", "models_registry")
 
 if __name__ == "__main__":
     sys.exit(run("models", GROUPS, sys.argv[1:]))

@@ -45,13 +45,16 @@ def written(folder: Path, files: dict[str, bytes]) -> ModelContent:
     return ModelContent("embedder", "Apache-2.0", folder.name, "", listed, IDENTITY)
 
 
-async def test_a_version_comes_back_whole_with_its_files(registry: ModelRegistry, tmp_path: Path) -> None:
+async def test_a_version_comes_back_whole_with_its_files(
+    registry: ModelRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = written(tmp_path / "tiny", {"config.json": b"{}", "1_Pooling/config.json": b'{"a": 1}', "model.safetensors": bytes(70_000)})
     made = await registry.register("tiny", content, tmp_path / "tiny", "ada")
     assert (made.name, made.number, made.content, made.principal, made.aliases) == ("tiny", 1, content, "ada", ())
     assert abs(made.created_at - time.time()) < 600
     assert await registry.version(ModelReference("tiny", number=1)) == made
     assert await registry.versions("tiny") == [made]
+    assert capsys.readouterr() == ("", "")  # where commands print JSON
     (tmp_path / "here").mkdir()
     for file in content.files:
         target = tmp_path / "here" / file.path.replace("/", "-")

@@ -55,7 +55,9 @@ async def registered(registry: MlflowModelRegistry, folder: Path) -> ModelVersio
     return await registry.move_alias("tiny", "champion", made.number)
 
 
-async def test_a_file_that_is_another_one_on_the_server_is_refused_and_named(mlflow_uri: str, prefix: str, new: New, client: MlflowClient, tmp_path: Path) -> None:
+async def test_a_file_that_is_another_one_on_the_server_is_refused_and_named(
+    mlflow_uri: str, prefix: str, new: New, client: MlflowClient, tmp_path: Path
+) -> None:
     registry = new(mlflow_uri)
     folder = make_encoder(tmp_path / "minilm")
     await registered(registry, folder)
@@ -66,7 +68,7 @@ async def test_a_file_that_is_another_one_on_the_server_is_refused_and_named(mlf
         (config + b" ", r"config\.json of models:/tiny/1 is larger than the file that was registered"),
     ):
         (tmp_path / "evil" / "config.json").write_bytes(content)
-            run = client.get_model_version(f"{prefix}tiny", "1").run_id or ""
+        run = client.get_model_version(f"{prefix}tiny", "1").run_id or ""
         await asyncio.to_thread(client.log_artifact, run, str(tmp_path / "evil" / "config.json"), "model")
         with pytest.raises(Forbidden, match=message):
             await ModelDownloads(registry, tmp_path / "cache").local(CHAMPION, "embedder")
@@ -86,7 +88,9 @@ async def test_a_record_that_was_altered_is_refused(mlflow_uri: str, prefix: str
     await registry.close()
 
 
-async def test_versions_that_others_made_are_none_of_ours(mlflow_uri: str, prefix: str, new: New, client: MlflowClient, tmp_path: Path) -> None:
+async def test_versions_that_others_made_are_none_of_ours(
+    mlflow_uri: str, prefix: str, new: New, client: MlflowClient, tmp_path: Path
+) -> None:
     registry = new(mlflow_uri)
     client.create_registered_model(f"{prefix}tiny")
     client.create_model_version(f"{prefix}tiny", "s3://bucket/elsewhere")

@@ -8,7 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from mlflow import MlflowClient
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
+from mlflow.environment_variables import (
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES,
+    MLFLOW_HTTP_REQUEST_TIMEOUT,
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
+)
 from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 
@@ -27,6 +31,7 @@ class Mlflow:
     def __init__(self, uri: str, name: str = "tracking", *, timeout: float = _TIMEOUT) -> None:
         MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)  # type: ignore[no-untyped-call]
         MLFLOW_HTTP_REQUEST_TIMEOUT.set(int(_TIMEOUT))  # type: ignore[no-untyped-call]
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # type: ignore[no-untyped-call]  # commands print JSON there
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlflow")
         self._dependency = Dependency(name, timeout=timeout, concurrency=_THREADS, translate=_translation)

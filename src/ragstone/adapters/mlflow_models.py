@@ -69,7 +69,7 @@ class MlflowModelRegistry:
                     raise
             source = f"{client.get_run(run).info.artifact_uri}/{_FOLDER}"
             # One whose reply was lost is found below, by its digest.
-            client.create_model_version(model, source, run, tags=tags)
+            client.create_model_version(model, source, run, tags=tags, await_creation_for=0)
             client.set_terminated(run, "FINISHED")
             made = _find(client, model, content.digest)  # the first one, when two registered it at a time
             if made is None:
