@@ -26,7 +26,7 @@ M = TypeVar("M", bound=Closable)
 
 
 class ServedModels:
-    """Loads them, then follows. `on_batch`: of the embedder. To be closed before the models are."""
+    """Loads them, then follows. `on_batch`: of the embedder. To be stopped before the models are closed, and closed in any case."""
 
     def __init__(self, settings: Settings, on_batch: Callable[[BatchFacts], None]) -> None:
         self._settings = settings
@@ -66,12 +66,15 @@ class ServedModels:
         self._following = [asyncio.create_task(each.run(), name=f"follow {each.reference}") for each in followers]
         return tuple(followers)
 
-    async def close(self) -> None:
-        """Ends the following."""
+    async def stop(self) -> None:
+        """Ends the following: nothing is put into a slot any more."""
         for task in self._following:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+    async def close(self) -> None:
+        """Closes the registry."""
         if self._registry is not None:
             await self._registry.close()
 

@@ -66,11 +66,12 @@ async def _load(settings: Settings, stack: AsyncExitStack) -> Serving:
         metrics.batch(**asdict(facts))
 
     models = ServedModels(settings, on_batch)
+    stack.push_async_callback(models.close)
     embedder = await models.embedder()
     reranker = await models.reranker()
     serving = new_serving(settings, metrics, embedder, reranker)
     stack.push_async_callback(serving.close)
-    stack.push_async_callback(models.close)  # first: nothing is put into a slot that is closed
+    stack.push_async_callback(models.stop)
     return replace(serving, followers=models.follow(serving.embedder, serving.reranker))
 
 
