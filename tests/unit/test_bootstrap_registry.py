@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from ragstone.adapters.directory_models import DirectoryModelRegistry
-from ragstone.bootstrap.models import embedding_model, reranker
+from ragstone.bootstrap.models import embedding_model, generator, reranker
 from ragstone.bootstrap.platform import open_platform
 from ragstone.bootstrap.registry import content_of, model_registry
 from ragstone.domain.errors import Forbidden, InvalidInput, NotFound
-from ragstone.domain.registered_models import ModelKind, ModelVersion
+from ragstone.domain.generation import GeneratorIdentity
+from ragstone.domain.registered_models import GeneratorReference, ModelContent, ModelKind, ModelVersion
 from ragstone.settings.load import load_settings
 from ragstone.settings.model import Settings
+from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.support.tiny_cross_encoder import make_cross_encoder
 from tests.support.tiny_encoder import make_encoder
 
@@ -60,6 +62,28 @@ async def test_models_that_can_not_be_had_keep_a_platform_from_starting_and_say_
     stored.write_bytes(stored.read_bytes()[::-1])
     with pytest.raises(Forbidden, match=r"model\.safetensors of models:/embedder/1 is not the file that was registered"):
         await asyncio.to_thread(embedding_model, configured(tmp_path, model=made.label))
+
+
+async def test_a_generator_s_name_and_revision_come_from_the_registry_and_its_key_goes_nowhere_else(tmp_path: Path) -> None:
+    async with model_registry(configured(tmp_path)) as registry:
+        for revision in ("1", "2"):
+            content = ModelContent("generator", "MIT", reference=GeneratorReference("http://127.0.0.1:1/v1", "llama", revision))
+            await registry.register("writer", content, None, "ada")
+        await registry.move_alias("writer", "champion", 2)
+    await registered(configured(tmp_path), "embedder", make_encoder(tmp_path / "minilm"), "embedder")
+
+    async def identity(model: str, base_url: str = "http://127.0.0.1:1/v1/") -> GeneratorIdentity:
+        settings = configured(tmp_path, generator={"kind": "openai", "base_url": base_url, "model": model})
+        made = await asyncio.to_thread(generator, settings, HashingEmbeddingModel())
+        return made.identity
+
+    assert await identity("models:/writer@champion") == GeneratorIdentity("openai", "llama", "2")
+    assert await identity("models:/writer/1") == GeneratorIdentity("openai", "llama", "1")
+    assert await identity("llama") == GeneratorIdentity("openai", "llama")
+    with pytest.raises(InvalidInput, match=r"generator\.base_url: models:/writer/2 was registered for http://127\.0\.0\.1:1/v1"):
+        await identity("models:/writer@champion", "http://elsewhere/v1")
+    with pytest.raises(InvalidInput, match=r"generator\.model: models:/embedder/1 is no generator that runs elsewhere"):
+        await identity("models:/embedder@champion")
 
 
 async def test_two_processes_share_the_directory_of_a_registry(tmp_path: Path) -> None:

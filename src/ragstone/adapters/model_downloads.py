@@ -45,18 +45,21 @@ class ModelDownloads:
         Raises `NotFound` (no such name, alias or version), `InvalidInput` (another kind; no files), `Forbidden` (a file is another one: it is named), `TooLarge`,
         `StorageFull`, and `Unavailable` when the registry does not answer and this machine has not seen the model.
         """
-        as_last_seen = False
+        version, as_last_seen = await self.meant(reference)
+        return LocalModel(version, await self.path(version, kind), as_last_seen)
+
+    async def meant(self, reference: ModelReference) -> tuple[ModelVersion, bool]:
+        """The version, and whether it is the one seen last, as the registry does not answer, which is said in the log. Raises `NotFound`, `Unavailable`."""
         try:
-            version = await self.look(reference)
+            return await self.look(reference), False
         except Unavailable as error:
             seen = await self._run(self._seen, reference)
             if seen is None:
                 raise Unavailable(
-                    f"{reference}: the model registry does not answer, and this machine has not fetched the model before.", field="model"
+                    f"{reference}: the model registry does not answer, and this machine has not seen the model before.", field="model"
                 ) from error
-            version, as_last_seen = seen, True
             _log.warning("%s: the model registry does not answer; %s is taken, as it was when it answered last", reference, seen.label)
-        return LocalModel(version, await self.path(version, kind), as_last_seen)
+            return seen, True
 
     async def look(self, reference: ModelReference) -> ModelVersion:
         """What a reference means now, noted for when the registry does not answer. Raises `NotFound`, `Unavailable`."""

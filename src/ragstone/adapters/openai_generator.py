@@ -39,11 +39,12 @@ class OpenAIGenerator:
         model: str,
         *,
         api_key: Callable[[], str] | None = None,
+        revision: str = "",
         context_window: int = 8192,
         first_token_timeout: float = 30.0,
         concurrency: int = 128,
     ) -> None:
-        self._identity = GeneratorIdentity("openai", model)
+        self._identity = GeneratorIdentity("openai", model, revision)
         self._context_window = context_window
         address = checked_address(base_url, "generator.base_url")
         self._base = str(address).rstrip("/")
@@ -52,7 +53,7 @@ class OpenAIGenerator:
 
     @property
     def identity(self) -> GeneratorIdentity:
-        """Kind `openai`; the name is the model's at the endpoint."""
+        """Kind `openai`; the name is the model's at the endpoint, the revision what was said of it."""
         return self._identity
 
     @property

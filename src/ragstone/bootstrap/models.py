@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.extractive import ExtractiveGenerator
 from ragstone.adapters.model_store import ModelEntry, ModelStore
-from ragstone.bootstrap.registry import model_path
+from ragstone.bootstrap.registry import generator_elsewhere, model_path, place
 from ragstone.bootstrap.secrets import secret_of
 from ragstone.domain.errors import InvalidInput, NotFound, RagstoneError
 from ragstone.domain.registered_models import is_reference
@@ -100,9 +100,14 @@ def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
         case configured.OpenAIGenerator() as openai:
             from ragstone.adapters.openai_generator import OpenAIGenerator  # noqa: PLC0415 - its HTTP client is slow to import
 
+            model, revision = openai.model, ""
+            if is_reference(openai.model):
+                found = generator_elsewhere(settings, openai.model, openai.base_url)
+                model, revision = found.model, found.revision
             return OpenAIGenerator(
                 base_url=openai.base_url,
-                model=openai.model,
+                model=model,
+                revision=revision,
                 api_key=secret_of("generator.api_key", openai.api_key, openai.api_key_file)
                 if openai.api_key or openai.api_key_file
                 else None,
@@ -145,9 +150,7 @@ def reranker(settings: Settings) -> Reranker | None:
         case rerankers.NoReranker():
             return None
         case rerankers.OnnxReranker() as onnx:
-            if is_reference(onnx.model):
-                return onnx_reranker(settings, onnx, model_path(settings, onnx.model, "reranker", "reranker.model"))
-            return onnx_reranker(settings, onnx, Path(onnx.model).expanduser())
+            return onnx_reranker(settings, onnx, place(settings, onnx.model, "reranker", "reranker.model"))
         case rerankers.HttpReranker() as http:
             from ragstone.adapters.http_reranker import HttpReranker  # noqa: PLC0415 - its HTTP client is slow to import
 

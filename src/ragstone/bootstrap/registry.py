@@ -12,7 +12,16 @@ from ragstone.adapters.directory_models import DirectoryModelRegistry
 from ragstone.adapters.model_content import read_content
 from ragstone.adapters.model_downloads import ModelDownloads
 from ragstone.adapters.model_store import ModelStore
-from ragstone.domain.registered_models import GeneratorReference, LocalModel, ModelContent, ModelKind, is_reference, parse_reference
+from ragstone.domain.errors import Forbidden, InvalidInput, NotFound, Unavailable
+from ragstone.domain.registered_models import (
+    GeneratorReference,
+    LocalModel,
+    ModelContent,
+    ModelKind,
+    ModelVersion,
+    is_reference,
+    parse_reference,
+)
 from ragstone.domain.spaces import ModelIdentity
 from ragstone.ports.model_registry import ModelRegistry
 from ragstone.settings import stores
@@ -64,7 +73,38 @@ def local_model_of(settings: Settings, source: str, kind: ModelKind | None, fiel
         async with model_registry(settings) as registry:
             return await downloads(registry, ModelStore(settings.models), settings.model_registry).local(reference, kind)
 
-    return asyncio.run(fetched())
+    try:
+        return asyncio.run(fetched())
+    except (NotFound, InvalidInput, Forbidden, Unavailable) as error:
+        raise type(error)(f"{field}: {error.message.removeprefix('model: ')}", field=field) from error
+
+
+def place(settings: Settings, source: str, kind: ModelKind, field: str) -> Path:
+    """As `model_path`, of a setting that takes no preset: what is no version of the registry is a path, which need not be there."""
+    return local_model_of(settings, source, kind, field).path if is_reference(source) else Path(source).expanduser()
+
+
+def generator_elsewhere(settings: Settings, source: str, base_url: str) -> GeneratorReference:
+    """The name and revision of a registered generator that runs at `base_url`. Blocking.
+
+    Raises as `ModelDownloads.meant`, and `InvalidInput` when it is none, or was registered for another address: the key of this one goes nowhere else.
+    """
+    reference = parse_reference(source, "generator.model")
+
+    async def asked() -> ModelVersion:
+        async with model_registry(settings) as registry:
+            return (await downloads(registry, ModelStore(settings.models), settings.model_registry).meant(reference))[0]
+
+    version = asyncio.run(asked())
+    found = version.content.reference
+    if found is None:
+        raise InvalidInput(f"generator.model: {version.label} is no generator that runs elsewhere.", field="generator.model")
+    if found.base_url.rstrip("/") != base_url.rstrip("/"):
+        raise InvalidInput(
+            f"generator.base_url: {version.label} was registered for {found.base_url}; set that, so that a key goes where it is meant to.",
+            field="generator.base_url",
+        )
+    return found
 
 
 def pulled(settings: Settings, source: str) -> LocalModel:

@@ -30,7 +30,7 @@ class OpenAIGenerator(Section):
 
     kind: Literal["openai"]
     base_url: str = Field(description="for example http://127.0.0.1:8080/v1")
-    model: str = Field(description="its name at the endpoint")
+    model: str = Field(description="its name at the endpoint, or models:/<name>@<alias> of a registered one there")
     api_key: SecretStr | None = Field(default=None, description="sent as the bearer")
     api_key_file: Path | None = None
     context_window: int = Field(default=8192, ge=512, description="tokens of prompt and answer together")

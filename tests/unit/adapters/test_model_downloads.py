@@ -99,7 +99,7 @@ async def test_without_the_registry_it_is_what_was_seen_last(
 ) -> None:
     await registered(registry, tmp_path / "minilm")
     registry.down = True
-    with pytest.raises(Unavailable, match="has not fetched the model before"):
+    with pytest.raises(Unavailable, match="has not seen the model before"):
         await downloads.local(CHAMPION, "reranker")
     registry.down = False
     await downloads.local(CHAMPION, "reranker")
