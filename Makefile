@@ -98,7 +98,7 @@ bench-kubernetes: env-dev env-policy ## charts, cluster tests warm and cold (an 
 bench-servers: env-dev env-mlflow ## many processes and real servers into bench/results/servers.json; fails when a row falls short, and says which were skipped
 	@$(DEV)/bin/python -m bench.servers $(GROUPS)
 
-bench-models: env-dev env-bento ## the model services into bench/results/models.json; fails when a row falls short, and says which were skipped
+bench-models: env-dev env-bento env-mlflow ## the model services into bench/results/models.json; fails when a row falls short, and says which were skipped
 	@$(DEV)/bin/python -m bench.models $(GROUPS)
 
 readme-figures: ## write the measured figures into the README's table
