@@ -135,6 +135,7 @@ async def test_two_who_register_the_same_get_the_same(registry: ModelRegistry, t
     content = written(tmp_path / "tiny", {"config.json": b"{}"})
     both = await asyncio.gather(*(registry.register("tiny", content, tmp_path / "tiny", name) for name in ("ada", "bob")))
     assert both[0] == both[1]
+    assert await registry.versions("tiny") == [both[0]]
 
 
 async def test_a_file_that_grew_or_is_gone_is_not_brought(registry: ModelRegistry, tmp_path: Path) -> None:

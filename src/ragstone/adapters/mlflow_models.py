@@ -68,13 +68,14 @@ class MlflowModelRegistry:
                 if not exists(error):
                     raise
             source = f"{client.get_run(run).info.artifact_uri}/{_FOLDER}"
-            # One whose reply was lost is found below, by its digest.
-            client.create_model_version(model, source, run, tags=tags, await_creation_for=0)
+            own = client.create_model_version(model, source, run, tags=tags, await_creation_for=0)
             client.set_terminated(run, "FINISHED")
-            made = _find(client, model, content.digest)  # the first one, when two registered it at a time
-            if made is None:
+            first = _find(client, model, content.digest)
+            if first is None:
                 raise Unavailable("models: MLflow does not show the version that it made; try again.", field="models")
-            return made
+            if first.version != own.version:  # two registered it at a time
+                client.delete_model_version(model, own.version)
+            return first
 
         made = await self._mlflow.call(work)
         return await self.version(ModelReference(name, number=int(made.version)))
