@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.extractive import ExtractiveGenerator
 from ragstone.adapters.model_store import ModelEntry, ModelStore
-from ragstone.bootstrap.registry import generator_elsewhere, model_path, place
+from ragstone.bootstrap.registry import generator_elsewhere, local_model_of, place
 from ragstone.bootstrap.secrets import secret_of
 from ragstone.domain.errors import InvalidInput, NotFound, RagstoneError
 from ragstone.domain.registered_models import is_reference
@@ -53,7 +53,9 @@ def embedding_model(settings: Settings) -> EmbeddingModel:
     Blocking; not to be called in an event loop's thread. Raises `NotFound`, `InvalidInput`, `Unavailable`.
     """
     store = model_store(settings)
-    path = model_path(settings, local_model(settings), "embedder", "model")
+    source = local_model(settings)
+    field = "model" if isinstance(settings.embedder, embedders.OnnxEmbedder) else "embedder.tokenizer"
+    path = local_model_of(settings, source, "embedder", field).path if is_reference(source) else store.path(source)
     match settings.embedder:
         case embedders.OnnxEmbedder():
             return onnx_embedder(settings, path)

@@ -56,17 +56,11 @@ def downloads(registry: ModelRegistry, store: ModelStore, settings: ModelRegistr
     return ModelDownloads(registry, store.registered, max_bytes=settings.max_bytes)
 
 
-def model_path(settings: Settings, source: str, kind: ModelKind, field: str) -> Path:
-    """Where a model of the settings is: a preset by name, a path, or a version of the registry, which is fetched and compared.
-
-    Blocking; not to be called in an event loop's thread. Raises as `ModelStore.path` and `ModelDownloads.local`.
-    """
-    store = ModelStore(settings.models)
-    return local_model_of(settings, source, kind, field).path if is_reference(source) else store.path(source)
-
-
 def local_model_of(settings: Settings, source: str, kind: ModelKind | None, field: str) -> LocalModel:
-    """A version of the registry, fetched and compared; `kind` None: of any. Blocking; raises as `model_path`."""
+    """A version of the registry that a setting (`field`) names, fetched and compared; `kind` None: of any.
+
+    Blocking; not to be called in an event loop's thread. Raises as `parse_reference` and `ModelDownloads.local`, naming the setting.
+    """
     reference = parse_reference(source, field)
 
     async def fetched() -> LocalModel:
@@ -80,7 +74,7 @@ def local_model_of(settings: Settings, source: str, kind: ModelKind | None, fiel
 
 
 def place(settings: Settings, source: str, kind: ModelKind, field: str) -> Path:
-    """As `model_path`, of a setting that takes no preset: what is no version of the registry is a path, which need not be there."""
+    """Where a model is: a version of the registry, as `local_model_of`, or a path, which need not be there."""
     return local_model_of(settings, source, kind, field).path if is_reference(source) else Path(source).expanduser()
 
 
@@ -108,7 +102,7 @@ def generator_elsewhere(settings: Settings, source: str, base_url: str) -> Gener
 
 
 def pulled(settings: Settings, source: str) -> LocalModel:
-    """A version of the registry, of any kind, with what is built from it once, so that the cache may be read-only. Blocking; raises as `model_path`."""
+    """A version of the registry, of any kind, with what is built from it once, so that the cache may be read-only. Blocking; raises as `local_model_of`."""
     found = local_model_of(settings, source, None, "name")
     if found.version.content.kind == "embedder":
         from ragstone.adapters.onnx_session import prepare  # noqa: PLC0415 - who has other models needs no ONNX Runtime
