@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ragstone.ports.audit_log import AuditLog
+from ragstone.ports.bulk_runner import BulkRunner
+from ragstone.ports.bulk_stage import BulkStage
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.generator import Generator
@@ -16,6 +18,7 @@ from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.answer import Answering
 from ragstone.use_cases.answerability import Calibrations
+from ragstone.use_cases.bulk import BulkSettings
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, Platform, assemble
 from ragstone.use_cases.prompts import Prompts
@@ -50,8 +53,13 @@ def fake_platform(
     embedder: EmbeddingModel | None = None,
     reranker: Reranker | None = None,
     further: tuple[EmbeddingModel, ...] = (),
+    bulk_stage: BulkStage | None = None,
+    bulk_runner: BulkRunner | None = None,
+    bulk: BulkSettings | None = None,
+    holder: str = "test",
+    shared: bool = False,
 ) -> Platform:
-    """Not started. Whatever is not given is a fresh fake."""
+    """Not started. Whatever is not given is a fresh fake, but for bulk work: without stage and runner there is none."""
     embedder = embedder or HashingEmbeddingModel(32)
     adapters = Adapters(
         catalog=catalog or InMemoryCatalog(),
@@ -69,6 +77,8 @@ def fake_platform(
         reranker=reranker,
         acls=InMemoryAcls(),
         further=further,
+        bulk_stage=bulk_stage,
+        bulk_runner=bulk_runner,
     )
     answering = Answering(embedder, generator or ScriptedGenerator(), Prompts(), Calibrations(), fallback, further)
-    return assemble(adapters, answering, limits or Limits(), "test")
+    return assemble(adapters, answering, limits or Limits(), holder, bulk=bulk, shared=shared)

@@ -72,6 +72,9 @@ INDEXES: dict[str, tuple[IndexModel, ...]] = {
     # Accepted bytes, in GridFS.
     "staging.files": (_index("filename", "uploadDate"),),  # this and the next as GridFS itself would make them
     "staging.chunks": (_index("files_id", "n", unique=True),),
+    # Bulk work: texts for shards, and their vectors.
+    "bulk_runs": (),
+    "bulk_parts": (_index("run", "done", "shard"),),
 }
 
 
@@ -89,7 +92,7 @@ async def make_indexes(database: Database) -> None:
             await database[name].create_indexes(list(indexes))
 
 
-MIGRATIONS: tuple[Migration, ...] = (make_indexes,)
+MIGRATIONS: tuple[Migration, ...] = (make_indexes, make_indexes)
 
 
 async def migrate(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> int:

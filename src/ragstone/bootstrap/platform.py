@@ -21,6 +21,7 @@ from ragstone.adapters.qdrant_edge import QdrantEdgeIndex
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_releases import SqliteReleaseRegistry, SqliteTracker
+from ragstone.bootstrap.bulk import bulk_parts, bulk_settings
 from ragstone.bootstrap.logs import audit_log, interaction_log, redaction
 from ragstone.bootstrap.models import answering, embedding_model, further_models, reranker
 from ragstone.bootstrap.records import mongo_records, sqlite_records
@@ -84,6 +85,7 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
             keep_interactions=settings.interactions.keep_days * _DAY or None,
             shared=settings.shared,
             lease_ttl=_lease_ttl(settings),
+            bulk=bulk_settings(settings),
         )
         try:
             await platform.start(work=settings.role != "api")
@@ -139,6 +141,7 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel, fu
             tracker, registry = MlflowTracker(mlflow.uri), MlflowReleaseRegistry(mlflow.uri)
         case stores.NoTracking() if isinstance(settings.catalog, stores.SqliteCatalog):
             tracker, registry = SqliteTracker(data.database), SqliteReleaseRegistry(data.database)
+    stage, runner = bulk_parts(settings, connections)
     embedded = isinstance(records.catalog, SqliteCatalog) and isinstance(versions, GitVersionStore) and isinstance(index, QdrantEdgeIndex)
     return Adapters(
         catalog=records.catalog,
@@ -158,6 +161,8 @@ def _adapters(settings: Settings, data: DataDirectory, model: EmbeddingModel, fu
         acls=records.acls,
         tracker=tracker,
         registry=registry,
+        bulk_stage=stage,
+        bulk_runner=runner,
         storage=DiskSpace(settings.data_dir) if embedded else None,
         backup=EmbeddedBackup(data, versions, index) if embedded else None,  # type: ignore[arg-type]
         connections=tuple(connections),

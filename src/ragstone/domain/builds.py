@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ragstone.domain.bulk import ShardProgress
 from ragstone.domain.spaces import EmbeddingSpace
 
 BuildState = Literal["preparing", "filling", "ready", "dropped"]
@@ -20,7 +21,7 @@ class Build:
 
     `since`: the attempt that made it ready; in every commit from there on the space holds what the commit holds. `documents` of the head that were gone
     through, `chunks` written for them, of which `embedded` went through the model and `reused` had a vector; `seconds` that this took so far.
-    `started_at`, `dropped_at`: Unix seconds.
+    `started_at`, `dropped_at`: Unix seconds. `shards`: how many shall embed at once where there is a runner of bulk work, 0: as many as its settings say.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Build:
     seconds: float = 0.0
     since: int = 0
     dropped_at: float | None = None
+    shards: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class SpaceStatus:
 
     `state`: `live` (reads of the head use it), `old` (complete, and written by ingests, so that it may be switched to; earlier commits may be read from it), or
     as in `Build`. `build`: None for the first one. `documents_total`: of the head. `rate`: chunks a second; `seconds_left`: None when unknown.
-    `model_loaded`: this process has its model.
+    `model_loaded`: this process has its model. `shards`: how far those are that embed what is filled next.
     """
 
     space: EmbeddingSpace
@@ -54,3 +56,4 @@ class SpaceStatus:
     rate: float
     seconds_left: float | None
     model_loaded: bool
+    shards: tuple[ShardProgress, ...] = ()

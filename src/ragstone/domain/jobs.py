@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ragstone.domain.bulk import ShardProgress
 from ragstone.domain.commits import CommitStats, HeadConflict
 from ragstone.domain.documents import Metadata
 
@@ -136,7 +137,7 @@ class JobResult:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a running job is. `rate` in chunks per second; `seconds_left` None when unknown."""
+    """How far a running job is. `rate` in chunks per second; `seconds_left` None when unknown. `shards`: of bulk work, empty where there is none."""
 
     phase: Phase = "queued"
     documents: int = 0
@@ -147,6 +148,7 @@ class Progress:
     reused: int = 0
     rate: float = 0.0
     seconds_left: float | None = None
+    shards: tuple[ShardProgress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

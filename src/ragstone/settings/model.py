@@ -10,7 +10,7 @@ import platformdirs
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from ragstone.settings import embedders, model_services, rerankers, stores
+from ragstone.settings import bulk, embedders, model_services, rerankers, stores
 from ragstone.settings.generation_service import GenerationService
 from ragstone.settings.registry import ModelRegistrySettings
 from ragstone.settings.stores import Section
@@ -177,6 +177,7 @@ class UncheckedSettings(BaseSettings):
     queue: stores.Queue = stores.InProcessQueue()
     tracking: stores.Tracking = stores.NoTracking()
     model_registry: ModelRegistrySettings = ModelRegistrySettings()
+    bulk: bulk.Bulk = bulk.NoBulk()
     backup: stores.BackupSettings | None = Field(default=None, description="where backups of a cluster go")
     limits: LimitSettings = LimitSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
@@ -204,6 +205,14 @@ class UncheckedSettings(BaseSettings):
                     ("reranker", "limits"),
                     f"reranker.candidates: {self.reranker.candidates} is more than limits.rerank, {self.limits.rerank}, lets a question have reranked; "
                     "lower the one or raise the other.",
+                )
+            )
+        if isinstance(self.bulk, bulk.KubernetesBulk) and self.catalog.kind != "mongo":
+            found.append(
+                Contradiction(
+                    ("bulk", "catalog"),
+                    f"bulk.kind: pods on Kubernetes stage what they embed in MongoDB, but catalog.kind is {self.catalog.kind}; "
+                    "set catalog.kind to mongo, or bulk.kind to processes.",
                 )
             )
         if self.role != "all":  # several processes work together only over stores that all of them reach

@@ -64,9 +64,10 @@ class IndexWriter:
         commit_id: str,
         changed: Sequence[ChangedDocument],
         paths: Sequence[str],
+        known: Mapping[str, Vector],
     ) -> WriteStats:
         """`paths`: all that differ from the head, removed ones included. Raises `Unavailable` when the index does not hold what was written."""
-        return await self.write_chunks(collection, space, guard, commit_id, await chunk_all(changed, self._embedder, space), paths, {})
+        return await self.write_chunks(collection, space, guard, commit_id, await chunk_all(changed, self._embedder, space), paths, known)
 
     async def write_chunks(
         self,

@@ -9,6 +9,8 @@ from ragstone.domain.jobs import Job
 from ragstone.domain.spaces import ChunkerSettings
 from ragstone.ports.audit_log import AuditLog
 from ragstone.ports.backup import Backup
+from ragstone.ports.bulk_runner import BulkRunner
+from ragstone.ports.bulk_stage import BulkStage
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.dead_letters import DeadLetters
 from ragstone.ports.document_acls import DocumentAcls
@@ -28,6 +30,8 @@ from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.answer import Answering
 from ragstone.use_cases.backup import Backups
+from ragstone.use_cases.bulk import BulkEmbedding, BulkSettings
+from ragstone.use_cases.bulk_jobs import BulkJobs
 from ragstone.use_cases.collections import Collections
 from ragstone.use_cases.commit_relay import CommitRelay
 from ragstone.use_cases.dead_letters import DeadLetterOffice
@@ -93,6 +97,8 @@ class Adapters:
     meter: UsageMeter | None = None  # None where nothing is limited
     tracker: ExperimentTracker | None = None  # None: nobody records runs
     registry: ReleaseRegistry | None = None
+    bulk_stage: BulkStage | None = None  # None: whoever writes chunks embeds them
+    bulk_runner: BulkRunner | None = None  # None beside a stage: this process only tells how far others are
     storage: Storage | None = None  # None where the space is nobody's business here
     backup: Backup | None = None  # None where the stores are servers: `cluster_backup`
     connections: tuple[Connection, ...] = ()  # what adapters share, closed after them
@@ -174,7 +180,15 @@ class Platform:
         await adapters.interactions.close()
         await adapters.dead_letters.close()
         await adapters.acls.close()
-        for optional in (adapters.reranker, adapters.audit, adapters.meter, adapters.tracker, adapters.registry, adapters.events):
+        for optional in (
+            adapters.bulk_runner,
+            adapters.reranker,
+            adapters.audit,
+            adapters.meter,
+            adapters.tracker,
+            adapters.registry,
+            adapters.events,
+        ):
             if optional is not None:
                 await optional.close()
         await adapters.catalog.close()
@@ -196,6 +210,7 @@ def assemble(
     keep_interactions: float | None = None,
     shared: bool = False,
     lease_ttl: float = LEASE_TTL,
+    bulk: BulkSettings | None = None,
 ) -> Platform:
     """Builds the use cases. `keep_interactions`: seconds, None for ever. `shared`: other processes may work over the same stores. `lease_ttl`: see `WritePath`."""
     snapshots = Snapshots(adapters.catalog)
@@ -208,8 +223,11 @@ def assemble(
     writers = Turns()
     turns = Exclusive(adapters.catalog, holder, shared=shared)
     maintenance = Maintenance(adapters.index, snapshots, turns)
+    shards = BulkEmbedding(adapters.bulk_stage, adapters.bulk_runner, bulk or BulkSettings()) if adapters.bulk_stage is not None else None
     letters = DeadLetterOffice(adapters.catalog, adapters.staging, adapters.dead_letters, adapters.queue, progress, holder)
-    recovery = Recovery(adapters.catalog, adapters.versions, adapters.index, adapters.staging, letters, shared=shared, turns=writers)
+    recovery = Recovery(
+        adapters.catalog, adapters.versions, adapters.index, adapters.staging, letters, shared=shared, turns=writers, bulk=shards
+    )
     ingest = Ingest(
         adapters.catalog,
         adapters.versions,
@@ -226,7 +244,7 @@ def assemble(
     stores = Stores(
         adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, progress, recovery, adapters.storage
     )
-    filler = SpaceFiller(adapters.catalog, adapters.versions, adapters.index, spaces, visibility, writers, holder)
+    filler = SpaceFiller(adapters.catalog, adapters.versions, adapters.index, spaces, visibility, writers, holder, bulk=shards)
     builder = SpaceBuilder(adapters.catalog, adapters.index, spaces, filler, maintenance, holder, grace)
     query = Query(snapshots, spaces, search, answering, adapters.interactions, limits, visibility, shared=shared)
     return Platform(
@@ -266,9 +284,10 @@ def assemble(
             holder,
             lease_ttl=lease_ttl,
             turns=writers,
+            bulk=BulkJobs(adapters.catalog, adapters.index, spaces, progress, shards, holder) if shards is not None else None,
         ),
         maintenance=maintenance,
-        reembedding=Reembedding(adapters.catalog, spaces, ingest, builder.wake),
+        reembedding=Reembedding(adapters.catalog, spaces, ingest, builder.wake, shards),
         builder=builder,
         backups=Backups(adapters.backup, adapters.catalog, maintenance),
         retention=Retention(

@@ -56,6 +56,11 @@ class Preparation:
             for put in puts:
                 group.create_task(one(put))
 
+    @property
+    def parsed(self) -> list[StoredDocument]:
+        """The documents that could be read so far."""
+        return [document for document in self._documents.values() if isinstance(document, StoredDocument)]
+
     async def resolve(self, repo: str, head: str | None, request: ChangeRequest) -> Resolved:
         """Applies the changes in their order."""
         named = {change.path for change in request.changes if isinstance(change, Put)}

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
+from ragstone.domain.bulk import ShardProgress
 from ragstone.domain.jobs import Phase, Progress
 
 _KEPT = 1000  # finished jobs whose last progress is still told
@@ -51,6 +52,13 @@ class ProgressBoard:
                 seconds_left=left,
             ),
         )
+
+    def shards(self, job_id: str, shards: tuple[ShardProgress, ...]) -> None:
+        """How far the shards of bulk work are: their rates added up, and the time that the slowest takes."""
+        left = [shard.seconds_left for shard in shards]
+        slowest = max((seconds for seconds in left if seconds is not None), default=None) if None not in left else None
+        rate = sum(shard.rate for shard in shards)
+        self._set(job_id, replace(self.get(job_id), phase="embedding", shards=shards, rate=rate, seconds_left=slowest))
 
     def done(self, job_id: str) -> None:
         """The job is terminal."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ragstone.domain.builds import UNFINISHED
 from ragstone.domain.collections import Collection
 from ragstone.domain.errors import Conflict, DataDirectoryError, InternalError, NotFound
 from ragstone.domain.ids import made_at
@@ -15,6 +16,7 @@ from ragstone.ports.catalog import Catalog
 from ragstone.ports.staging import Staging
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.bulk import BulkEmbedding
 from ragstone.use_cases.dead_letters import DeadLetterOffice
 from ragstone.use_cases.turns import Turns
 
@@ -39,6 +41,7 @@ class Recovery:
         *,
         shared: bool = False,
         turns: Turns | None = None,
+        bulk: BulkEmbedding | None = None,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -47,6 +50,7 @@ class Recovery:
         self._letters = letters
         self._shared = shared
         self._turns = turns or Turns()
+        self._bulk = bulk
 
     async def start(self) -> list[Job]:
         """Ends what an earlier process left half done; returns the jobs to be queued, oldest first."""
@@ -56,6 +60,7 @@ class Recovery:
         for owner in set(await self._staging.jobs()) - {job.id for job in jobs}:
             if await self._has_ended(owner, unknown=True):
                 await self._staging.discard(owner)
+        await self._tidy_bulk()
         for collection in await self._catalog.collections():
             with _damage_told(collection):
                 await self._make(collection)
@@ -68,6 +73,7 @@ class Recovery:
         for owner in await self._staging.jobs():
             if await self._has_ended(owner, unknown=False):
                 await self._staging.discard(owner)
+        await self._tidy_bulk()
         for collection in await self._catalog.collections():
             with _damage_told(collection):
                 await self._make(collection)
@@ -76,6 +82,19 @@ class Recovery:
                     continue
                 await self._mirror(collection)
                 await self.clean(collection.name)
+
+    async def _tidy_bulk(self) -> None:
+        """What was staged by shards for jobs and builds that have ended. They are looked for after it, so nothing is younger than the answer."""
+        if self._bulk is None or not (owners := await self._bulk.owners()):
+            return
+        builds = {build.id for collection in await self._catalog.collections() for build in collection.builds if build.state in UNFINISHED}
+        for owner in owners - builds:
+            try:
+                ended = (await self._catalog.job(owner)).state in TERMINAL
+            except NotFound:  # a build that is over, or what a deleted collection had
+                ended = True
+            if ended:
+                await self._bulk.forget(owner)
 
     async def _make(self, collection: Collection) -> None:
         """Repository and indexes, where whoever created the collection did not come that far.

@@ -8,11 +8,12 @@ from ragstone.domain.access import LOCAL, Principal
 from ragstone.domain.builds import Build, SpaceStatus
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit
-from ragstone.domain.errors import Conflict, NotFound
+from ragstone.domain.errors import Conflict, InvalidInput, NotFound
 from ragstone.domain.ids import new_id
 from ragstone.domain.jobs import Job, Switch
 from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.ports.catalog import Catalog
+from ragstone.use_cases.bulk import BulkEmbedding
 from ragstone.use_cases.ingest import Ingest
 from ragstone.use_cases.spaces import Spaces
 
@@ -20,11 +21,14 @@ from ragstone.use_cases.spaces import Spaces
 class Reembedding:
     """Builds, switches and drops spaces. `wake`: tells whoever builds that there is something to do."""
 
-    def __init__(self, catalog: Catalog, spaces: Spaces, ingest: Ingest, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, catalog: Catalog, spaces: Spaces, ingest: Ingest, wake: Callable[[], None], bulk: BulkEmbedding | None = None
+    ) -> None:
         self._catalog = catalog
         self._spaces = spaces
         self._ingest = ingest
         self._wake = wake
+        self._bulk = bulk
 
     async def start(
         self,
@@ -33,32 +37,36 @@ class Reembedding:
         model: str | None = None,
         max_tokens: int | None = None,
         min_tokens: int | None = None,
+        workers: int | None = None,
         principal: Principal = LOCAL,
     ) -> SpaceStatus:
         """Begins to build a space beside the live one, in the background; asked for again while it is built, it changes nothing.
 
         `model`: name or digest of a loaded model, None: that of new collections. `max_tokens`, `min_tokens`: the chunker's, None: those of new collections.
+        `workers`: how many shards shall embed at once, None: as many as the settings say.
         Raises `NotFound`, `InvalidInput`, `Conflict` when the collection is empty, has that space, or another one is being built, and `Busy` while
         an earlier index of the space is being deleted.
         """
         collection, head = await self._catalog.collection(name), await self._catalog.head(name)
         if head is None:
             raise Conflict(f"Collection {name!r} is empty; delete it and make it anew, which embeds nothing.", field="collection")
+        if workers is not None and self._bulk is None:
+            raise InvalidInput("workers: this server has no runner of bulk work; set bulk.kind, or leave the number out.", field="workers")
         target = self._spaces.target(collection.space(head.space_id), model, max_tokens, min_tokens)
         if target.id == head.space_id:
             raise Conflict(
                 f"Collection {name!r} is in embedding space {target.id} already: the same model, parsers and chunker. Name another model.",
                 field="model",
             )
-        collection = await self._catalog.begin_build(name, Build(new_id(), target, principal.name, "preparing"))
+        collection = await self._catalog.begin_build(name, Build(new_id(), target, principal.name, "preparing", shards=workers or 0))
         self._wake()
-        return self._status(collection, head, target)
+        return await self._status(collection, head, target)
 
     async def status(self, name: str) -> list[SpaceStatus]:
         """Every space of the collection, the live one first, then in the order of their coming. Raises `NotFound`."""
         collection, head = await self._catalog.collection(name), await self._catalog.head(name)
         spaces = {space.id: space for space in (*collection.spaces, *(build.space for build in collection.builds))}
-        found = [self._status(collection, head, space) for space in spaces.values()]
+        found = [await self._status(collection, head, space) for space in spaces.values()]
         return sorted(found, key=lambda status: status.state != "live")
 
     async def switch(self, name: str, space_id: str | None = None, *, principal: Principal = LOCAL) -> Job:
@@ -92,7 +100,7 @@ class Reembedding:
         space = self._find(await self._catalog.collection(name), space_id)
         collection = await self._catalog.drop_space(name, space.id, principal.name)
         self._wake()
-        return self._status(collection, await self._catalog.head(name), space)
+        return await self._status(collection, await self._catalog.head(name), space)
 
     async def abort(self, name: str, *, principal: Principal = LOCAL) -> SpaceStatus:
         """Gives up what was built and never switched to. Raises `NotFound` when there is no such space, `Conflict` when there are several."""
@@ -115,7 +123,7 @@ class Reembedding:
             raise NotFound(f"Collection {collection.name!r} has no embedding space {space_id[:80]!r}.", field="space")
         return fitting[0]
 
-    def _status(self, collection: Collection, head: Commit | None, space: EmbeddingSpace) -> SpaceStatus:
+    async def _status(self, collection: Collection, head: Commit | None, space: EmbeddingSpace) -> SpaceStatus:
         build = collection.build(space.id)
         live = head.space_id if head else collection.space_id
         total = head.stats.documents if head else 0
@@ -124,5 +132,7 @@ class Reembedding:
             rate = build.chunks / build.seconds
             if build.state == "filling" and build.documents:
                 left = max(0, total - build.documents) * build.seconds / build.documents
+        filling = self._bulk is not None and build is not None and build.state == "filling"
+        shards = await self._bulk.progress(build.id, space) if filling and self._bulk is not None and build is not None else ()
         state = "live" if space.id == live else "old" if build is None else build.state
-        return SpaceStatus(space, state, build, total, rate, left, self._spaces.has(space))
+        return SpaceStatus(space, state, build, total, rate, left, self._spaces.has(space), shards)

@@ -89,7 +89,7 @@ class SpaceBuilder:
         try:
             if not await self._catalog.hold(lock, self._holder, _TTL):
                 return False
-            more = await self._filler.step(collection.name)
+            more = await self._filler.step(collection.name, lambda: self._catalog.hold(lock, self._holder, _TTL))
             if not more:
                 await self._index.optimise(collection.index_name(build.space.id))
                 await self._catalog.let_go(lock, self._holder)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ragstone.domain.builds import Build
+from ragstone.domain.bulk import ShardProgress
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit
 from ragstone.domain.documents import Chunk, DocumentInfo
@@ -23,6 +24,7 @@ from ragstone.ports.catalog import Catalog
 from ragstone.ports.embedding_model import EmbeddingModel
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.bulk import Ahead, BulkEmbedding
 from ragstone.use_cases.index_writer import ChangedDocument, IndexWriter, batches, check_vectors, chunk_all
 from ragstone.use_cases.lease_guard import LeaseGuard
 from ragstone.use_cases.progress import ProgressBoard
@@ -32,11 +34,16 @@ from ragstone.use_cases.visibility import Visibility
 
 _DOCUMENTS, _CHUNKS = 64, 256  # a batch ends with either
 _READ = 8  # documents read and cut at a time
+_ASKED = 256  # hashes that the index is asked for at a time
 _TEXTS = 32  # embedded in one call, so that questions are never far behind
 _PATIENCE, _LOOK = 10.0, 0.05  # seconds that the lease is waited for at a time, and between two tries
 _TTL = 30.0  # seconds of the lease: an ingest of another process waits no longer for one that was killed
 
 Cut = list[tuple[DocumentInfo, tuple[Chunk, ...]]]
+
+
+async def _nothing() -> None:
+    """Nobody wants to hear that a step is alive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,8 @@ class SpaceFiller:
         turns: Turns,
         holder: str,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        bulk: BulkEmbedding | None = None,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -75,10 +84,12 @@ class SpaceFiller:
         self._turns = turns
         self._holder = f"{holder} (filling)"  # not the holder of jobs, which may take over what is its own
         self._clock = clock
+        self._bulk = bulk
+        self._ahead: dict[str, tuple[Build, Ahead]] = {}  # by collection's uid: what shards have embedded and nobody has written yet
         self._left: dict[str, tuple[Build, _Batch]] = {}  # by collection's uid: what was embedded and could not be written
 
-    async def step(self, name: str) -> bool:
-        """One batch of the collection's build, or its preparation. Returns whether there is more to do.
+    async def step(self, name: str, alive: Callable[[], Awaitable[object]] = _nothing) -> bool:
+        """One batch of the collection's build, or its preparation. Returns whether there is more to do. `alive` is called while shards are waited for.
 
         Raises `Unavailable` when the space's model is not loaded, `Busy` while another holds the lease, and what the stores raise: nothing is lost then.
         """
@@ -94,12 +105,16 @@ class SpaceFiller:
         if known is not None and (known[0].id, known[0].after) == (build.id, build.after):
             batch = known[1]
         else:
-            batch = await self._batch(collection, build, self._spaces.embedder(build.space))
+            batch = await self._batch(collection, build, self._spaces.embedder(build.space), alive)
         try:
-            return await self._written(collection, build, batch, began)
+            more = await self._written(collection, build, batch, began)
         except (Busy, Unavailable):
             self._left[collection.uid] = build, batch  # what was embedded is not embedded again
             raise
+        if not more and self._bulk is not None:
+            self._ahead.pop(collection.uid, None)
+            await self._bulk.forget(build.id)
+        return more
 
     async def _written(self, collection: Collection, build: Build, batch: _Batch, began: float) -> bool:
         """Waits for whoever ingests, in this process or in another."""
@@ -124,7 +139,9 @@ class SpaceFiller:
         except Conflict:  # given up meanwhile; whoever deletes its index finds it
             return
 
-    async def _batch(self, collection: Collection, build: Build, embedder: EmbeddingModel) -> _Batch:
+    async def _batch(
+        self, collection: Collection, build: Build, embedder: EmbeddingModel, alive: Callable[[], Awaitable[object]]
+    ) -> _Batch:
         head = await self._catalog.head(collection.name)
         if head is None:
             raise AssertionError("a space is built beside one that has documents")
@@ -134,7 +151,8 @@ class SpaceFiller:
             documents += await self._cut(collection, build, head.id, part)
             if sum(len(chunks) for _, chunks in documents) >= _CHUNKS:
                 break
-        vectors = await self._embedded(collection.index_name(build.space.id), documents, embedder)
+        ahead = await self._embedded_ahead(self._bulk, collection, build, head, alive) if self._bulk is not None else {}
+        vectors = await self._embedded(collection.index_name(build.space.id), documents, embedder, ahead)
         return _Batch(head, documents, vectors, last=len(documents) == len(infos) < _DOCUMENTS)
 
     async def _cut(self, collection: Collection, build: Build, commit_id: str, infos: Sequence[DocumentInfo]) -> Cut:
@@ -142,12 +160,45 @@ class SpaceFiller:
         documents = [ChangedDocument(info, text) for info, text in zip(infos, texts, strict=True)]
         return await chunk_all(documents, self._spaces.embedder(build.space), build.space)
 
-    async def _embedded(self, index: str, documents: Cut, embedder: EmbeddingModel) -> dict[str, Vector]:
-        """Vectors of what the index does not know yet."""
+    async def _embedded_ahead(
+        self, bulk: BulkEmbedding, collection: Collection, build: Build, head: Commit, alive: Callable[[], Awaitable[object]]
+    ) -> Mapping[str, Vector]:
+        """Vectors of the next documents, as far as shards have made them."""
+        last, ahead = self._ahead.pop(collection.uid, (build, None))
+        if ahead is not None and last.id == build.id:
+            if build.after < ahead.until:
+                self._ahead[collection.uid] = build, ahead
+                return ahead.vectors
+            await bulk.forget(build.id)  # all of it is written
+        index, after, count = collection.index_name(build.space.id), build.after, 0
+        documents: list[tuple[str, dict[str, str]]] = []
+        while count < bulk.settings.window and (
+            infos := await self._versions.documents(collection.uid, head.id, after=after, limit=_DOCUMENTS)
+        ):
+            for part in batches(infos, _READ):
+                for info, chunks in await self._cut(collection, build, head.id, part):
+                    texts = {chunk.content_hash: chunk.embedded_text for chunk in chunks}
+                    for hashes in batches(list(texts), _ASKED):
+                        for hashed in await self._index.vectors(index, hashes):
+                            del texts[hashed]
+                    documents.append((info.path, texts))
+                    count += len(texts)
+            after = infos[-1].path
+            await alive()
+
+        async def told(_: tuple[ShardProgress, ...]) -> None:  # whoever asks looks at the stage
+            await alive()
+
+        vectors = await bulk.embed(build.id, build.space, documents, told, shards=build.shards)
+        self._ahead[collection.uid] = build, Ahead(vectors, after)
+        return vectors
+
+    async def _embedded(self, index: str, documents: Cut, embedder: EmbeddingModel, ahead: Mapping[str, Vector]) -> dict[str, Vector]:
+        """Vectors of what the index does not know yet. `ahead`: of some that are made already."""
         texts = {chunk.content_hash: chunk.embedded_text for _, chunks in documents for chunk in chunks}
         known = await self._index.vectors(index, texts)
-        vectors: dict[str, Vector] = {}
-        for part in batches([hashed for hashed in texts if hashed not in known], _TEXTS):
+        vectors = {hashed: ahead[hashed] for hashed in texts if hashed in ahead and hashed not in known}
+        for part in batches([hashed for hashed in texts if hashed not in known and hashed not in vectors], _TEXTS):
             rows = await embedder.embed_passages([texts[hashed] for hashed in part])
             check_vectors(rows, len(part), embedder.identity.dimension)
             vectors |= dict(zip(part, rows, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, CommitStats, DocumentChange
@@ -22,12 +22,14 @@ from ragstone.domain.errors import (
     Unavailable,
 )
 from ragstone.domain.jobs import DocumentFailure, Job, JobResult, Move, Put, Restore
+from ragstone.domain.retrieval import Vector
 from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.ports.catalog import Catalog
 from ragstone.ports.document_parser import DocumentParser
 from ragstone.ports.staging import Staging
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.bulk_jobs import BulkJobs, Vectors
 from ragstone.use_cases.dead_letters import DeadLetterOffice
 from ragstone.use_cases.index_writer import ChangedDocument, IndexWriter, WriteStats
 from ragstone.use_cases.lease_guard import LeaseGuard
@@ -70,6 +72,7 @@ class WritePath:
         *,
         lease_ttl: float = LEASE_TTL,
         turns: Turns | None = None,
+        bulk: BulkJobs | None = None,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -86,6 +89,7 @@ class WritePath:
         self._lease_ttl = lease_ttl
         self._preconditions = Preconditions(catalog, versions)
         self._turns = turns or Turns()
+        self._bulk = bulk
         self._switching = SpaceSwitch(catalog, versions, index)
 
     async def run(self, collection: str, job_id: str) -> None:
@@ -102,6 +106,8 @@ class WritePath:
     async def _ended(self, job_id: str) -> None:
         if not await self._letters.keeps(job_id):
             await self._staging.discard(job_id)
+        if self._bulk is not None:
+            await self._bulk.forget(job_id)
         self._progress.done(job_id)
 
     async def _attempt(self, job: Job) -> None:
@@ -115,17 +121,22 @@ class WritePath:
         self._progress.phase(job.id, "parsing", documents_total=sum(isinstance(change, Put) for change in job.request.changes), documents=0)
         error: Exception | None = None
         survey: Survey | None = None
+        embedded: Vectors = {}
         try:
             head = await self._catalog.head(collection.name)
             await documents.parse(collection.uid, head.id if head else None, job.request)
+            if self._bulk is not None:
+                embedded = await self._bulk.embed(job, collection, documents.parsed)
             if switch := switch_of(job):
                 survey = await self._switching.survey(collection, switch.space_id)
         except* Exception as group:  # told below, under the lease that failing a job needs
             error = _first(group)
         async with self._turns.turn(collection.name):
-            await self._under_lease(job, documents, survey, error)
+            await self._under_lease(job, documents, embedded, survey, error)
 
-    async def _under_lease(self, job: Job, documents: Preparation, survey: Survey | None, error: Exception | None) -> None:
+    async def _under_lease(
+        self, job: Job, documents: Preparation, embedded: Vectors, survey: Survey | None, error: Exception | None
+    ) -> None:
         try:
             asked, lease = await self._acquire(job)
         except Busy as busy:
@@ -139,7 +150,7 @@ class WritePath:
                 if switch := switch_of(job):
                     await self._switch(job, guard, switch.space_id, survey)
                 else:
-                    await self._commit(job, guard, documents)
+                    await self._commit(job, guard, documents, embedded)
         except asyncio.CancelledError:
             await asyncio.shield(self._hand_back(lease))
             raise
@@ -177,8 +188,8 @@ class WritePath:
         self._progress.phase(job.id, "publishing")
         await self._publish(guard.lease, commit, ())
 
-    async def _commit(self, job: Job, guard: LeaseGuard, documents: Preparation) -> None:
-        """From a held lease to a published commit (or to `unchanged`)."""
+    async def _commit(self, job: Job, guard: LeaseGuard, documents: Preparation, embedded: Vectors) -> None:
+        """From a held lease to a published commit (or to `unchanged`). `embedded`: vectors that shards have made ahead; what they lack is embedded here."""
         lease, request = guard.lease, job.request
         await self._preconditions.check(lease.collection, request)
         self._progress.phase(job.id, "staging")
@@ -204,19 +215,25 @@ class WritePath:
         ]
         await self._visibility.inherit(lease.collection, moves)
         for space in lease.collection.spaces:
-            written[space.id] = await self._write(guard, space, staged, changed, paths)
+            written[space.id] = await self._write(guard, space, staged, changed, paths, embedded.get(space.id, {}))
         await self._visibility.inherit(lease.collection, moves)  # the source may have been given groups since
         self._progress.phase(job.id, "publishing")
         await self._publish(guard.lease, await self._record(job, guard.lease, staged, changes, written), resolved.failures)
 
     async def _write(
-        self, guard: LeaseGuard, space: EmbeddingSpace, staged: str, changed: Sequence[ChangedDocument], paths: Sequence[str]
+        self,
+        guard: LeaseGuard,
+        space: EmbeddingSpace,
+        staged: str,
+        changed: Sequence[ChangedDocument],
+        paths: Sequence[str],
+        known: Mapping[str, Vector],
     ) -> WriteStats:
         """One space's index. Raises `LeaseLost` when the space is dropped meanwhile: the job is tried again without it."""
         collection = guard.lease.collection
         writer = IndexWriter(self._index, self._spaces.embedder(space), self._progress, self._visibility)
         try:
-            written = await writer.write(collection, space, guard, staged, changed, paths)
+            written = await writer.write(collection, space, guard, staged, changed, paths, known)
             await self._index.flush(collection.index_name(space.id))
         except NotFound:
             if not (await self._catalog.collection(collection.name)).has_space(space.id):

@@ -1,0 +1,148 @@
+"""Embeds many texts in shards, side by side, before whoever writes an index takes the lease (ADR 0032)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ragstone.domain.bulk import BulkRun, ShardProgress, owner_of, parts_of, run_id
+from ragstone.domain.errors import NotFound, RagstoneError, Unavailable
+from ragstone.domain.retrieval import Vector
+from ragstone.domain.spaces import EmbeddingSpace
+from ragstone.ports.bulk_runner import BulkRunner
+from ragstone.ports.bulk_stage import BulkStage
+from ragstone.use_cases.index_writer import check_vectors
+
+_LOOK = 1.0  # seconds between looks at the progress
+_ROUNDS = 3  # of shards, each of which must have brought something
+_log = logging.getLogger(__name__)
+
+Told = Callable[[tuple[ShardProgress, ...]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkSettings:
+    """`shards`: how many work at once where nobody says otherwise. `least`: fewer texts are embedded by whoever writes them.
+
+    `window`: chunks of a space that are embedded ahead of being written. `part`: texts that are staged together, and lost together.
+    """
+
+    shards: int = 4
+    least: int = 2_000
+    window: int = 20_000
+    part: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Vectors by content hash that shards have embedded, for documents up to path `until` (empty: all of a job's)."""
+
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
+    until: str = ""
+
+
+class BulkEmbedding:
+    """Orders texts, has them embedded, and brings the vectors. What it brings is a start for whoever writes: a text that it lacks is embedded there.
+
+    `runner` None: this process has nothing embedded in bulk, and only tells how far others are.
+    """
+
+    def __init__(self, stage: BulkStage, runner: BulkRunner | None, settings: BulkSettings, *, look: float = _LOOK) -> None:
+        self._stage = stage
+        self._runner = runner
+        self.settings = settings
+        self._look = look
+
+    async def embed(
+        self,
+        owner: str,
+        space: EmbeddingSpace,
+        documents: Sequence[tuple[str, Mapping[str, str]]],
+        told: Told,
+        *,
+        shards: int = 0,
+    ) -> dict[str, Vector]:
+        """Vectors by content hash. `documents`: paths, with the texts that have no vector yet, by content hash. `told` hears how far the shards are.
+
+        What an earlier call for the same owner and space has staged is taken up, whoever made it. Fewer than `least` texts start no shard.
+        Raises `Unavailable` when a shard fails again and again, and what stage and runner raise: what was staged stays.
+        """
+        name = run_id(owner, space.id)
+        staged = await self._staged(name, space)
+        for _ in range(_ROUNDS):
+            missing = [(path, {hashed: text for hashed, text in texts.items() if hashed not in staged}) for path, texts in documents]
+            missing = [(path, texts) for path, texts in missing if texts]
+            if len({hashed for _, texts in missing for hashed in texts}) < self.settings.least:
+                return staged
+            run = BulkRun(name, space.model, shards or self.settings.shards, time.time())
+            await self._stage.order(run, parts_of(missing, run.shards, self.settings.part))
+            await self._run(run, told)
+            before, staged = len(staged), await self._staged(name, space)
+            if len(staged) == before:
+                break
+        if all(hashed in staged for _, texts in documents for hashed in texts):
+            return staged
+        raise Unavailable("The shards ended without having embedded every text; it is tried again.", field="bulk", retry_after=5.0)
+
+    async def forget(self, owner: str) -> None:
+        """Deletes what is staged for a job or a build, and ends what still works for it. Idempotent."""
+        for name in await self._stage.runs():
+            if owner_of(name) == owner:
+                await self._stage.discard(name)
+
+    async def owners(self) -> set[str]:
+        """Jobs and builds that something is staged for."""
+        return {owner_of(name) for name in await self._stage.runs()}
+
+    async def progress(self, owner: str, space: EmbeddingSpace) -> tuple[ShardProgress, ...]:
+        """How far the shards of a job or build are, whichever process started them; () when none are at work."""
+        try:
+            run = await self._stage.run(run_id(owner, space.id))
+        except NotFound:
+            return ()
+        return _progress(await self._stage.progress(run.id), [0] * run.shards, time.time() - run.started_at)
+
+    async def _staged(self, name: str, space: EmbeddingSpace) -> dict[str, Vector]:
+        try:
+            if (await self._stage.run(name)).model != space.model:
+                return {}
+        except NotFound:
+            return {}
+        vectors = await self._stage.vectors(name)
+        for vector in vectors.values():
+            check_vectors(vector.reshape(1, -1), 1, space.model.dimension)
+        return vectors
+
+    async def _run(self, run: BulkRun, told: Told) -> None:
+        if self._runner is None:
+            raise AssertionError("nothing is embedded in bulk here")
+        watching = asyncio.create_task(self._watch(run, told), name="bulk progress")
+        try:
+            await self._runner.run(run)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        with contextlib.suppress(RagstoneError):  # it is for people
+            await told(_progress(await self._stage.progress(run.id), [0] * run.shards, time.time() - run.started_at))
+
+    async def _watch(self, run: BulkRun, told: Told) -> None:
+        began, first = time.monotonic(), [done for done, _ in await self._stage.progress(run.id)]
+        while True:
+            try:
+                await told(_progress(await self._stage.progress(run.id), first, time.monotonic() - began))
+            except RagstoneError as error:
+                _log.info("the progress of the shards is not known just now: %s", error.message)
+            await asyncio.sleep(self._look)
+
+
+def _progress(counts: Sequence[tuple[int, int]], first: Sequence[int], seconds: float) -> tuple[ShardProgress, ...]:
+    """`first`: what each shard had done when the clock was started."""
+    found = []
+    for shard, (done, total) in enumerate(counts):
+        rate = (done - (first[shard] if shard < len(first) else 0)) / seconds if seconds > 0 else 0.0
+        found.append(ShardProgress(shard, done, total, rate, (total - done) / rate if rate > 0 else None if done < total else 0.0))
+    return tuple(found)
