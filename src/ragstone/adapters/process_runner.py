@@ -69,3 +69,7 @@ class ProcessRunner:
                 with suppress(ProcessLookupError):
                     process.kill()  # nothing is lost but the part that it is at
                 await asyncio.shield(process.wait())
+            if process.stdin is not None:
+                process.stdin.close()
+                with suppress(OSError):
+                    await process.stdin.wait_closed()

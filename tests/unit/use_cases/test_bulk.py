@@ -89,7 +89,7 @@ async def ingested(platform: Platform, documents: dict[str, str]) -> Job:
     job = await platform.ingest.wait((await submitted(platform, documents)).id, 60)
     assert job.state == "published", job
     async with asyncio.timeout(60):
-        while (await platform.ingest.progress(job)).phase != "done":  # whoever worked on it cleans up after that
+        while (await platform.ingest.progress(job)).phase != "done":  # noqa: ASYNC110 - whoever worked on it cleans up after that
             await asyncio.sleep(0.01)
     return job
 
