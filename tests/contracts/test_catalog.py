@@ -13,6 +13,7 @@ import pytest
 from ragstone.adapters.mongo_catalog import MongoCatalog
 from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.domain.builds import Build
+from ragstone.domain.bulk import ShardProgress
 from ragstone.domain.collections import Lease
 from ragstone.domain.commits import Commit, CommitStats
 from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound, Unavailable
@@ -765,7 +766,9 @@ async def test_progress_is_told_until_the_job_ends(catalog: Catalog) -> None:
     lease = await lease_for(catalog, 1)
     assert await catalog.progress("job-0001") is None
     await catalog.report("job-0001", Progress("parsing", documents=1, documents_total=3))
-    told = Progress("embedding", 3, 3, chunks=4, chunks_total=9, embedded=4, rate=2.5, seconds_left=2.0)
+    told = Progress(
+        "embedding", 3, 3, chunks=4, chunks_total=9, embedded=4, rate=2.5, seconds_left=2.0, shards=(ShardProgress(0, 3, 4, 2.5, None),)
+    )
     await catalog.report("job-0001", told)
     assert await catalog.progress("job-0001") == told
     await catalog.fail(lease, FAILED)

@@ -16,7 +16,7 @@ from ragstone.domain.errors import Unavailable
 from ragstone.ports.bulk_runner import BulkRunner
 from ragstone.ports.bulk_stage import BulkStage
 from ragstone.ports.embedding_model import EmbeddingModel
-from ragstone.settings import bulk, stores
+from ragstone.settings import bulk_runners, stores
 from ragstone.settings.model import Settings
 from ragstone.use_cases.bulk import BulkSettings
 from ragstone.use_cases.bulk_shard import work_shard
@@ -31,13 +31,13 @@ def bulk_parts(settings: Settings, connections: list[Connection]) -> tuple[BulkS
     match settings.bulk:
         case _ if settings.role == "api":
             return bulk_stage(settings, connections), None
-        case bulk.NoBulk():
+        case bulk_runners.NoBulk():
             return None, None
-        case bulk.ProcessBulk() as processes:
+        case bulk_runners.ProcessBulk() as processes:
             cores = usable_cpus()
             variables = {"RAGSTONE_THREADS": str(processes.threads or max(1, cores // min(processes.shards, cores)))}
             return bulk_stage(settings, connections), ProcessRunner(_command(settings), variables=variables, retries=processes.retries)
-        case bulk.KubernetesBulk() as cluster:
+        case bulk_runners.KubernetesBulk() as cluster:
             from ragstone.adapters.kubernetes_jobs import KubernetesJobs, PodTemplate  # noqa: PLC0415 - its client is an extra
 
             template = PodTemplate.read(cluster.pod_template_file, resources=cluster.resources, node_selector=cluster.node_selector)
@@ -56,7 +56,7 @@ def bulk_parts(settings: Settings, connections: list[Connection]) -> tuple[BulkS
 def bulk_settings(settings: Settings) -> BulkSettings | None:
     """What the use cases want to know; None where nothing is embedded in bulk."""
     chosen = settings.bulk
-    return None if isinstance(chosen, bulk.NoBulk) else BulkSettings(chosen.shards, chosen.least, chosen.window)
+    return None if isinstance(chosen, bulk_runners.NoBulk) else BulkSettings(chosen.shards, chosen.least, chosen.window)
 
 
 def bulk_stage(settings: Settings, connections: list[Connection]) -> BulkStage:
@@ -110,7 +110,7 @@ async def _models(settings: Settings, loaded: Sequence[EmbeddingModel] | None) -
 
 def _command(settings: Settings) -> Command:
     directory, model = str(settings.data_dir.resolve()), settings.model
-    nice = settings.bulk.nice if isinstance(settings.bulk, bulk.ProcessBulk) else 0
+    nice = settings.bulk.nice if isinstance(settings.bulk, bulk_runners.ProcessBulk) else 0
 
     def command(run_id: str, shard: int) -> Sequence[str]:
         return (*PROGRAM, "bulk-shard", run_id, str(shard), "--data-dir", directory, "--model", model, "--nice", str(nice), "--while-stdin")

@@ -38,12 +38,16 @@ async def start(
     to_model: Annotated[str | None, typer.Option(help="Name or digest of a model that is loaded (see further_models).")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Of a chunk, in the model's tokens.")] = None,
     min_tokens: Annotated[int | None, typer.Option(min=0, help="Of a chunk; shorter ones are joined.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Shards that embed at once, where bulk work has a runner (see bulk.kind); else as many as it says."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stay until the space is ready.")] = True,
 ) -> None:
     """Build a space in the background; asked for again it goes on. Reads stay where they are until `ragstone reembed switch`."""
 
     async with session.client() as client:
-        body = {"model": to_model, "max_tokens": max_tokens, "min_tokens": min_tokens}
+        body = {"model": to_model, "max_tokens": max_tokens, "min_tokens": min_tokens, "workers": workers}
         space = (await client.post(url("collections", collection, "spaces"), body))["space"]
         if wait:
             space = await _followed(session, client, collection, space)
@@ -136,4 +140,9 @@ def _describe(space: Json) -> str:
         parts.append(f"{build['rate']:,.0f}/s")
     if build["seconds_left"]:
         parts.append(f"{duration(build['seconds_left'])} left")
+    if build["shards"]:
+        done, total = (sum(shard[key] for shard in build["shards"]) for key in ("done", "total"))
+        parts.append(
+            f"{len(build['shards'])} shards embed ahead: {done:,}/{total:,}, {sum(shard['rate'] for shard in build['shards']):,.0f}/s"
+        )
     return ", ".join(parts)

@@ -10,7 +10,7 @@ import platformdirs
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from ragstone.settings import bulk, embedders, model_services, rerankers, stores
+from ragstone.settings import bulk_runners, embedders, model_services, rerankers, stores
 from ragstone.settings.generation_service import GenerationService
 from ragstone.settings.registry import ModelRegistrySettings
 from ragstone.settings.stores import Section
@@ -177,7 +177,7 @@ class UncheckedSettings(BaseSettings):
     queue: stores.Queue = stores.InProcessQueue()
     tracking: stores.Tracking = stores.NoTracking()
     model_registry: ModelRegistrySettings = ModelRegistrySettings()
-    bulk: bulk.Bulk = bulk.NoBulk()
+    bulk: bulk_runners.Bulk = bulk_runners.NoBulk()
     backup: stores.BackupSettings | None = Field(default=None, description="where backups of a cluster go")
     limits: LimitSettings = LimitSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
@@ -207,7 +207,7 @@ class UncheckedSettings(BaseSettings):
                     "lower the one or raise the other.",
                 )
             )
-        if isinstance(self.bulk, bulk.KubernetesBulk) and self.catalog.kind != "mongo":
+        if isinstance(self.bulk, bulk_runners.KubernetesBulk) and self.catalog.kind != "mongo":
             found.append(
                 Contradiction(
                     ("bulk", "catalog"),

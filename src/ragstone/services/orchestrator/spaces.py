@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -44,7 +45,12 @@ def routes(context: Context) -> APIRouter:
         """In the background, beside the live one; ingests write both from now on. Asked for again it goes on."""
         asked = await read_json(request, schemas.BuildBody)
         status = await reembedding.start(
-            collection, model=asked.model, max_tokens=asked.max_tokens, min_tokens=asked.min_tokens, principal=caller(request)
+            collection,
+            model=asked.model,
+            max_tokens=asked.max_tokens,
+            min_tokens=asked.min_tokens,
+            workers=asked.workers,
+            principal=caller(request),
         )
         return json_response({"space": status_json(status)}, 202, {"Location": f"/v1/collections/{collection}/spaces"})
 
@@ -99,6 +105,8 @@ def status_json(status: SpaceStatus) -> dict[str, Any]:
             "seconds": round(build.seconds, 3),
             "rate": round(status.rate, 3),
             "seconds_left": round(status.seconds_left, 1) if status.seconds_left is not None else None,
+            "workers": build.shards,
+            "shards": [asdict(shard) for shard in status.shards],
         }
         if build is not None
         else None,

@@ -113,8 +113,18 @@ class Snapshot(Form):
     was_head: bool
 
 
+class ShardProgress(Form):
+    """How far one shard of bulk work is, in texts. `rate`: texts a second."""
+
+    shard: int
+    done: int
+    total: int
+    rate: float
+    seconds_left: float | None
+
+
 class Progress(Form):
-    """How far a job is. `rate` in chunks per second."""
+    """How far a job is. `rate` in chunks per second. `shards`: of bulk work; they embed before anything is written."""
 
     phase: Literal["queued", "parsing", "staging", "embedding", "publishing", "done"]
     documents: int
@@ -125,6 +135,7 @@ class Progress(Form):
     reused: int
     rate: float
     seconds_left: float | None
+    shards: list[ShardProgress]
 
 
 class JobResult(Form):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ragstone.services.orchestrator.schemas.requests import DEFAULT_TIMEOUT, Body
-from ragstone.services.orchestrator.schemas.responses import Form, Time
+from ragstone.services.orchestrator.schemas.responses import Form, ShardProgress, Time
 
 
 class BuildBody(Body):
@@ -16,6 +16,12 @@ class BuildBody(Body):
     model: str | None = Field(default=None, max_length=1000, description="name or digest of a model that is loaded")
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000, description="of a chunk, in the model's tokens")
     min_tokens: int | None = Field(default=None, ge=0, le=1_000_000, description="of a chunk; shorter ones are joined")
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="shards that embed at once, where bulk work has a runner; by default as many as its settings say",
+    )
 
 
 class SwitchBody(Body):
@@ -41,6 +47,8 @@ class Build(Form):
     seconds: float = Field(description="that this took so far")
     rate: float
     seconds_left: float | None
+    workers: int = Field(description="shards that were asked for; 0: as many as the runner's settings say")
+    shards: list[ShardProgress] = Field(description="of bulk work: how far those are that embed what is filled next")
 
 
 class SpaceStatus(Form):
