@@ -14,6 +14,9 @@ Path = tuple[str | int, ...]
 # Maps whose keys are the user's: label- and annotation-like ones, whose values are strings.
 FREE = {
     "affinity",
+    "bulk.nodeSelector",
+    "bulk.resources.limits",
+    "bulk.resources.requests",
     "engine.vllm.arguments",
     "engine.vllm.lora",
     "httpRoute.annotations",
@@ -32,6 +35,7 @@ FREE = {
 # Kubernetes' own structures, handed through as they are: the API server checks what is below them. vLLM's flags: the application does.
 VERBATIM = {
     "affinity",
+    "bulk.tolerations",
     "engine.vllm.arguments",
     "extraEnv",
     "extraVolumeMounts",

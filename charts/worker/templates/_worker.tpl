@@ -59,6 +59,12 @@ envFrom:
       value: {{ .Values.listenAddress | quote }}
     - name: RAGSTONE_QUEUE__PARALLEL
       value: {{ .Values.collections | int64 | quote }}
+    {{- if .Values.bulk.enabled }}
+    {{- range $name, $value := fromYaml (include "worker.bulkSettings" .) }}
+    - name: {{ $name }}
+      value: {{ $value | quote }}
+    {{- end }}
+    {{- end }}
     {{- include "common.storeSettingVariables" (dict "root" . "queue" true) | nindent 4 }}
     {{- with .Values.extraEnv }}
     {{- toYaml . | nindent 4 }}
@@ -75,10 +81,15 @@ envFrom:
       mountPath: /var/cache/ragstone
     {{- end }}
     {{- include "common.storeMount" . | nindent 4 }}
+    {{- if .Values.bulk.enabled }}
+    - name: bulk
+      mountPath: /etc/ragstone/bulk
+      readOnly: true
+    {{- end }}
     {{- include "common.mounts" . | nindent 4 }}
 {{- end -}}
 
-{{- define "worker.volumes" -}}
+{{- define "worker.modelVolume" -}}
 {{- if not .Values.model.baked }}
 - name: models
   {{- if include "worker.modelClaim" . }}
@@ -88,6 +99,15 @@ envFrom:
   emptyDir:
     sizeLimit: {{ .Values.model.cache.size | quote }}
   {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "worker.volumes" -}}
+{{- include "worker.modelVolume" . }}
+{{- if .Values.bulk.enabled }}
+- name: bulk
+  configMap:
+    name: {{ include "common.name" (dict "root" . "suffix" "bulk") }}
 {{- end }}
 {{ include "common.storeVolume" (dict "root" . "queue" true) }}
 {{- end -}}

@@ -31,7 +31,7 @@ _ABOUT = "run.json"
 class FileBulkStage:
     """Implements `BulkStage`. The directory is made when something is ordered, for the owner alone; what begins with a dot in it is being written or deleted.
 
-    Vectors are fsynced. Texts are not: after a power failure whoever ordered them orders them again.
+    Vectors are fsynced, so that none is half there; texts and names are not: what a power failure takes is ordered and embedded again.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -128,7 +128,6 @@ class FileBulkStage:
             write_durably(directory / f"{name}.npz", content.getvalue(), directory / f".{uuid4().hex}")
         except FileNotFoundError:
             raise NotFound("the bulk work is over.") from None
-        sync_directory(directory)
         (directory / f"{name}.json").unlink(missing_ok=True)
 
     def _files(self, run_id: str, kind: str) -> list[tuple[int, str, int]]:

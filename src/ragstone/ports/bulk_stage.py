@@ -17,7 +17,7 @@ class BulkStage(Protocol):
     - `run` raises `NotFound` for one that was not ordered, or was discarded. `runs`: their ids.
     - `waiting(run_id, shard)`: ids of the shard's parts that wait; none for a run that is not there.
     - `part(run_id, shard, part_id)`: its texts. `NotFound` when it does not wait.
-    - `put(run_id, part, vectors)`: `vectors` is float32 (n, d), row i for the part's text i. All or nothing, and durable; the part waits no more, and its
+    - `put(run_id, part, vectors)`: `vectors` is float32 (n, d), row i for the part's text i. All or nothing, and there however soon the process is killed; the part waits no more, and its
       texts are deleted. Done again it changes nothing. A part that is not ordered any more is taken all the same. `NotFound` when the run is not there.
     - `vectors(run_id)`: all that are there, by content hash; none for a run that is not there.
     - `progress(run_id)`: for each shard of the run the number of texts whose vectors are there, and of all; [] for a run that is not there.

@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ragstone.domain.bulk import BulkRun, ShardProgress, owner_of, parts_of, run_id
 from ragstone.domain.errors import NotFound, RagstoneError, Unavailable
 from ragstone.domain.retrieval import Vector
@@ -113,8 +115,8 @@ class BulkEmbedding:
         except NotFound:
             return {}
         vectors = await self._stage.vectors(name)
-        for vector in vectors.values():
-            check_vectors(vector.reshape(1, -1), 1, space.model.dimension)
+        if vectors:
+            check_vectors(np.stack(list(vectors.values())), len(vectors), space.model.dimension)
         return vectors
 
     async def _run(self, run: BulkRun, told: Told) -> None:
