@@ -10,7 +10,7 @@ import sys
 
 from bench.runner import run
 
-GROUPS = ("models_embedding", "models_generation", "models_registry")
+GROUPS = ("models_embedding", "models_generation", "models_registry", "models_bulk", "models_spaces")
 
 if __name__ == "__main__":
     sys.exit(run("models", GROUPS, sys.argv[1:]))

@@ -3,7 +3,7 @@
 {{- define "worker.bulkSettings" -}}
 RAGSTONE_BULK__KIND: kubernetes
 RAGSTONE_BULK__NAMESPACE: {{ .Release.Namespace | quote }}
-RAGSTONE_BULK__POD_TEMPLATE_FILE: /etc/ragstone/bulk/pod.yaml
+RAGSTONE_BULK__POD_TEMPLATE: /etc/ragstone/bulk/pod.yaml
 RAGSTONE_BULK__SHARDS: {{ .Values.bulk.shards | int64 | quote }}
 RAGSTONE_BULK__PARALLELISM: {{ .Values.bulk.parallelism | int64 | quote }}
 RAGSTONE_BULK__RETRIES: {{ .Values.bulk.retries | int64 | quote }}

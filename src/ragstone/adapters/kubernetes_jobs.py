@@ -39,7 +39,7 @@ class PodTemplate:
     @classmethod
     def read(cls, file: Path, *, resources: Mapping[str, Mapping[str, str]], node_selector: Mapping[str, str]) -> PodTemplate:
         """Of a YAML file, with these resources and node labels over its own. Raises `InvalidInput` for one that is no pod template."""
-        where = "bulk.pod_template_file"
+        where = "bulk.pod_template"
         try:
             manifest = yaml.safe_load(file.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -40,7 +40,7 @@ def bulk_parts(settings: Settings, connections: list[Connection]) -> tuple[BulkS
         case bulk_runners.KubernetesBulk() as cluster:
             from ragstone.adapters.kubernetes_jobs import KubernetesJobs, PodTemplate  # noqa: PLC0415 - its client is an extra
 
-            template = PodTemplate.read(cluster.pod_template_file, resources=cluster.resources, node_selector=cluster.node_selector)
+            template = PodTemplate.read(cluster.pod_template, resources=cluster.resources, node_selector=cluster.node_selector)
             runner = KubernetesJobs(
                 template,
                 namespace=cluster.namespace,

@@ -39,7 +39,7 @@ class KubernetesBulk(Shards):
     """Indexed Jobs on Kubernetes. The account of this process needs the right to make Jobs in the namespace; the pods' own account needs none."""
 
     kind: Literal["kubernetes"]
-    pod_template_file: Path = Field(description="YAML of a pod template, whose first container gets the command; the chart writes it")
+    pod_template: Path = Field(description="YAML of a pod template, whose first container gets the command; the chart writes it")
     namespace: str = Field(pattern=_NAME, description="in which Jobs are made")
     parallelism: int = Field(default=0, ge=0, description="pods at once at most; 0: as many as shards")
     resources: dict[Literal["requests", "limits"], dict[str, str]] = Field(

@@ -135,12 +135,12 @@ async def test_a_job_that_somebody_deletes_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "spec: {}", "spec: {containers: []}", "spec: {containers: [{name: a}]}", "- 1", "a: [", "spec: 3"])
 def test_what_is_no_pod_template_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InvalidInput, match=r"bulk\.pod_template_file"):
+    with pytest.raises(InvalidInput, match=r"bulk\.pod_template"):
         template(tmp_path, text)
 
 
 def test_a_template_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"bulk\.pod_template_file"):
+    with pytest.raises(InvalidInput, match=r"bulk\.pod_template"):
         PodTemplate.read(tmp_path / "absent.yaml", resources={}, node_selector={})
 
 
