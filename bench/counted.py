@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ragstone.adapters.onnx_embedder import OnnxEmbedder
+from ragstone.bootstrap import bulk
 from ragstone.cli.main import main
 from ragstone.domain.retrieval import Vectors
 
@@ -25,6 +26,7 @@ def count(file: Path) -> None:
         return await embed(self, texts)
 
     OnnxEmbedder.embed_passages = counted  # type: ignore[method-assign]
+    bulk.PROGRAM = (sys.executable, "-m", "bench.counted", str(file))  # shards of bulk work note it too
 
 
 def noted(file: Path) -> list[tuple[int, int]]:
