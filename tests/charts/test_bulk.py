@@ -43,9 +43,7 @@ def makers(rendered: Rendered) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(
-    "case", [*profiles(), *(case for case in ci_cases("worker") if case != EVERYTHING)], ids=lambda case: case.name
-)
+@pytest.mark.parametrize("case", [*profiles(), *(case for case in ci_cases("worker") if case != EVERYTHING)], ids=lambda case: case.name)
 def test_unless_it_is_enabled_nobody_may_make_jobs(helm: Helm, case: Case) -> None:
     rendered = helm.case(case)
     assert makers(rendered) == set()

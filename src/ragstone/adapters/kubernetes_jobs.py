@@ -37,7 +37,7 @@ class PodTemplate:
     manifest: Manifest
 
     @classmethod
-    def read(cls, file: Path, *, resources: Mapping[str, Mapping[str, str]], node_selector: Mapping[str, str]) -> PodTemplate:
+    def read(cls, file: Path, *, resources: Mapping[Any, Mapping[str, str]], node_selector: Mapping[str, str]) -> PodTemplate:
         """Of a YAML file, with these resources and node labels over its own. Raises `InvalidInput` for one that is no pod template."""
         where = "bulk.pod_template"
         try:
@@ -127,7 +127,14 @@ class KubernetesJobs:
         manifest = self.manifest(run)
         while True:
             try:
-                await self._patiently(lambda: self._jobs.create_namespaced_job(self._namespace, manifest, _request_timeout=self._timeout))
+                await self._patiently(
+                    lambda: self._jobs.create_namespaced_job(
+                        self._namespace,
+                        manifest,  # type: ignore[arg-type]  # a dict is taken too
+                        field_validation="Strict",
+                        _request_timeout=self._timeout,
+                    )
+                )
             except ApiException as error:
                 if error.status != _CONFLICT:
                     raise _refused(error) from error
@@ -215,9 +222,9 @@ def _connected(kubeconfig: Path | None) -> Any:
     own.retries = False  # `_patiently` repeats
     try:
         if kubeconfig is not None:
-            config.load_kube_config(str(kubeconfig), client_configuration=own)
+            config.load_kube_config(str(kubeconfig), client_configuration=own)  # type: ignore[no-untyped-call]
         else:
-            config.load_incluster_config(client_configuration=own)
+            config.load_incluster_config(client_configuration=own)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError) as error:
         raise InvalidInput(
             "bulk.kubeconfig: it can't be used, or is not set and this process is in no pod with an account's token.",

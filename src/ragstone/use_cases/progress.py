@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 from ragstone.domain.bulk import ShardProgress
@@ -31,7 +32,7 @@ class ProgressBoard:
         """Sets the phase and any counts (fields of `Progress`); entering `embedding` starts the clock of `rate`."""
         if phase == "embedding":
             self._began[job_id] = time.monotonic()
-        self._set(job_id, replace(self.get(job_id), phase=phase, **counts))
+        self._set(job_id, replace(self.get(job_id), phase=phase, **cast("dict[str, Any]", counts)))
 
     def advance(self, job_id: str, *, documents: int = 0, embedded: int = 0, reused: int = 0) -> None:
         """Adds to the counts and works out rate and time left."""

@@ -18,7 +18,7 @@ def test_every_text_is_in_exactly_one_part(given_: list[tuple[str, dict[str, str
     hashes = [hashed for part in parts for hashed in part.texts]
     assert sorted(hashes) == sorted({hashed for _, own in given_ for hashed in own})
     assert all(0 <= part.shard < shards and 1 <= len(part.texts) <= size for part in parts)
-    first = {}
+    first: dict[str, str] = {}
     for path, own in given_:
         for hashed in own:
             first.setdefault(hashed, path)

@@ -156,7 +156,7 @@ async def test_a_shard_that_dies_loses_what_it_was_at_and_nothing_else(bench: Be
             raise Unavailable("killed")
         await put(run_id, part, vectors)  # type: ignore[arg-type]
 
-    bench.stage.put = dies  # type: ignore[method-assign, assignment]
+    bench.stage.put = dies  # type: ignore[method-assign]
     async with bench.running() as platform:
         await platform.collections.create("docs")
         await ingested(platform, texts(20))
@@ -198,7 +198,7 @@ async def test_another_process_takes_up_what_one_that_was_killed_has_staged(benc
             done.set()
             await hang.wait()
 
-    bench.stage.put = some  # type: ignore[method-assign, assignment]
+    bench.stage.put = some  # type: ignore[method-assign]
     first = bench.platform(holder="first")
     await first.collections.create("docs")
     job = await submitted(first, texts(20))
