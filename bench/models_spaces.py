@@ -152,7 +152,7 @@ def _measure(home: Path, notes: Path, questions: list[str]) -> _Measured:
                     except httpx.HTTPError:
                         time.sleep(0.2)
                         continue
-                    return next(space["build"] for space in spaces if space["id"] == fresh)  # type: ignore[no-any-return]
+                    return next(space["build"] for space in spaces if space["id"] == fresh)
 
             total = build()["documents_total"]
             marks = [total * (number + 0.5) / (_KILLS + 1) for number in range(_KILLS)]
@@ -179,7 +179,7 @@ def _measure(home: Path, notes: Path, questions: list[str]) -> _Measured:
 def _ahead(build: dict[str, Any]) -> float:
     """Share of the documents that shards have embedded beyond what is written: of a window, by its chunks."""
     done = sum(shard["done"] for shard in build["shards"])
-    return min(done, _BULK["window"]) / max(2 * _CHUNKS, 1)  # type: ignore[no-any-return, type-var]
+    return min(done, _BULK["window"]) / max(2 * _CHUNKS, 1)  # type: ignore[no-any-return]
 
 
 class _Server:

@@ -81,8 +81,8 @@ async def main() -> None:
     space_filler._TTL, space_filler._CHUNKS, space_filler._DOCUMENTS, space_filler._READ = 25.0, PART, PART, 4
     async with opened(told) as platform:
         if not told["lock"]:  # every process fills at once: the lock only spares work
-            platform.builder._catalog = Unlocked(platform.adapters.catalog)  # type: ignore[assignment]
-        platform.builder._period = 0.05
+            platform.builder._catalog = Unlocked(platform.adapters.catalog)
+        platform.builder._period = 0.2
         platform.builder.start()
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)

@@ -75,7 +75,7 @@ def serving() -> Iterator[tuple[str, int]]:
 def found(address: tuple[str, int]) -> tuple[Any, Any]:
     """Index and version store at the address."""
     _Client.register("calls")
-    manager = _Client(address=tuple(address), authkey=_KEY)
+    manager = _Client(address=(address[0], address[1]), authkey=_KEY)
     manager.connect()
     calls = manager.calls()  # type: ignore[attr-defined]
     return Shared(calls, "index"), Shared(calls, "versions")
