@@ -23,7 +23,7 @@ from ragstone.domain.jobs import JobResult
 
 VERSION = len(MIGRATIONS)  # of the schema, which a restore needs to be no newer than its own
 _LEFT_OUT = frozenset(
-    {"staging.files", "staging.chunks", "locks", "job_progress", "usage"}
+    {"staging.files", "staging.chunks", "bulk_runs", "bulk_parts", "locks", "job_progress", "usage"}
 )  # of this moment, or of jobs that are not in the backup
 _LOGS = ("interactions", "audit")  # which only grow: they need not be of the same moment, and a long log would outlive the snapshot
 _BATCH = 1000  # documents
