@@ -34,6 +34,13 @@ async def built(api: Api) -> str:
     return space_id
 
 
+async def test_a_number_of_workers_needs_a_runner_of_bulk_work(running: Api) -> None:
+    refused = await running.http.post(SPACES, json={"model": OTHER.identity.digest, "workers": 4})
+    assert (refused.status_code, refused.json()["field"]) == (422, "workers")
+    assert (await running.http.post(SPACES, json={"model": OTHER.identity.digest, "workers": 0})).status_code == 422
+    assert len((await running.http.get(SPACES)).json()["spaces"]) == 1
+
+
 async def test_a_space_is_built_switched_to_and_dropped(running: Api) -> None:
     started = (await running.http.post(SPACES, json={"model": OTHER.identity.digest})).json()["space"]
     assert (started["state"], started["build"]["documents_total"], started["model_loaded"]) == ("preparing", 2, True)

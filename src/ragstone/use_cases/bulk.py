@@ -83,6 +83,8 @@ class BulkEmbedding:
             run = BulkRun(name, space.model, shards or self.settings.shards, time.time())
             await self._stage.order(run, parts_of(missing, run.shards, self.settings.part))
             await self._run(run, told)
+            if run.id not in await self._stage.runs():
+                raise Unavailable("The bulk work was given up meanwhile; it is tried again.", field="bulk", retry_after=1.0)
             before, staged = len(staged), await self._staged(name, space)
             if len(staged) == before:
                 break

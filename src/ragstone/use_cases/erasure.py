@@ -22,6 +22,7 @@ from ragstone.ports.catalog import Catalog
 from ragstone.ports.interaction_log import InteractionLog
 from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
+from ragstone.use_cases.bulk import BulkEmbedding
 from ragstone.use_cases.dead_letters import DeadLetterOffice
 from ragstone.use_cases.ingest import Ingest
 from ragstone.use_cases.maintenance import Maintenance
@@ -44,6 +45,7 @@ class Erasure:
         snapshots: Snapshots,
         maintenance: Maintenance,
         letters: DeadLetterOffice,
+        bulk: BulkEmbedding | None = None,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -53,6 +55,7 @@ class Erasure:
         self._snapshots = snapshots
         self._maintenance = maintenance
         self._letters = letters
+        self._bulk = bulk
 
     async def purge(self, name: str, path: str, *, principal: str = "local", reason: str = "") -> Purge:
         """Erases the document at `path` from all of the collection's past and present; returns the audit record, done.
@@ -89,6 +92,7 @@ class Erasure:
     async def _erase(self, collection: Collection, record: Purge) -> Purge:
         self._snapshots.purged(record)  # from now on nobody logs what it read before
         await self._letters.purge(collection.name, record.path)
+        await self._forget_staged(collection)
         points = 0
         # Read now: a space that was registered before the document was deleted may hold it; and the index of one that was dropped, until it is deleted.
         for index in (await self._catalog.collection(collection.name)).indexes:
@@ -103,6 +107,7 @@ class Erasure:
         kept = [commit.id async for commit in self._readable(collection.name)]  # newest first; what is published meanwhile stays too
         await self._versions.collect(collection.uid, kept, since=kept[0] if kept else None)
         interactions = await self._interactions.erase(collection.name, record.path)
+        await self._forget_staged(collection)  # what was ordered just when the document was deleted
         await self._catalog.compact()
         done = replace(
             record,
@@ -114,6 +119,12 @@ class Erasure:
         )
         await self._catalog.finish_purge(done)
         return done
+
+    async def _forget_staged(self, collection: Collection) -> None:
+        """Texts that wait for shards may be the document's. Jobs before its deletion have ended; a build begins its window anew."""
+        if self._bulk is not None:
+            for build in (await self._catalog.collection(collection.name)).builds:
+                await self._bulk.forget(build.id)
 
     async def _drop_branches(self, collection: Collection, seq: int) -> None:
         """Those of attempts before `seq` that came to nothing, and never will: what they brought must not be kept for their sake."""

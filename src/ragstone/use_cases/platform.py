@@ -240,7 +240,9 @@ def assemble(
         limits,
         visibility,
     )
-    erasure = Erasure(adapters.catalog, adapters.versions, adapters.index, adapters.interactions, ingest, snapshots, maintenance, letters)
+    erasure = Erasure(
+        adapters.catalog, adapters.versions, adapters.index, adapters.interactions, ingest, snapshots, maintenance, letters, shards
+    )
     stores = Stores(
         adapters.catalog, adapters.versions, adapters.index, adapters.staging, adapters.queue, progress, recovery, adapters.storage
     )

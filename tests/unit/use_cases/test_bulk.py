@@ -299,6 +299,36 @@ async def test_documents_that_change_while_shards_embed_are_in_the_space_as_they
         assert await stored(platform) == list(expected.values())
 
 
+async def test_a_purge_takes_texts_from_the_stage_too_and_the_window_begins_anew(bench: Bench) -> None:
+    async with bench.running() as platform:
+        await platform.collections.create("docs")
+        await ingested(platform, texts(30))
+        await platform.reembedding.start("docs", model=bench.other.identity.digest)
+        await platform.builder.tend()
+        runner = platform.adapters.bulk_runner
+        assert isinstance(runner, TaskRunner)
+        inner, purged = runner._work, asyncio.Event()
+
+        async def slow(run_id: str, shard: int) -> None:
+            await purged.wait()
+            await inner(run_id, shard)
+
+        runner._work = slow
+        filling = asyncio.create_task(platform.builder.tend())
+        async with asyncio.timeout(60):
+            while not await bench.stage.runs():  # noqa: ASYNC110 - it tells nothing
+                await asyncio.sleep(0.01)
+        await platform.erasure.purge("docs", "003.txt")
+        assert await bench.stage.runs() == []
+        purged.set()
+        await filling
+        while await platform.builder.tend():
+            pass
+        assert not any("ferry number 3." in text for text in bench.shards[2].passages)
+        await platform.ingest.wait((await platform.reembedding.switch("docs")).id, 60)
+        assert await stored(platform) == [text for path, text in texts(30).items() if path != "003.txt"]
+
+
 async def test_what_is_staged_for_what_is_over_is_deleted(bench: Bench) -> None:
     async with bench.running() as platform:
         await platform.collections.create("docs")
