@@ -84,6 +84,8 @@ async def test_an_order_takes_the_place_of_the_one_before_and_keeps_its_vectors(
     assert [await stage.waiting(RUN.id, shard) for shard in range(3)] == [[], [kept.id], [fresh.id]]
     with pytest.raises(NotFound):
         await stage.part(RUN.id, 1, gone.id)
+    with pytest.raises(NotFound):
+        await stage.part(RUN.id, 0, done.id)
     await stage.put(RUN.id, gone, rows(gone))  # a shard was at it
     assert set(await stage.vectors(RUN.id)) == {*done.texts, *gone.texts}
     assert await stage.progress(RUN.id) == [(1, 1), (1, 2), (0, 1)]
