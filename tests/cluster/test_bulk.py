@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_a_release_is_embedded_by_the_pods_of_a_job_one_of_which_is_killed(profi
     began = time.monotonic()
     try:
         job = api.start_ingest("bulk", documents)
-        made: list[dict[str, object]] = []
+        made: list[Any] = []
         while True:
             now = api.get(f"/v1/jobs/{job}")["job"]
             seen += now["progress"]["shards"]
