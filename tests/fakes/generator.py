@@ -11,7 +11,7 @@ from ragstone.domain.generation import GeneratedText, GenerationEvent, Generatio
 
 
 class ScriptedGenerator:
-    """`Generator` that yields `pieces`; without any it quotes the first passage's first words and cites it.
+    """`Generator` that yields `pieces`; without any it quotes the first passage's first words and cites it, or repeats the question where there is none.
 
     `error` is raised once the pieces are out. `blocks`: it waits for ever after them, until the request's timeout or until it is closed.
     `requests` holds what it was asked; `closed` counts streams that were closed before their end.
@@ -78,5 +78,7 @@ class ScriptedGenerator:
 
 
 def _quote(request: GenerationRequest) -> Sequence[str]:
-    words = request.passages[0].chunk.text.split()[:8] if request.passages else ["Nothing"]
+    if not request.passages:  # a conversation, whose question is repeated as it is
+        return [request.question]
+    words = request.passages[0].chunk.text.split()[:8]
     return [word + " " for word in words] + ["[1]"]

@@ -116,7 +116,12 @@ def without_document(interaction: Interaction, path: str) -> Interaction:
         _blank(citation, ("quote",)) if citation["path"] == path else citation for citation in answer.get("citations", ())
     ]
     passages = tuple(_blank(passage, ("text", "title")) if passage["path"] == path else passage for passage in interaction.passages)
-    return replace(interaction, answer=answer, passages=passages, purged=True)
+    request = dict(interaction.request)
+    if (rewriting := request.get("rewriting")) and rewriting[
+        "question"
+    ] is not None:  # written by a generator that had read earlier answers
+        request["rewriting"] = {**rewriting, "question": PURGED}
+    return replace(interaction, request=request, answer=answer, passages=passages, purged=True)
 
 
 def _blank(part: Mapping[str, Any], texts: tuple[str, ...]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from ragstone.domain.conversations import Rewriting
 from ragstone.domain.documents import content_hash
 from ragstone.domain.filters import Condition, Equals, Exists, Filter, Not, OneOf, PathPrefix, Range
 from ragstone.domain.interactions import Interaction
@@ -18,6 +19,11 @@ def settings(kind: type[T], form: Mapping[str, Any] | None) -> T:
     """Settings of a dataclass; what was not known when they were logged gets its default, what is not known any more is left out."""
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
     return kind(**{name: value for name, value in (form or {}).items() if name in known})
+
+
+def rewriting_of(form: Mapping[str, Any] | None) -> Rewriting | None:
+    """What became of a question with something before it; None where nothing was."""
+    return None if form is None else Rewriting(**{each.name: form[each.name] for each in fields(Rewriting)})
 
 
 def filter_of(form: Mapping[str, Any] | None) -> Filter:

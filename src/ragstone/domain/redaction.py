@@ -98,8 +98,11 @@ class Redaction:
         return kept
 
     def _request(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """A filter's conditions name the same values as the metadata."""
+        """A filter's conditions name the same values as the metadata; a rewritten question is one."""
         form = dict(request)
+        treatment = self.fields.get("question")
+        if treatment is not None and (rewriting := form.get("rewriting")) and rewriting["question"] is not None:
+            form["rewriting"] = {**rewriting, "question": self._text(treatment)(rewriting["question"])}
         conditions = (form.get("filter") or {}).get("conditions")
         if conditions:
             form["filter"] = {"conditions": [self._condition(condition) for condition in conditions]}

@@ -72,7 +72,7 @@ class Metrics(HttpMetrics):
         super().__init__()
         self.query_phases = Histogram(
             "ragstone_query_phase_duration_seconds",
-            "Time of one question by phase: search (embedding the question and reranking included), rerank, generate, total.",
+            "Time of one question by phase: rewrite (with a conversation before it), search (embedding the question and reranking included), rerank, generate, total.",
             ("phase",),
             buckets=_SECONDS,
             registry=self.registry,
@@ -80,7 +80,7 @@ class Metrics(HttpMetrics):
         self.answers = Counter("ragstone_answers_total", "Questions answered, by outcome.", ("outcome",), registry=self.registry)
         self.answers_degraded = Counter(
             "ragstone_answers_degraded_total",
-            "Answers that had to be made without a part: rerank, generation.",
+            "Answers that had to be made without a part: rewriting, rerank, generation.",
             ("part",),
             registry=self.registry,
         )

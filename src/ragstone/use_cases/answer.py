@@ -20,6 +20,7 @@ from ragstone.use_cases.answerability import FALLBACK, Calibration, Calibrations
 from ragstone.use_cases.citation_check import CitationCheck
 from ragstone.use_cases.context import arrange, fit
 from ragstone.use_cases.prompts import DEFAULT_PROMPT, Prompt, Prompts, RenderedPrompt
+from ragstone.use_cases.rewriting import Rewriter
 
 ABSTENTION = "The knowledge base does not hold an answer to this question."
 _RESERVED = 5.0  # seconds of a request that its generator does not get: for the answer without it, the check and the log
@@ -70,6 +71,7 @@ class Answering:
         self._prompts = prompts
         self._calibrations = calibrations
         self._check = CitationCheck(embedder)
+        self.rewriter = Rewriter(generator, prompts)
 
     @property
     def generator(self) -> GeneratorIdentity:

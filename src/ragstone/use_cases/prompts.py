@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.resources import files
@@ -14,13 +14,15 @@ from typing import Any
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
+from ragstone.domain.conversations import Turn
 from ragstone.domain.errors import InvalidInput, NotFound
 from ragstone.use_cases.context import ContextBlock, ContextPart
 
 DEFAULT_PROMPT = "answer/1"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}/[0-9]{1,6}")
-_FIELDS = {kind: frozenset(field.name for field in fields(kind)) for kind in (ContextBlock, ContextPart)}
+_FIELDS = {kind: frozenset(field.name for field in fields(kind)) for kind in (ContextBlock, ContextPart, Turn)}
 _DELIMITER = re.compile(r"<(?=\s*/?\s*(?:passages?|documents?|question|system|user)\b)", re.IGNORECASE)
+_CONVERSATION = re.compile(r"<(?=\s*/?\s*(?:conversation|turn)\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,13 @@ class Prompt:
 
         Raises `InvalidInput` when the template uses something that it is not given, or what the sandbox forbids.
         """
-        values = {"question": question, "blocks": blocks, "max_sentences": max_sentences, "abstention": abstention}
+        return self._rendered({"question": question, "blocks": blocks, "max_sentences": max_sentences, "abstention": abstention})
+
+    def render_conversation(self, question: str, turns: Sequence[Turn]) -> RenderedPrompt:
+        """The prompt for a question and what was said before it, all of it untrusted. Raises `InvalidInput` as `render`."""
+        return self._rendered({"question": question, "turns": turns})
+
+    def _rendered(self, values: Mapping[str, object]) -> RenderedPrompt:
         try:
             return RenderedPrompt(self._system.render(values).strip(), self._user.render(values).strip())
         except TemplateError as error:
@@ -58,7 +66,7 @@ class Prompts:
     def __init__(self, folder: Traversable | None = None) -> None:
         self._folder = folder or files("ragstone") / "prompts"
         self._environment = _Environment(autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True)
-        self._environment.filters |= {"untrusted": _untrusted, "attribute": _attribute}
+        self._environment.filters |= {"untrusted": _untrusted, "attribute": _attribute, "turn": _turn}
         self._prompts: dict[str, Prompt] = {}
 
     @cached_property
@@ -104,6 +112,11 @@ class _Environment(SandboxedEnvironment):
 def _untrusted(text: str) -> str:
     """Text that cannot pass for one of the prompt's own elements: their `<` becomes `‹`."""
     return _DELIMITER.sub("‹", text)
+
+
+def _turn(text: str) -> str:
+    """Text that cannot pass for what divides a conversation."""
+    return _CONVERSATION.sub("‹", text)
 
 
 def _attribute(text: str) -> str:

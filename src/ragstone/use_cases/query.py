@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,7 @@ from ragstone.domain.access import LOCAL, Principal
 from ragstone.domain.answers import Answer, AnswerDone, PassagesFound, TextDelta, TextWithdrawn
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Snapshot
+from ragstone.domain.conversations import REWRITING, Rewriting, Turn
 from ragstone.domain.errors import Gone, InvalidInput, TooLarge
 from ragstone.domain.filters import Filter
 from ragstone.domain.generation import GeneratorIdentity
@@ -35,7 +36,10 @@ RERANKER_KEYS = ("reranker", "reranker_revision", "reranker_digest")  # in an in
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question to one collection. `as_of` and `min_commit` as for `Snapshots.resolve`."""
+    """A question to one collection. `as_of` and `min_commit` as for `Snapshots.resolve`.
+
+    `history`: what was said before, the oldest first; with it the question is rewritten into one that stands alone, unless `rewriting` says what became of it.
+    """
 
     collection: str
     text: str
@@ -46,6 +50,13 @@ class Question:
     answer: AnswerSettings = field(default_factory=AnswerSettings)
     principal: Principal = LOCAL
     replay_of: str | None = None  # the interaction that is asked again
+    history: tuple[Turn, ...] = ()
+    rewriting: Rewriting | None = None
+
+    @property
+    def asked(self) -> str:
+        """What is searched for and answered."""
+        return self.rewriting.question if self.rewriting is not None and self.rewriting.question is not None else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +131,12 @@ class Query:
         """`PassagesFound`, `TextDelta`s, perhaps `TextWithdrawn` and others, then `QueryDone` once the interaction is stored."""
         self._check(question)
         began = time.perf_counter()
+        question = await self._standalone(question)
+        rewritten = time.perf_counter()
         collection, snapshot, hits = await self._read(question)
         found = time.perf_counter()
         answer: Answer | None = None
-        async with aclosing(self._answering.stream(question.text, collection, snapshot, hits.passages, question.answer)) as events:
+        async with aclosing(self._answering.stream(question.asked, collection, snapshot, hits.passages, question.answer)) as events:
             async for event in events:
                 if isinstance(event, AnswerDone):
                     answer = event.answer
@@ -131,9 +144,17 @@ class Query:
                     yield event
         if answer is None:
             raise AssertionError("an answer's stream ends with AnswerDone")
-        timings = {"search": (found - began) * 1e3, **_rerank_time(hits), "generate": _milliseconds(found), "total": _milliseconds(began)}
+        rewrite = {"rewrite": (rewritten - began) * 1e3} if question.rewriting is not None else {}
+        timings = {
+            **rewrite,
+            "search": (found - rewritten) * 1e3,
+            **_rerank_time(hits),
+            "generate": _milliseconds(found),
+            "total": _milliseconds(began),
+        }
         ranked_by = _reranker_names(self._search.reranker) if hits.reranked else {}
-        yield await self.record(question, collection, snapshot, hits.passages, answer, timings, ranked_by, hits.degraded)
+        degraded = ((REWRITING,) if question.rewriting is not None and question.rewriting.failed else ()) + hits.degraded
+        yield await self.record(question, collection, snapshot, hits.passages, answer, timings, ranked_by, degraded)
 
     async def run(self, question: Question) -> QueryDone:
         """The last event of `stream`."""
@@ -167,6 +188,13 @@ class Query:
             raise Gone(f"{purged[0]} was purged while it was read; ask again.")
         return QueryDone(interaction, answer, passages, snapshot, release, logged)
 
+    async def _standalone(self, question: Question) -> Question:
+        """With what became of it, where something was said before it."""
+        if not question.history or question.rewriting is not None:
+            return question
+        characters = self._limits.question_characters
+        return replace(question, rewriting=await self._answering.rewriter.rewrite(question.text, question.history, characters=characters))
+
     def _check(self, question: Question) -> None:
         if not question.text.strip():
             raise InvalidInput("question: it is empty; ask something.", field="question")
@@ -183,7 +211,7 @@ class Query:
             collection, snapshot = await self._snapshots.resolve(question.collection, question.as_of, question.min_commit)
             self._spaces.embedder(collection.space(snapshot.space_id))  # vectors of two spaces are never compared
             view = await self._visibility.view(collection, question.principal)
-            wanted = SearchQuery(question.text, question.filter, question.retrieval)
+            wanted = SearchQuery(question.asked, question.filter, question.retrieval)
             try:
                 async with self._snapshots.reading(collection, snapshot):
                     hits = await self._search.find(collection, snapshot, wanted, view=view)
@@ -238,6 +266,7 @@ class Query:
                 "retrieval": _plain(question.retrieval),
                 "answer": _plain(question.answer),
                 **({"replay_of": question.replay_of} if question.replay_of else {}),
+                **({"rewriting": asdict(question.rewriting)} if question.rewriting is not None else {}),
             },
             answer=answer_json(answer),
             passages=tuple(passage_json(passage, explain=True) for passage in passages),

@@ -14,6 +14,7 @@ from ragstone.domain.access import LOCAL, Principal
 from ragstone.domain.answers import Answer, AnswerDone
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Snapshot, visible
+from ragstone.domain.conversations import REWRITING
 from ragstone.domain.errors import Conflict, Gone, NotFound
 from ragstone.domain.interactions import Interaction
 from ragstone.domain.redaction import METADATA
@@ -117,6 +118,7 @@ class Replay:
             answer=logged.settings(AnswerSettings, old.request.get("answer")),
             principal=principal,
             replay_of=old.id,
+            rewriting=logged.rewriting_of(old.request.get("rewriting")),
         )
         note = _not_comparable(old, question.retrieval, can_rerank=self._search.reranker is not None)
         view = await self._visibility.view(collection, principal)
@@ -125,7 +127,7 @@ class Replay:
             retrieved: tuple[Passage, ...] = ()
             if not note:
                 self._spaces.embedder(collection.space(snapshot.space_id))  # vectors of two spaces are never compared
-                wanted = SearchQuery(question.text, question.filter, _then(old, question.retrieval))
+                wanted = SearchQuery(question.asked, question.filter, _then(old, question.retrieval))
                 hits = await self._search.find(collection, snapshot, wanted, exact=True, view=view)
                 retrieved = hits.passages
                 if hits.degraded:
@@ -138,7 +140,7 @@ class Replay:
         told = replace(snapshot, was_head=question.as_of in (None, "head"))
         # The passages are those of then, in the order of then, whatever reranks now.
         ranked_by = {key: old.models[key] for key in RERANKER_KEYS if key in old.models}
-        degraded = tuple(part for part in old.degraded if part == RERANK)
+        degraded = tuple(part for part in old.degraded if part in (REWRITING, RERANK))
         done = await self._query.record(question, collection, told, passages, answer, timings, ranked_by, degraded)
         return _compared(old, done, tuple(passage.chunk.id for passage in retrieved), note)
 
@@ -166,7 +168,7 @@ class Replay:
 
     async def _answer(self, question: Question, collection: Collection, snapshot: Snapshot, passages: tuple[Passage, ...]) -> Answer:
         try:
-            async with aclosing(self._answering.stream(question.text, collection, snapshot, passages, question.answer)) as events:
+            async with aclosing(self._answering.stream(question.asked, collection, snapshot, passages, question.answer)) as events:
                 async for event in events:
                     if isinstance(event, AnswerDone):
                         return event.answer

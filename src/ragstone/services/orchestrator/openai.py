@@ -12,6 +12,7 @@ from sse_starlette import ServerSentEvent
 
 from ragstone.domain.access import Scope
 from ragstone.domain.answers import TextDelta, TextWithdrawn, Usage
+from ragstone.domain.conversations import Turn
 from ragstone.domain.errors import InvalidInput, NotFound, Unavailable
 from ragstone.domain.ids import new_id
 from ragstone.domain.names import check_collection_name
@@ -23,7 +24,7 @@ from ragstone.services.orchestrator.documentation import body, errors, event_str
 from ragstone.services.orchestrator.embeddings import answer, checked, measured, model_json
 from ragstone.services.orchestrator.middleware import request_id
 from ragstone.services.orchestrator.problems import openai_error
-from ragstone.services.orchestrator.query import count, default_rerank, default_sentences, default_timeout, gated
+from ragstone.services.orchestrator.query import count, default_rerank, default_sentences, default_timeout, gated, rewriting_json
 from ragstone.services.orchestrator.schemas import openai as forms
 from ragstone.services.orchestrator.sse import DONE, as_domain_error, event, primed, respond
 from ragstone.services.orchestrator.views import snapshot_json
@@ -82,8 +83,11 @@ def routes(context: Context) -> APIRouter:
     async def chat(request: Request) -> Response:
         """The last user message is answered from the collection; citations, commit and interaction id are under `ragstone`.
 
+        With a generative model, what the user and the assistant said before it goes into the question: it is rewritten into one that stands alone, which
+        `ragstone.rewriting` tells.
+
         `ragstone.degraded` names what the answer had to be made without: `generation`, while the generator is down, when the answer is made of
-        quotations; `rerank`, while the reranker is, when passages are in the order of their fused scores. A stream whose generator breaks off ends with an error.
+        quotations; `rewriting`, when the question could not be rewritten and was asked as it is; `rerank`, while the reranker is, when passages are in the order of their fused scores. A stream whose generator breaks off ends with an error.
         """
         asked = await read_json(request, forms.ChatBody)
         question = _question(context, request, asked)
@@ -160,15 +164,18 @@ def _split(model: str) -> tuple[str, str | None]:
 def _question(context: Context, request: Request, asked: forms.ChatBody) -> Question:
     name, as_of = _split(asked.model)
     allow(request, name)
-    users = [message for message in asked.messages if message.role == "user"]
-    if not users or users[-1].content is None:
+    last = max((at for at, message in enumerate(asked.messages) if message.role == "user"), default=None)
+    if last is None or asked.messages[last].content is None:
         raise InvalidInput("messages: there is no text of the user in them.", field="messages")
-    content = users[-1].content
-    text = content if isinstance(content, str) else "\n".join(part.text for part in content)
     defaults = AnswerSettings()
     return Question(
         collection=name,
-        text=text,
+        text=_text(asked.messages[last]),
+        history=tuple(
+            Turn(message.role, _text(message))
+            for message in asked.messages[:last]
+            if message.role in ("user", "assistant") and message.content
+        ),
         as_of=as_of,
         retrieval=RetrievalSettings(rerank=default_rerank(context.settings)),
         answer=AnswerSettings(
@@ -179,6 +186,11 @@ def _question(context: Context, request: Request, asked: forms.ChatBody) -> Ques
         ),
         principal=caller(request),
     )
+
+
+def _text(message: forms.ChatMessage) -> str:
+    content = message.content or ""
+    return content if isinstance(content, str) else "\n".join(part.text for part in content)
 
 
 async def _chunks(
@@ -216,6 +228,7 @@ def _extras(done: QueryDone) -> dict[str, Any]:
         "release_id": done.release.id,
         "logged": done.logged,
         "degraded": list(done.interaction.degraded),
+        **rewriting_json(done.interaction),
     }
 
 

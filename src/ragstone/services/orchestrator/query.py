@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -11,6 +12,8 @@ from sse_starlette import ServerSentEvent
 
 from ragstone.domain.access import Scope
 from ragstone.domain.answers import GENERATION, PassagesFound, TextDelta, TextWithdrawn
+from ragstone.domain.conversations import Turn
+from ragstone.domain.interactions import Interaction
 from ragstone.domain.names import check_collection_name
 from ragstone.domain.retrieval import RetrievalSettings
 from ragstone.services.orchestrator.access import allow, caller, needs_where_asked
@@ -54,7 +57,10 @@ def routes(context: Context) -> APIRouter:
     async def query(request: Request) -> Response:
         """Answers with citations from exactly one commit, or says that the collection holds no answer. The answer is logged before it ends."""
         asked = await read_json(request, QueryBody)
-        question = _question(context, request, asked, _answer_settings(asked, context.settings))
+        question = replace(
+            _question(context, request, asked, _answer_settings(asked, context.settings)),
+            history=tuple(Turn(turn.role, turn.content) for turn in asked.history),
+        )
         if asked.stream or "text/event-stream" in request.headers.get("accept", ""):
             stream = await primed(gated(context, question))
             return respond(_events(context, stream, request_id(request.scope), explain=asked.explain))
@@ -112,7 +118,14 @@ def query_json(done: QueryDone, *, explain: bool) -> dict[str, Any]:
         "timings": interaction.timings,
         "logged": done.logged,
         "degraded": list(interaction.degraded),
+        **rewriting_json(interaction),
     }
+
+
+def rewriting_json(interaction: Interaction) -> dict[str, Any]:
+    """What became of a question with something before it, and nothing where nothing was."""
+    rewriting = interaction.request.get("rewriting")
+    return {} if rewriting is None else {"rewriting": dict(rewriting)}
 
 
 async def _events(

@@ -151,8 +151,21 @@ class SearchBody(Body):
     explain: bool = Field(default=False, description="each passage's dense, BM25 and fused score and rank, and the reranker's score")
 
 
+class HistoryTurn(Body):
+    """What was said before a question."""
+
+    role: Literal["user", "assistant"]
+    content: str = Field(max_length=100_000)
+
+
 class QueryBody(SearchBody):
     """A question to be answered from a collection."""
+
+    history: list[HistoryTurn] = Field(
+        default=[],
+        max_length=1_000,
+        description="what was said before, the oldest first; with a generative model the question is rewritten into one that stands alone",
+    )
 
     stream: bool = Field(default=False, description="answer as Server-Sent Events (also: `Accept: text/event-stream`)")
     prompt: str = Field(default=DEFAULT_PROMPT, description="a prompt template, `name/version`", max_length=100)

@@ -297,12 +297,22 @@ class Release(Form):
 
 
 Degraded = Annotated[
-    list[Literal["rerank", "generation"]],
+    list[Literal["rewriting", "rerank", "generation"]],
     Field(
-        description="what the answer had to be made without; `rerank`: the reranker is down, passages are in the order of their fused scores; "
+        description="what the answer had to be made without; `rewriting`: the question could not be rewritten and was asked as it is; `rerank`: the reranker is down, passages are in the order of their fused scores; "
         "`generation`: the generator is down, the answer is made of quotations"
     ),
 ]
+
+
+class Rewriting(Form):
+    """What became of a question with something before it."""
+
+    question: str | None = Field(description="what was searched for and answered in its place; null: the question as it is")
+    prompt: str = Field(description="the template that asked for it, `name/version`")
+    turns: int = Field(description="before the question")
+    reason: str | None = Field(description="why it was asked as it is")
+    failed: bool = Field(description="there is a generator that rewrites, and it did not")
 
 
 class QueryResponse(Form):
@@ -317,6 +327,7 @@ class QueryResponse(Form):
     timings: dict[str, float]
     logged: Literal["stored", "deferred"] = Field(description="deferred: in a local spool; to be read once the log answers again")
     degraded: Degraded
+    rewriting: Rewriting | None = Field(default=None, description="only where `history` was given")
 
 
 class Collection(Form):
