@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from ragstone.adapters.directory_models import DirectoryModelRegistry
+from ragstone.adapters.llama_generator import LlamaGenerator
+from ragstone.bootstrap.generation_service import generation_engine
 from ragstone.bootstrap.models import embedding_model, generator, reranker
 from ragstone.bootstrap.platform import open_platform
 from ragstone.bootstrap.registry import content_of, model_registry
@@ -19,6 +21,7 @@ from ragstone.settings.model import Settings
 from tests.fakes.embedding_model import HashingEmbeddingModel
 from tests.support.tiny_cross_encoder import make_cross_encoder
 from tests.support.tiny_encoder import make_encoder
+from tests.support.tiny_llama import write_tiny_llama
 
 
 def configured(tmp_path: Path, **more: object) -> Settings:
@@ -90,3 +93,33 @@ async def test_two_processes_share_the_directory_of_a_registry(tmp_path: Path) -
     settings = configured(tmp_path)
     made = await registered(settings, "embedder", make_encoder(tmp_path / "minilm"), "embedder")
     assert await DirectoryModelRegistry(tmp_path / "data" / "models").versions("embedder") == [made]
+
+
+async def test_a_registered_gguf_file_is_what_the_service_s_engine_and_the_generator_in_process_run(tmp_path: Path) -> None:
+    made = await registered(configured(tmp_path), "writer", write_tiny_llama(tmp_path / "quartz.gguf"), "generator")
+    settings = configured(
+        tmp_path,
+        generation_service={"model": "models:/writer@champion", "context_window": 512},
+        generator={"kind": "llama", "model": "models:/writer/1", "context_window": 512},
+    )
+    engine = await asyncio.to_thread(generation_engine, settings)
+    assert (engine.names, engine.model.version) == (("quartz",), str(made.number))
+    inside = await asyncio.to_thread(generator, settings, HashingEmbeddingModel())
+    assert isinstance(inside, LlamaGenerator)
+    assert inside.identity.name == "quartz"
+    assert inside.identity.revision == made.content.files[0].sha256
+    await inside.close()
+    for kept in [*(tmp_path / "cache").rglob("quartz.gguf"), *(tmp_path / "data").rglob("quartz.gguf")]:
+        kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+    with pytest.raises(Forbidden, match=r"^generation_service\.model: .*quartz\.gguf"):
+        await asyncio.to_thread(generation_engine, settings)
+
+
+async def test_what_writes_no_answers_is_refused_where_a_generator_is_named(tmp_path: Path) -> None:
+    await registered(configured(tmp_path), "judge", make_cross_encoder(tmp_path / "judge"), "reranker")
+    service = configured(tmp_path, generation_service={"model": "models:/judge@champion"})
+    with pytest.raises(InvalidInput, match=r"^generation_service\.model: models:/judge/1 is of the kind reranker"):
+        await asyncio.to_thread(generation_engine, service)
+    inside = configured(tmp_path, generator={"kind": "llama", "model": "models:/judge/1"})
+    with pytest.raises(InvalidInput, match=r"^generator\.model: models:/judge/1 is of the kind reranker"):
+        await asyncio.to_thread(generator, inside, HashingEmbeddingModel())

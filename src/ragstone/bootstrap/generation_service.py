@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragstone.bootstrap.registry import local_model_of
 from ragstone.domain.errors import InvalidInput, NotFound
+from ragstone.domain.registered_models import is_reference
 from ragstone.ports.generation_engine import GenerationEngine
 from ragstone.settings import generation_service as configured
 from ragstone.settings.model import Settings
@@ -16,45 +17,39 @@ _LLAMA_WINDOW = 4_096  # tokens; a model of 128,000 would take all memory for it
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """Where a model is: a path here, or a name at the Hub. `digest`: that it must have, None for any."""
+    """Where a model is: a path here, or a name at the Hub. `version`: the registry's number, empty for what is not from there."""
 
     location: str
     version: str = ""
-    digest: str | None = None
 
 
-Resolver = Callable[[str], ResolvedModel]
+def generation_engine(settings: Settings) -> GenerationEngine:
+    """The engine of the settings, not started. A model of the registry is fetched and compared first.
 
-
-def resolve_model(reference: str) -> ResolvedModel:
-    """A path as it is, or a name at the Hub. References of the registry (`models:/<name>@<alias>`) need a resolver that asks it. Raises `InvalidInput`."""
-    if reference.startswith("models:/"):
-        raise InvalidInput(
-            "generation_service.model: no registry is set up here; name a file or a directory.", field="generation_service.model"
-        )
-    return ResolvedModel(str(Path(reference).expanduser()) if reference.startswith(("~", "/", ".")) else reference)
-
-
-def generation_engine(settings: Settings, resolve: Resolver = resolve_model) -> GenerationEngine:
-    """The engine of the settings, not started. Blocking where `resolve` is. Raises `InvalidInput` for settings that can't be, and what `resolve` raises."""
+    Blocking; not to be called in an event loop's thread. Raises `InvalidInput` for settings that can't be, and as `local_model_of`.
+    """
     own = settings.generation_service
     if own.model is None:
         raise InvalidInput(
             "generation_service.model: say which model to serve: a .gguf file for llama.cpp, a directory or a name at the Hub for vLLM.",
             field="generation_service.model",
         )
-    found = resolve(own.model)
-    digest = own.digest or found.digest
+    found = _resolved(settings, own.model)
     match own.engine:
         case configured.LlamaCppEngine() as llama:
-            return _llama(own, llama, found, digest)
+            return _llama(own, llama, found)
         case configured.VllmEngine() as vllm:
-            return _vllm(own, vllm, found, digest)
+            return _vllm(own, vllm, found)
 
 
-def _llama(
-    own: configured.GenerationService, llama: configured.LlamaCppEngine, found: ResolvedModel, digest: str | None
-) -> GenerationEngine:
+def _resolved(settings: Settings, source: str) -> ResolvedModel:
+    if is_reference(source):
+        found = local_model_of(settings, source, "generator", "generation_service.model")
+        return ResolvedModel(str(found.path), str(found.version.number))
+    return ResolvedModel(str(Path(source).expanduser()) if source.startswith(("~", "/", ".")) else source)
+
+
+def _llama(own: configured.GenerationService, llama: configured.LlamaCppEngine, found: ResolvedModel) -> GenerationEngine:
     try:
         from ragstone.adapters.llama_engine import LlamaEngine  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
@@ -70,11 +65,11 @@ def _llama(
         slots=own.running,
         waiting=own.waiting,
         threads=llama.threads or None,
-        digest=digest,
+        digest=own.digest,
     )
 
 
-def _vllm(own: configured.GenerationService, vllm: configured.VllmEngine, found: ResolvedModel, digest: str | None) -> GenerationEngine:
+def _vllm(own: configured.GenerationService, vllm: configured.VllmEngine, found: ResolvedModel) -> GenerationEngine:
     from ragstone.adapters.vllm_arguments import VllmOptions  # noqa: PLC0415 - an HTTP client is slow to import
     from ragstone.adapters.vllm_engine import VllmEngine  # noqa: PLC0415
 
@@ -100,7 +95,7 @@ def _vllm(own: configured.GenerationService, vllm: configured.VllmEngine, found:
         options,
         python=vllm.python,
         version=found.version or own.revision or "",
-        digest=digest,
+        digest=own.digest,
         startup=vllm.startup_seconds,
         silent=vllm.silent_seconds,
     )

@@ -120,10 +120,10 @@ def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
         case configured.LlamaGenerator() as llama:
             if settings.role == "worker":  # answers no questions
                 return ExtractiveGenerator(embedder)
-            return _llama_generator(llama)
+            return _llama_generator(settings, llama)
 
 
-def _llama_generator(llama: configured.LlamaGenerator) -> Generator:
+def _llama_generator(settings: Settings, llama: configured.LlamaGenerator) -> Generator:
     try:
         from ragstone.adapters.llama_engine import LlamaServer  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
@@ -132,9 +132,10 @@ def _llama_generator(llama: configured.LlamaGenerator) -> Generator:
         ) from error
     from ragstone.adapters.llama_generator import LlamaGenerator  # noqa: PLC0415
 
+    path = place(settings, llama.model, "generator", "generator.model")
     try:
         server = LlamaServer(
-            Path(llama.model).expanduser(),
+            path,
             context_window=llama.context_window,
             slots=llama.slots,
             waiting=llama.concurrency,

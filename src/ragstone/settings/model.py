@@ -45,7 +45,7 @@ class LlamaGenerator(Section):
     """A GGUF model in this process, by llama.cpp; needs the extra `llama`."""
 
     kind: Literal["llama"]
-    model: str = Field(min_length=1, description="a .gguf file, or a directory with one")
+    model: str = Field(min_length=1, description="a .gguf file, a directory with one, or models:/<name>@<alias>")
     digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 that the file must have; unset: any")
     context_window: int = Field(
         default=4096, ge=512, description="tokens of prompt and answer together; no more than the model was trained for"
