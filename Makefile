@@ -15,7 +15,7 @@ MLFLOW_LOCKS := requirements/mlflow.txt requirements/build.txt
 BENTO := .venv-bento
 BENTO_LOCKS := requirements/bento.txt requirements/build.txt
 VLLM := .venv-vllm
-SERVER_TESTS := tests/servers tests/contracts tests/behaviour tests/charts/test_setup_scripts.py
+SERVER_TESTS := tests/servers tests/contracts tests/behaviour tests/e2e/test_bulk.py tests/charts/test_setup_scripts.py
 POLICY_LOCKS := requirements/policy.txt requirements/build.txt
 UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock"
@@ -56,7 +56,7 @@ test-crash: env-dev ## the whole crash matrix, 200 random kills (SEED=n repeats 
 	$(call step,crash tests,PYTHONPATH=src OPENBLAS_NUM_THREADS=1 $(DEV)/bin/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)))
 
 test-servers: env-dev env-mlflow env-bento ## what needs other servers: NATS, MongoDB, MLflow, and lakeFS and Qdrant where they are on PATH or RAGSTONE_TEST_<NAME>_URL says where
-	$(call step,tests with servers,$(DEV)/bin/pytest -q -n 2 --dist loadgroup -m "servers or packaged" $(SERVER_TESTS))
+	$(call step,tests with servers,$(DEV)/bin/pytest -q -n 2 --dist loadgroup -m "servers or packaged or long" $(SERVER_TESTS))
 
 test-vllm: env-dev env-bento env-vllm ## real answers of vLLM on this CPU through the generation service (6 GB, ten minutes the first time)
 	$(call step,tests with vLLM,$(DEV)/bin/pytest -q -m servers tests/vllm)

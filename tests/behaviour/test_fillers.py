@@ -22,7 +22,7 @@ from ragstone.use_cases.platform import Platform
 from tests.support import shared_stores
 from tests.support.filler import PART, opened
 
-pytestmark = pytest.mark.packaged
+pytestmark = [pytest.mark.packaged, pytest.mark.long]
 _PATIENCE = 240.0  # seconds
 _DOCUMENTS, _PROCESSES, _KILLS = 120, 2, 3
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.support.processes import Running, start
 from tests.support.tiny_encoder import WORDS, make_encoder
 
 _PATIENCE = 240.0  # seconds
+pytestmark = pytest.mark.long
 
 
 def shards() -> list[int]:

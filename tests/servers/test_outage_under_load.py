@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.outage import bench
 
-pytestmark = pytest.mark.packaged
+pytestmark = [pytest.mark.packaged, pytest.mark.long]
 SECONDS = 2.0  # that each server is away
 
 

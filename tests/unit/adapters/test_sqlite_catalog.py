@@ -69,6 +69,14 @@ class Agreement(RuleBasedStateMachine):
     def lease(self, back: int) -> tuple[Lease, Lease]:
         return self.leases[-1 - back % len(self.leases)]
 
+    @property
+    def job_leases(self) -> list[tuple[Lease, Lease]]:
+        """Those of jobs; whoever fills a space has no job to end."""
+        return [pair for pair in self.leases if pair[0].job_id in self.jobs]
+
+    def job_lease(self, back: int) -> tuple[Lease, Lease]:
+        return self.job_leases[-1 - back % len(self.job_leases)]
+
     def teardown(self) -> None:
         if hasattr(self, "runner"):
             self.runner.run(self.sqlite.close())
@@ -128,23 +136,23 @@ class Agreement(RuleBasedStateMachine):
         pair = self.lease(back)
         self.each(lambda catalog: catalog.abort(pair[0]), lambda catalog: catalog.abort(pair[1]))
 
-    @precondition(lambda self: self.leases)
+    @precondition(lambda self: self.job_leases)
     @rule(back=BACK)
     def finish_unchanged(self, back: int) -> None:
-        pair = self.lease(back)
+        pair = self.job_lease(back)
         self.each(lambda catalog: catalog.finish_unchanged(pair[0], DONE), lambda catalog: catalog.finish_unchanged(pair[1], DONE))
 
-    @precondition(lambda self: self.leases)
+    @precondition(lambda self: self.job_leases)
     @rule(back=BACK)
     def fail(self, back: int) -> None:
-        pair = self.lease(back)
+        pair = self.job_lease(back)
         failed = replace(DONE, outcome="failed")
         self.each(lambda catalog: catalog.fail(pair[0], failed), lambda catalog: catalog.fail(pair[1], failed))
 
-    @precondition(lambda self: self.leases)
+    @precondition(lambda self: self.job_leases)
     @rule(back=BACK, digit=st.sampled_from("ab"), space=st.sampled_from(["s", "s", SPACE.id, NEW_SPACE.id]))
     def publish(self, back: int, digit: str, space: str = "s") -> None:
-        pair = self.lease(back)
+        pair = self.job_lease(back)
 
         def call(lease: Lease) -> Callable[[Catalog], Awaitable[Any]]:
             commit_id = f"{digit * 7}{lease.attempt:033x}"
@@ -158,7 +166,7 @@ class Agreement(RuleBasedStateMachine):
     def commit(self, name: str, later: bool) -> None:
         self.accept(name, None, "")
         self.acquire_next(name, "h", 100.0)
-        if self.leases:
+        if self.job_leases:
             self.publish(0, "a" if later else "b")
 
     @rule(name=NAMES, attempts=st.lists(st.integers(1, 6)))
