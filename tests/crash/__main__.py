@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("what", nargs="?", choices=("matrix", "kills", "refills", "zombie"), help="all of them by default")
     parser.add_argument("--sample", action="store_true", help="fewer cells, in which every failpoint fires all the same")
     parser.add_argument("--cell", default="", help="only the cells whose name holds this, as in 'index.insert.after=kill'")
-    parser.add_argument("--kills", type=int, help="200, or 20 of a process that fills a space")
+    parser.add_argument("--kills", type=int, help="random ones: 200; with refills, of a process that fills a space: 20")
     parser.add_argument("--seed", type=int, help="makes the kills' script; a random one by default")
     parser.add_argument("--at-once", type=int, help="processes that run at the same time; as many as there are processors by default")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, for programs")
@@ -56,7 +56,7 @@ def _run(what: str, asked: argparse.Namespace) -> MatrixResult | KillResult | Re
         return kills.run(seed, wanted_kills, asked.at_once, _tell)
     if what == "refills":
         seed = secrets.randbelow(10**6) if asked.seed is None else asked.seed
-        return refills.run(seed, 20 if asked.kills is None else asked.kills, _tell)
+        return refills.run(seed, 20 if asked.kills is None or asked.what is None else asked.kills, _tell)
     with scratch() as directory:
         return asyncio.run(zombie.run(directory / "data"))
 

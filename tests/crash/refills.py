@@ -27,7 +27,7 @@ _DOCUMENTS = 300
 _PATHS = tuple(f"book/{number:03}.txt" for number in range(_DOCUMENTS))
 _LIVES = (0.3, 0.9)  # seconds that a process lives once it fills
 _BATCH = 32  # chunks: small, so that what a kill costs is far less than what is filled
-_SECONDS_A_TEXT = 0.002  # that the model takes: a kill shall find it at work
+_SECONDS_A_TEXT = 0.006  # that the model takes: a kill shall find it at work
 
 
 def run(seed: int, kills: int, told: Callable[[str], None] = lambda _: None) -> RefillResult:
