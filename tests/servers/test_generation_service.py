@@ -166,7 +166,7 @@ async def test_a_stop_lets_a_running_answer_end(tmp_path: Path) -> None:
     ("variables", "says"),
     [
         ({}, "say which model to serve"),
-        ({"MODEL": "models:/a@b"}, "no registry"),
+        ({"MODEL": "models:/a@b"}, "no registered model 'a'"),
         ({"MODEL": "/nowhere.gguf"}, "There is no GGUF file"),
     ],
 )
