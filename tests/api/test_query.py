@@ -139,7 +139,7 @@ async def hang_up(platform: Platform, settings: Settings, body: dict[str, Any], 
     headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
     scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http", "path": "/query"}
     app: Any = create_app(platform, settings)
-    async with asyncio.timeout(45) as patience:
+    async with asyncio.timeout(20) as patience:
         await app({**scope, "raw_path": b"/query", "query_string": b"", "root_path": "", "headers": headers}, receive, send)
     assert not patience.expired()
 

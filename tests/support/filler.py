@@ -84,7 +84,6 @@ async def main() -> None:
             platform.builder._catalog = Unlocked(platform.adapters.catalog)
         platform.builder._period = 0.2
         platform.builder.start()
-        print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 
