@@ -43,7 +43,7 @@ _GONE = 1.0  # seconds: the bar
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One answer: moments on one clock, in seconds; `tokens`: pieces of text, which come one a token; `before`: seconds of embedding and searching."""
+    """One answer: moments on one clock, in seconds; `tokens`: as the engine counts them, of which the first piece has one; `before`: seconds of embedding and searching."""
 
     began: float
     first: float
@@ -196,28 +196,28 @@ def _together(streams: Sequence[Stream], before: float) -> float:
 
 
 async def _through(client: httpx.AsyncClient, text: str) -> Stream:
-    began, first, last, pieces = time.perf_counter(), 0.0, 0.0, 0
+    began, first, last = time.perf_counter(), 0.0, 0.0
     async with client.stream("POST", "/query", json=question(text)) as response:
         response.raise_for_status()
         async for data in _events(response):
             if "text" in data and "answer" not in data:
                 last = time.perf_counter()
-                first, pieces = first or last, pieces + 1
+                first = first or last
             elif "answer" in data:
-                return Stream(began, first, last, pieces, data["timings"]["search"] / 1e3)
+                return Stream(began, first, last, data["answer"]["usage"]["completion_tokens"], data["timings"]["search"] / 1e3)
     raise RuntimeError("an answer broke off")
 
 
 async def _direct(client: httpx.AsyncClient, body: dict[str, Any]) -> Stream:
-    began, first, last, pieces = time.perf_counter(), 0.0, 0.0, 0
+    began, first, last = time.perf_counter(), 0.0, 0.0
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
         response.raise_for_status()
         async for data in _events(response):
             if data.get("choices") and data["choices"][0]["delta"].get("content"):
                 last = time.perf_counter()
-                first, pieces = first or last, pieces + 1
+                first = first or last
             if data.get("usage"):
-                return Stream(began, first, last, pieces)
+                return Stream(began, first, last, data["usage"]["completion_tokens"])
     raise RuntimeError("an answer broke off")
 
 

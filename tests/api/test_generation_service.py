@@ -57,6 +57,13 @@ async def test_a_stream_is_passed_on_as_it_is_and_names_its_model() -> None:
     assert text.endswith("data: [DONE]\n\n")
 
 
+async def test_the_settings_say_for_how_long_tokens_are_put_together() -> None:
+    engine = ScriptedEngine()
+    async with served(engine, piece_seconds=0.25) as (client, _):
+        await client.post(CHAT, json=asked(stream=True))
+    assert engine.every == 0.25
+
+
 async def test_an_answer_at_once_is_passed_on() -> None:
     async with served(ScriptedEngine()) as (client, _):
         response = await client.post(CHAT, json=asked())

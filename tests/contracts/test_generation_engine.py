@@ -92,6 +92,11 @@ async def _all(reply: EngineReply) -> bytes:
             await reply.aclose()
 
 
+def _said(stream: bytes) -> str:
+    events = [json.loads(line[5:]) for line in stream.split(b"\n") if line.startswith(b"data:") and not line.endswith(b"[DONE]")]
+    return "".join(choice["delta"].get("content") or "" for event in events for choice in event["choices"])
+
+
 async def _running(engine: GenerationEngine) -> int:
     """As the engine's own metrics tell."""
     names = ("llamacpp:requests_processing ", "vllm:num_requests_running ", "scripted:running ")
@@ -121,6 +126,16 @@ async def test_a_stream_comes_in_pieces_and_ends(engine: GenerationEngine) -> No
     text = await _all(reply)
     assert b"Quartz" in text
     assert text.endswith(b"data: [DONE]\n\n")
+
+
+async def test_what_comes_within_a_while_is_given_together_and_the_end_is_not_held_up(engine: GenerationEngine) -> None:
+    said = _said(await _all(await engine.chat(_body(engine, "What is quartz?"))))
+    reply = await engine.chat(_body(engine, "What is quartz?"))
+    async with asyncio.timeout(_PATIENCE):
+        pieces = [piece async for piece in reply.pieces(10 * _PATIENCE)]
+    await reply.aclose()
+    assert _said(b"".join(pieces)) == said
+    assert len(pieces) <= 4  # two at once, the one after them, and the rest
 
 
 async def test_an_answer_at_once_is_json(engine: GenerationEngine) -> None:

@@ -10,6 +10,7 @@ from ragstone.domain.errors import RagstoneError, Unavailable
 from ragstone.domain.generation import ServedModel
 
 WINDOW = 4_096  # characters, of a prompt
+_AT_ONCE = 2  # pieces that are never held up
 
 
 class ScriptedReply:
@@ -22,8 +23,10 @@ class ScriptedReply:
         self._pieces = pieces
         self._open = True
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
+    async def pieces(self, every: float = 0.0) -> AsyncIterator[bytes]:
+        self._engine.every = every
+        at_once, rest = (self._pieces[:_AT_ONCE], self._pieces[_AT_ONCE:]) if every else (self._pieces, [])
+        for piece in [*at_once, *([b"".join(rest)] if rest else [])]:
             await asyncio.sleep(0)
             yield piece
         if self.status == 200:
@@ -39,7 +42,7 @@ class ScriptedReply:
 
 
 class ScriptedEngine:
-    """`GenerationEngine` that answers with `words`. `running`: replies that are open; `bodies`: what it was asked, as JSON."""
+    """`GenerationEngine` that answers with `words`. `running`: replies that are open; `bodies`: what it was asked, as JSON; `every`: of the last stream."""
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class ScriptedEngine:
         self.up = False
         self.status = 200
         self.running = 0
+        self.every = 0.0
         self.bodies: list[dict[str, object]] = []
 
     async def start(self) -> None:

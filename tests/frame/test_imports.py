@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "ragstone"
 
 HOMES = {
     "bentoml": ("services/embedding/bento.py", "services/generation/bento.py"),
+    "aiohttp": ("adapters/openai_engine.py",),
     "bson": ("adapters/mongo*.py",),
     "gridfs": ("adapters/mongo*.py",),
     "grpc": ("adapters/qdrant_server*.py",),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import httpx
+import aiohttp  # its parser is in C: what a token costs here is taken from the engine's cores
 
 from ragstone.domain.errors import Unavailable
 
 _CONNECT = 2.0  # seconds
 _LOOK = 5.0  # seconds for metrics and health
-_CONNECTIONS = 4_096  # far beyond what the service lets in
+_AT_ONCE = 2  # pieces that are never held up: the first may hold no word yet
 
 
 class EngineClient:
@@ -24,14 +24,10 @@ class EngineClient:
     """
 
     def __init__(self, base_url: str, *, key: str | None = None, socket: Path | None = None) -> None:
-        limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=64)
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            headers={"Authorization": f"Bearer {key}"} if key else None,
-            timeout=httpx.Timeout(None, connect=_CONNECT),
-            transport=httpx.AsyncHTTPTransport(verify=False, limits=limits, uds=str(socket) if socket else None),
-            trust_env=False,  # no proxy between two ends of one machine
-        )
+        self._base = base_url
+        self._headers = {"Authorization": f"Bearer {key}"} if key else None
+        self._socket = socket
+        self._opened: aiohttp.ClientSession | None = None
         self._waiting = 0
         self._since = time.monotonic()
 
@@ -54,57 +50,79 @@ class EngineClient:
 
     async def chat(self, body: bytes) -> HttpEngineReply:
         """Sends a chat completion; returns once the answer begins. Raises `Unavailable` when the engine is not to be reached or ends the connection before that."""
-        request = self._client.build_request("POST", "/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
         try:
             with self.expecting():
-                return HttpEngineReply(self, await self._client.send(request, stream=True))
-        except httpx.TransportError as error:
+                url = f"{self._base}/v1/chat/completions"
+                return HttpEngineReply(self, await self._session().post(url, data=body, headers={"Content-Type": "application/json"}))
+        except aiohttp.ClientError as error:
             raise Unavailable(f"The engine can't be reached or broke off ({type(error).__name__}).", retry_after=1.0) from error
 
     async def healthy(self, path: str) -> bool:
         """Whether a GET of `path` answers with 200 within 5 s."""
-        try:
-            async with asyncio.timeout(_LOOK):
-                return (await self._client.get(path)).is_success
-        except (httpx.HTTPError, TimeoutError):
-            return False
+        return await self._look(path) is not None
 
     async def metrics(self) -> str:
         """The engine's own, in Prometheus's text format; empty when it gives none within 5 s."""
-        try:
-            async with asyncio.timeout(_LOOK):
-                response = await self._client.get("/metrics")
-        except (httpx.HTTPError, TimeoutError):
-            return ""
-        return response.text if response.is_success else ""
+        return await self._look("/metrics") or ""
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        await self._client.aclose()
+        if self._opened is not None:
+            await self._opened.close()
+
+    async def _look(self, path: str) -> str | None:
+        try:
+            async with asyncio.timeout(_LOOK), self._session().get(f"{self._base}{path}") as response:
+                return await response.text() if response.ok else None
+        except (aiohttp.ClientError, TimeoutError):
+            return None
+
+    def _session(self) -> aiohttp.ClientSession:
+        """Made where it is first used, as it belongs to an event loop. No limit of its own: the service bounds what it lets in.
+
+        A connection serves one request: one that the engine closes just as it is used again would fail it.
+        """
+        if self._opened is None:
+            connector = (
+                aiohttp.UnixConnector(str(self._socket), limit=0, force_close=True)
+                if self._socket
+                else aiohttp.TCPConnector(limit=0, force_close=True)
+            )
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
+            self._opened = aiohttp.ClientSession(
+                connector=connector, headers=self._headers, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
+            )
+        return self._opened
 
 
 class HttpEngineReply:
     """`EngineReply` over a response that has begun. Closing it closes the connection, on which the engine stops working on it."""
 
-    def __init__(self, engine: EngineClient, response: httpx.Response) -> None:
-        self.status = response.status_code
+    def __init__(self, engine: EngineClient, response: aiohttp.ClientResponse) -> None:
+        self.status = response.status
         self.content_type = response.headers.get("content-type", "application/json")
         self._engine = engine
         self._response = response
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """As they come, unchanged. Raises `Unavailable` when the connection breaks."""
-        pieces = self._response.aiter_bytes()
+    async def pieces(self, every: float = 0.0) -> AsyncIterator[bytes]:
+        """Unchanged; with `every`, those of so many seconds as one. Raises `Unavailable` when the connection breaks."""
+        content, end, given = self._response.content, asyncio.Event(), 0
+        content.on_eof(end.set)
         try:
             while True:
                 with self._engine.expecting():
-                    piece = await anext(pieces, None)
-                if piece is None:
+                    piece = await content.readany()
+                if not piece:
                     return
                 yield piece
-        except httpx.TransportError as error:
+                given += 1
+                if every and given > _AT_ONCE:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(every):
+                            await end.wait()
+        except aiohttp.ClientError as error:
             raise Unavailable(f"The engine broke off ({type(error).__name__}).", retry_after=1.0) from error
 
     async def aclose(self) -> None:
         """At any time."""
-        await self._response.aclose()
+        self._response.close()

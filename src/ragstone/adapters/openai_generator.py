@@ -138,21 +138,27 @@ class _Reply:
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self._events = _events(response)
-        self._finished = False
+        self._finished = self._done = False
         self.usage: Usage | None = None
 
     async def text(self) -> str | None:
-        """The next piece; None at the end. Raises `Unavailable` when it is another kind of stream, or breaks off."""
-        while (data := await anext(self._events, None)) is not None and data != "[DONE]":
-            chunk = _parsed(data)
-            self.usage = _usage(chunk) or self.usage
-            text, last = _choice(chunk)
-            self._finished = self._finished or last
-            if text:
+        """The next piece, of all events that came together; None at the end. Raises `Unavailable` when it is another kind of stream, or breaks off."""
+        while not self._done and (events := await anext(self._events, None)) is not None:
+            if text := "".join(map(self._text_of, events)):
                 return text
-        if data is None and not self._finished:
+        if not (self._done or self._finished):
             raise Unavailable("The generator's answer broke off; ask again.")
         return None
+
+    def _text_of(self, data: str) -> str:
+        self._done = self._done or data == "[DONE]"
+        if self._done:
+            return ""
+        chunk = _parsed(data)
+        self.usage = _usage(chunk) or self.usage
+        text, last = _choice(chunk)
+        self._finished = self._finished or last
+        return text
 
     async def aclose(self) -> None:
         await self._response.aclose()
@@ -201,25 +207,28 @@ def _refused(status: int, code: str) -> Unavailable:
     return Unavailable(f"The generator answered with status {status}{code}{HINTS.get(status, '')}.")
 
 
-async def _events(response: httpx.Response) -> AsyncIterator[str]:
-    """The `data` of each server-sent event. Lines end at line feeds only: JSON may hold other separators of lines as they are."""
+async def _events(response: httpx.Response) -> AsyncIterator[list[str]]:
+    """The `data` of server-sent events, those together that came together. Lines end at line feeds only: JSON may hold other separators of lines as they are."""
     pending = b""
     data: list[bytes] = []
     async for piece in response.aiter_bytes():
         *lines, pending = (pending + piece).split(b"\n")
         if len(pending) > _LONGEST_LINE:
             raise Unavailable("The generator sent an event without end.")
+        events = []
         for line in lines:
             content = line.rstrip(b"\r")
             if content.startswith(b"data:"):
                 data.append(content[5:].removeprefix(b" "))
             elif not content and data:
-                yield b"\n".join(data).decode("utf-8", "replace")
+                events.append(b"\n".join(data).decode("utf-8", "replace"))
                 data = []
+        if events:
+            yield events
     if pending.startswith(b"data:"):  # some servers end without the last line feeds
         data.append(pending[5:].strip())
     if data:
-        yield b"\n".join(data).decode("utf-8", "replace")
+        yield [b"\n".join(data).decode("utf-8", "replace")]
 
 
 def _parsed(data: str) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from ragstone.domain.generation import ServedModel
 
 
 class EngineReply(Protocol):
-    """An answer that has begun. `pieces` are its bytes as they come; `aclose`, at any time and more than once, makes the engine stop working on it."""
+    """An answer that has begun. `aclose`, at any time and more than once, makes the engine stop working on it.
+
+    `pieces` are its bytes as they come; with `every`, what comes within so many seconds of a piece is given together, the first words and the end never held up.
+    """
 
     @property
     def status(self) -> int: ...
@@ -17,7 +20,7 @@ class EngineReply(Protocol):
     @property
     def content_type(self) -> str: ...
 
-    def pieces(self) -> AsyncIterator[bytes]: ...
+    def pieces(self, every: float = 0.0) -> AsyncIterator[bytes]: ...
 
     async def aclose(self) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
@@ -50,11 +51,30 @@ async def test_the_key_of_now_is_sent() -> None:
     assert [call.headers["authorization"] for call in server.calls] == ["Bearer first", "Bearer second"]
 
 
+async def test_what_comes_together_is_one_piece_and_what_comes_apart_is_not_waited_for() -> None:
+    read = asyncio.Event()
+
+    async def reply(call: Call) -> None:
+        await call.start()
+        deltas = [{"choices": [{"delta": {"content": word}}]} for word in ("Quartz ", "is ")]
+        await call.raw("".join(f"data: {json.dumps(delta)}\n\n" for delta in deltas).encode())
+        await read.wait()
+        await call.delta("a mineral.", "stop")
+
+    async with endpoint(reply) as (generator, _), asyncio.timeout(60):
+        texts = []
+        async for event in generator.stream(request("What is quartz?", ASK.passages)):
+            if isinstance(event, GeneratedText):
+                texts.append(event.text)
+                read.set()
+    assert texts == ["Quartz is ", "a mineral."]
+
+
 async def test_the_request_follows_the_protocol() -> None:
     async with endpoint(quote) as (generator, server):
         *pieces, finished = await collect(generator)
         call = server.calls[0]
-    assert [piece.text for piece in pieces if isinstance(piece, GeneratedText)] == ["Quartz is ", "a mineral. ", "[1]"]
+    assert "".join(piece.text for piece in pieces if isinstance(piece, GeneratedText)) == "Quartz is a mineral. [1]"
     assert finished == GenerationFinished(Usage(21, 7))
     assert call.path == "/v1/chat/completions"
     assert call.headers["authorization"] == f"Bearer {SECRET}"
@@ -210,11 +230,17 @@ async def test_drops_do_not_reset_the_deadline() -> None:
 
 
 async def test_the_consumers_own_time_does_not_count_as_an_error() -> None:
-    async with endpoint(quote) as (generator, _), aclosing(generator.stream(ASK)) as events:
+    blocked = asyncio.Event()
+
+    async def reply(call: Call) -> None:
+        await call.start()
+        await call.delta("Quartz ")
+        await blocked.wait()
+        await call.delta("is a mineral.", "stop")
+
+    async with endpoint(reply) as (generator, _), aclosing(generator.stream(ASK)) as events:
         assert isinstance(await anext(events), GeneratedText)
-        loop = asyncio.get_running_loop()
-        blocked = asyncio.Event()
-        loop.call_later(0.02, blocked.set)
+        asyncio.get_running_loop().call_later(0.02, blocked.set)
         await blocked.wait()
         assert isinstance(await anext(events), GeneratedText)
 

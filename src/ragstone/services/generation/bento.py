@@ -29,6 +29,7 @@ def make_bento(serving: Serving) -> Any:
         traffic={"timeout": beyond},
         metrics={"enabled": False},
         logging={"access": {"enabled": False}},
+        tracing={"excluded_urls": ".*"},  # BentoML would make a span of every token; requests are traced around it
     )
     class Generation:
         """Chat completions in OpenAI's protocol."""

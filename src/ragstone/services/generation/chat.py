@@ -102,7 +102,7 @@ class _Answer:
             return
         headers["content-type"] = reply.content_type
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-        async for piece in reply.pieces():
+        async for piece in reply.pieces(self._serving.settings.generation_service.piece_seconds):
             if not self.begun:
                 self._serving.metrics.first_piece.observe(time.monotonic() - self._since)
                 self.begun = True
