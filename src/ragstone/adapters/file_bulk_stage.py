@@ -1,4 +1,4 @@
-"""Stage of bulk work in plain files, which worker processes of one machine share: `<directory>/<run>/<shard>-<part>-<texts>.json`, then `.npz`."""
+"""Stage of bulk work in plain files, which worker processes of one machine share: `<directory>/<run>/<shard>-<part>-<texts>.json`, then `.npy`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from ragstone.domain.retrieval import Vector, Vectors
 T = TypeVar("T")
 _RUN = TypeAdapter(BulkRun)
 _ABOUT = "run.json"
+_HASH = 64  # bytes of a content hash
 
 
 class FileBulkStage:
@@ -36,6 +37,7 @@ class FileBulkStage:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._waiting: dict[tuple[str, int, str], int] = {}  # numbers of texts, which are in the names of files
 
     async def order(self, run: BulkRun, parts: Sequence[BulkPart]) -> None:
         await self._do(lambda: self._order(run, parts))
@@ -47,11 +49,16 @@ class FileBulkStage:
         return await self._do(lambda: sorted(path.parent.name for path in self._directory.glob(f"[!.]*/{_ABOUT}")))
 
     async def waiting(self, run_id: str, shard: int) -> list[str]:
-        return await self._do(lambda: [part for own, part, _ in self._files(run_id, "json") if own == shard])
+        def work() -> list[str]:
+            self._waiting = {(run_id, shard, part): texts for own, part, texts in self._files(run_id, "json") if own == shard}
+            return [part for _, _, part in self._waiting]
+
+        return await self._do(work)
 
     async def part(self, run_id: str, shard: int, part_id: str) -> BulkPart:
         def work() -> BulkPart:
-            for path in self._of(run_id).glob(f"{shard:05}-{_name(part_id)}-*.json"):
+            texts = self._waiting.get((run_id, shard, part_id), "*")  # "*" looks through all files
+            for path in self._of(run_id).glob(f"{shard:05}-{_name(part_id)}-{texts}.json"):
                 with suppress(FileNotFoundError):
                     return BulkPart(shard, json.loads(path.read_bytes()))
             raise NotFound(f"no part {part_id[:64]!r} of shard {shard} waits.")
@@ -64,9 +71,9 @@ class FileBulkStage:
     async def vectors(self, run_id: str) -> dict[str, Vector]:
         def work() -> dict[str, Vector]:
             found: dict[str, Vector] = {}
-            for path in sorted(self._of(run_id).glob("[!.]*.npz")):
-                with np.load(path, allow_pickle=False) as held:
-                    found |= dict(zip(held["hashes"].tolist(), held["vectors"], strict=True))
+            for path in sorted(self._of(run_id).glob("[!.]*.npy")):
+                rows = np.load(path, allow_pickle=False)
+                found |= zip(map(bytes.decode, rows["hash"].tolist()), rows["vector"], strict=True)
             return found
 
         return await self._do(work)
@@ -77,7 +84,7 @@ class FileBulkStage:
                 counts = [[0, 0] for _ in range(self._run(run_id).shards)]
             except NotFound:
                 return []
-            for kind, done in (("npz", 1), ("json", 0)):
+            for kind, done in (("npy", 1), ("json", 0)):
                 for shard, _, texts in self._files(run_id, kind):
                     if shard < len(counts):  # there were more of them once
                         counts[shard][0] += done * texts
@@ -108,7 +115,7 @@ class FileBulkStage:
             if path.name != _ABOUT and path.stem not in wanted:
                 path.unlink(missing_ok=True)
         for name, part in wanted.items():
-            if not (directory / f"{name}.npz").exists():
+            if not (directory / f"{name}.npy").exists():
                 _write(directory / f"{name}.json", json.dumps(dict(part.texts)).encode())
         write_durably(directory / _ABOUT, json.dumps(asdict(run)).encode(), directory / f".{uuid4().hex}")
         sync_directory(directory)
@@ -122,18 +129,20 @@ class FileBulkStage:
 
     def _put(self, directory: Path, part: BulkPart, vectors: Vectors) -> None:
         content = io.BytesIO()
-        np.savez(content, hashes=np.array(list(part.texts)), vectors=vectors.astype(np.float32, copy=False))
+        rows = np.empty(len(part.texts), [("hash", f"S{_HASH}"), ("vector", np.float32, vectors.shape[1:])])
+        rows["hash"], rows["vector"] = list(part.texts), vectors
+        np.save(content, rows)
         name = _file(part)
         try:
-            write_durably(directory / f"{name}.npz", content.getvalue(), directory / f".{uuid4().hex}")
+            write_durably(directory / f"{name}.npy", content.getvalue(), directory / f".{uuid4().hex}")
         except FileNotFoundError:
             raise NotFound("the bulk work is over.") from None
         (directory / f"{name}.json").unlink(missing_ok=True)
 
     def _files(self, run_id: str, kind: str) -> list[tuple[int, str, int]]:
         """Shard, part and number of texts, in order. A part whose texts were not deleted any more counts as done."""
-        done = {path.stem for path in self._of(run_id).glob("[!.]*.npz")}
-        names = done if kind == "npz" else {path.stem for path in self._of(run_id).glob("[!.]*.json") if path.name != _ABOUT} - done
+        done = {path.stem for path in self._of(run_id).glob("[!.]*.npy")}
+        names = done if kind == "npy" else {path.stem for path in self._of(run_id).glob("[!.]*.json") if path.name != _ABOUT} - done
         return sorted((int(shard), part, int(texts)) for shard, part, texts in (name.split("-") for name in names))
 
     def _of(self, run_id: str) -> Path:
