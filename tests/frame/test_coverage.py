@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["coverage"]["report"]["omit"]
 WITHOUT_PACKAGE = ("lakefs", "qdrant_server")  # how the names of their adapters begin; NATS, MongoDB's protocol and MLflow are packages
-BENTOML = {"src/ragstone/cli/serving_embedding.py", "src/ragstone/services/embedding/bento.py"}  # .venv-bento's processes run it
+BENTOML = {
+    f"src/ragstone/{name}.py" for name in ("cli/serving_bento", "cli/serving_embedding", "services/embedding/bento")
+}  # .venv-bento's processes run it
 
 
 @pytest.mark.parametrize("pattern", LEFT_OUT)

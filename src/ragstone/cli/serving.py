@@ -31,7 +31,7 @@ from ragstone.settings.model import Settings
 from ragstone.use_cases.platform import Platform
 
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not listened on, but answered for
-_GRACE = 10  # seconds that running requests get after the first signal
+GRACE = 10  # seconds that running requests get after the first signal
 _JOBS_GRACE = 8.0  # seconds that running jobs get, beside the requests: less, so that whoever waits for one is still answered
 
 
@@ -56,12 +56,10 @@ async def run(session: Session, settings: Settings, model: Awaitable[EmbeddingMo
 
 
 class Server(uvicorn.Server):
-    """`on_ready` is called once requests are answered. Signals are `Stop`'s."""
+    """`on_ready` is called once requests are answered. `grace`: seconds that running requests get at the end. Signals are `Stop`'s."""
 
-    def __init__(self, app: Any, on_ready: Callable[[], None]) -> None:
-        super().__init__(
-            uvicorn.Config(app, workers=1, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE)
-        )
+    def __init__(self, app: Any, on_ready: Callable[[], None], grace: int = GRACE) -> None:
+        super().__init__(uvicorn.Config(app, workers=1, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=grace))
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
