@@ -18,9 +18,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.servers import embedding_service, mlflow
+from tests.servers import embedding_service, generation_service, mlflow
 from tests.servers.reporting import skip_missing, used
 from tests.support.tiny_encoder import make_encoder
+from tests.support.tiny_llama import write_tiny_llama
 
 STARTS, STOPS = 240, 90  # seconds
 
@@ -132,16 +133,54 @@ def test_each_commit_is_a_run_in_an_mlflow_server(tmp_path: Path) -> None:
 def test_the_embedding_service_embeds_for_the_others(tmp_path: Path) -> None:
     if not embedding_service.PROGRAM.exists():
         skip_missing("BentoML", embedding_service.MISSING)
-    with tree(tmp_path, str(tmp_path / "empty"), "--embedding", str(embedding_service.PROGRAM)) as running:
+    with tree(tmp_path, str(tmp_path / "empty"), "--services", str(embedding_service.PROGRAM)) as running:
         running.ask("POST", "/v1/collections", json={"name": "docs"})
         assert running.ingest("a.txt", "The pump is red.")["state"] == "published"
         assert running.found("red pump") == ["a.txt"]
-        address = running.processes["embedding"]["address"]
-        [served] = httpx.get(f"{address}/v1/models", timeout=60, trust_env=False).json()["data"]
+        address, servers = running.processes["embedding"]["address"], tmp_path / "data" / "servers"
+        key = (servers / "secrets" / "embedding-key").read_text()
+        assert httpx.get(f"{address}/v1/models", timeout=60, trust_env=False).status_code == 401
+        told = httpx.get(f"{address}/v1/models", headers={"Authorization": f"Bearer {key}"}, timeout=60, trust_env=False)
+        [served] = told.json()["data"]
         assert served["ragstone"]["digest"] == running.ask("GET", "/v1/models/model")["ragstone"]["digest"]
-        counted = httpx.get(f"{address}/metrics", timeout=60, trust_env=False).text
+        management = json.loads((servers / "profile.json").read_text())["ports"]["embedding (management)"]
+        counted = httpx.get(f"http://127.0.0.1:{management}/metrics", timeout=60, trust_env=False).text
         assert 'ragstone_embedding_texts_total{input_type="passage"}' in counted
         assert 'ragstone_embedding_texts_total{input_type="query"}' in counted
+
+
+@pytest.mark.servers
+@pytest.mark.xdist_group("bento")
+def test_a_language_model_is_in_one_services_memory_and_answers_as_it_does_in_the_apis(tmp_path: Path) -> None:
+    if why := generation_service.missing():
+        skip_missing("BentoML", why)
+    write_tiny_llama(tmp_path / "small.gguf")
+    (tmp_path / "ragstone.toml").write_text(  # its window is larger than the model's, and it has what only a process with the model needs
+        '[generator]\nkind = "llama"\nmodel = "small.gguf"\nslots = 3\nthreads = 1\ncontext_window = 8192\n'
+    )
+    question = {"collection": "docs", "question": "What is quartz?", "abstain": False}
+    with tree(tmp_path, str(tmp_path / "empty"), "--services", str(embedding_service.PROGRAM)) as running:
+        assert not [sentence for sentence in running.told["missing"] if sentence.startswith("generation")]
+        running.ask("POST", "/v1/collections", json={"name": "docs"})
+        assert running.ingest("a.txt", "Quartz is a mineral made of silica.")["state"] == "published"
+        served = running.ask("POST", "/query", json=question)
+        service, api = running.processes["generation"], running.processes["API"]
+        assert Path(service["log"]).name == "generation.log"
+        assert (has_llama(service["pid"]), has_llama(api["pid"])) == (True, False)
+        assert httpx.get(f"{service['address']}/readyz", timeout=60, trust_env=False).status_code == 200
+        assert httpx.post(f"{service['address']}/v1/chat/completions", json={}, timeout=60, trust_env=False).status_code == 401
+    with tree(tmp_path, str(tmp_path / "empty")) as running:
+        assert [sentence for sentence in running.told["missing"] if sentence.startswith("generation: there is no BentoML")]
+        inside = running.ask("POST", "/query", json=question)
+        assert has_llama(running.processes["API"]["pid"])
+    assert served["answer"]["text"] == "Quartz is a mineral made of silica [1]."
+    for told in ("answer", "release", "degraded"):
+        assert served[told] == inside[told]
+
+
+def has_llama(pid: int) -> bool:
+    """Whether the process has llama.cpp in its memory."""
+    return "xllamacpp" in Path(f"/proc/{pid}/maps").read_text()
 
 
 @pytest.mark.servers

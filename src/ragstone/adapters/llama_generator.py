@@ -19,11 +19,12 @@ class LlamaGenerator:
 
     def __init__(self, server: LlamaServer, *, first_token_timeout: float = 60.0, concurrency: int = 16) -> None:
         self._server = server
-        self._identity = GeneratorIdentity("llama", server.name, server.digest)
         self._endpoint = OpenAIGenerator(
             f"{server.base_url}/v1",
             server.name,
             api_key=lambda: server.key,
+            kind="llama",
+            revision=server.digest,
             context_window=server.context_window,
             first_token_timeout=first_token_timeout,
             concurrency=concurrency,
@@ -32,7 +33,7 @@ class LlamaGenerator:
     @property
     def identity(self) -> GeneratorIdentity:
         """Kind `llama`; the revision is the file's SHA-256."""
-        return self._identity
+        return self._endpoint.identity
 
     @property
     def context_window(self) -> int:

@@ -28,7 +28,7 @@ class OpenAIGenerator:
 
     `base_url` ends in the API's version (`http://127.0.0.1:8080/v1`). `api_key` is asked for at each request, and goes into the Authorization header
     and nowhere else. What an endpoint writes into an error is not passed on, as it may repeat the request or the key; its status and a code of one word
-    are.
+    are. `kind` and `revision` are for the identity: a model that is known by more than its endpoint's name for it has one of its own.
     `first_token_timeout`: seconds until an answer has begun. `concurrency`: answers at once; one more is `Busy`.
     `aclose` when done. Raises `InvalidInput` for a base URL that is none or holds a password.
     """
@@ -39,12 +39,13 @@ class OpenAIGenerator:
         model: str,
         *,
         api_key: Callable[[], str] | None = None,
+        kind: str = "openai",
         revision: str = "",
         context_window: int = 8192,
         first_token_timeout: float = 30.0,
         concurrency: int = 128,
     ) -> None:
-        self._identity = GeneratorIdentity("openai", model, revision)
+        self._identity = GeneratorIdentity(kind, model, revision)
         self._context_window = context_window
         address = checked_address(base_url, "generator.base_url")
         self._base = str(address).rstrip("/")
@@ -53,7 +54,7 @@ class OpenAIGenerator:
 
     @property
     def identity(self) -> GeneratorIdentity:
-        """Kind `openai`; the name is the model's at the endpoint, the revision what was said of it."""
+        """Kind `openai`, if no other was given; the name is the model's at the endpoint, the revision what was said of it."""
         return self._identity
 
     @property

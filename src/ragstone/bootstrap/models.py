@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ragstone.adapters.embedding_cache import EmbeddingCache
 from ragstone.adapters.extractive import ExtractiveGenerator
+from ragstone.adapters.llama_model_file import checked_digest, gguf_file, trained_window
 from ragstone.adapters.model_store import ModelEntry, ModelStore
 from ragstone.bootstrap.registry import generator_elsewhere, local_model_of, place
 from ragstone.bootstrap.secrets import secret_of
@@ -120,7 +121,37 @@ def generator(settings: Settings, embedder: EmbeddingModel) -> Generator:
         case configured.LlamaGenerator() as llama:
             if settings.role == "worker":  # answers no questions
                 return ExtractiveGenerator(embedder)
-            return _llama_generator(settings, llama)
+            return _llama_generator(settings, llama) if llama.base_url is None else _llama_elsewhere(settings, llama, llama.base_url)
+
+
+def _llama_elsewhere(settings: Settings, llama: configured.LlamaGenerator, base_url: str) -> Generator:
+    """The same generator by its identity and its answers; the model itself is in a service's memory."""
+    from ragstone.adapters.openai_generator import OpenAIGenerator  # noqa: PLC0415 - its HTTP client is slow to import
+
+    file = gguf_of(settings, llama)
+    try:
+        digest = checked_digest(file, llama.digest)
+    except InvalidInput as error:
+        raise InvalidInput(f"generator.model: {error.message}", field="generator.model") from error
+    return OpenAIGenerator(
+        base_url=base_url,
+        model=file.stem,
+        kind="llama",
+        revision=digest,
+        api_key=secret_of("generator.api_key", None, llama.api_key_file) if llama.api_key_file else None,
+        context_window=min(llama.context_window, trained_window(file) or llama.context_window),
+        first_token_timeout=llama.first_token_timeout,
+        concurrency=llama.concurrency,
+    )
+
+
+def gguf_of(settings: Settings, llama: configured.LlamaGenerator) -> Path:
+    """The file of the model. Blocking. Raises `NotFound` or `InvalidInput`, naming the setting, and for a version of the registry as `place`."""
+    path = place(settings, llama.model, "generator", "generator.model")
+    try:
+        return gguf_file(path)
+    except (NotFound, InvalidInput) as error:
+        raise type(error)(f"generator.model: {error.message}", field="generator.model") from error
 
 
 def _llama_generator(settings: Settings, llama: configured.LlamaGenerator) -> Generator:

@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from ragstone.cli.progress import duration
 from ragstone.cli.pull import ensure_model
 from ragstone.cli.session import Session
 from ragstone.domain.errors import InvalidInput
-from ragstone.services.devtree.programs import configured, find, find_embedding
+from ragstone.services.devtree.model_services import embedding, find_embedding, find_generation, generation
+from ragstone.services.devtree.programs import configured, find
+from ragstone.services.devtree.specs import Http, Spec
 from ragstone.services.devtree.state import State, is_free
 from ragstone.services.devtree.tree import Tree, Wanted, facts
-from ragstone.settings.model import Settings
+from ragstone.settings.model import LlamaGenerator, Settings
 
 
-async def run_profile(session: Session, settings: Settings, workers: int, mlflow: Path | None, embedding: Path | None = None) -> None:
+async def run_profile(session: Session, settings: Settings, workers: int, mlflow: Path | None, services: Path | None = None) -> None:
     """Until a signal. Raises `InvalidInput`, `DataDirectoryError`, and `Unavailable` when a process does not stay up."""
     if settings.role != "all":
         raise InvalidInput("role: the profile gives each of its processes a role; leave it out.", field="role")
@@ -31,16 +34,16 @@ async def run_profile(session: Session, settings: Settings, workers: int, mlflow
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     await ensure_model(settings, session.output)  # once, before several processes want it
     found = await asyncio.to_thread(find, mlflow)
-    service = await asyncio.to_thread(find_embedding, settings, embedding)
+    run, unmet = await asyncio.to_thread(_services, settings, services, found.programs.keys() - configured(settings))
     state = State(data_dir)
     with state.locked():
         port = settings.port or state.port("API")
         if not is_free(port):
             raise InvalidInput(f"port: somebody else listens on {port}; choose another port, or 0 for any free one.", field="port")
         flags = ("--model", session.flags.model) if session.flags.model else ()
-        wanted = Wanted(data_dir, settings.host, port, workers, flags, configured(settings), settings.model, service)
+        wanted = Wanted(data_dir, settings.host, port, workers, flags, configured(settings), tuple(run))
         tree = Tree(wanted, found, state, _primary, session.output.note)
-        missing = tree.choose()
+        missing = tree.choose() + unmet
         for sentence in missing:
             session.output.note(sentence)
         if not tree.several:
@@ -54,6 +57,19 @@ async def run_profile(session: Session, settings: Settings, workers: int, mlflow
                 if not running.cancelled():
                     raise
     session.output.note("Stopped.")
+
+
+def _services(settings: Settings, program: Path | None, servers: Collection[str]) -> tuple[list[Callable[[State, Http], Spec]], list[str]]:
+    """The services that run models, and what is missing for one, in a sentence. Blocking. Raises `InvalidInput` and `NotFound` (program, model)."""
+    from ragstone.bootstrap.models import gguf_of
+
+    embedder, generator, llama = find_embedding(settings, program), find_generation(settings, program, servers), settings.generator
+    run: list[Callable[[State, Http], Spec]] = []
+    if embedder.command:
+        run.append(partial(embedding, embedder.command, settings.model))
+    if generator.command and isinstance(llama, LlamaGenerator):
+        run.append(partial(generation, generator.command, llama, gguf_of(settings, llama)))
+    return run, [generator.missing] if generator.missing else []
 
 
 def _primary(port: int) -> Callable[[], Awaitable[bool]]:

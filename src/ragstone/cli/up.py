@@ -32,8 +32,8 @@ async def up(
     profile: Annotated[Profile | None, typer.Option(help="dev: processes of their own, with the servers whose programs are here.")] = None,
     workers: Annotated[int, typer.Option(help="With --profile: how many workers.", min=1, max=64)] = 1,
     mlflow: Annotated[Path | None, typer.Option(help="With --profile: the program of an MLflow server, if not on PATH.")] = None,
-    embedding: Annotated[
-        Path | None, typer.Option(help="With --profile: a ragstone with BentoML, which serves the embedding model.")
+    services: Annotated[
+        Path | None, typer.Option(help="With --profile: a ragstone with BentoML, which serves the models, if not this one.")
     ] = None,
 ) -> None:
     """Run ragstone here: API, worker and docs page. Ctrl-C stops it, twice at once."""
@@ -49,7 +49,7 @@ async def up(
     if profile is not None:
         from ragstone.cli.profile import run_profile
 
-        await run_profile(session, settings, workers, mlflow, embedding)
+        await run_profile(session, settings, workers, mlflow, services)
         return
     ensure_reached(settings.data_dir, configured(settings))
     loading = await load_model(settings, session.output)

@@ -42,7 +42,7 @@ class OpenAIGenerator(Section):
 
 
 class LlamaGenerator(Section):
-    """A GGUF model in this process, by llama.cpp; needs the extra `llama`."""
+    """A GGUF model in this process, by llama.cpp; needs the extra `llama`. Or in a generation service on this machine, which answers the same."""
 
     kind: Literal["llama"]
     model: str = Field(min_length=1, description="a .gguf file, a directory with one, or models:/<name>@<alias>")
@@ -57,6 +57,10 @@ class LlamaGenerator(Section):
     first_token_timeout: float = Field(
         default=60.0, gt=0, description="seconds until an answer begins; after that it is made of quotations"
     )
+    base_url: str | None = Field(
+        default=None, description="of a generation service that has this model in memory; unset: it is loaded in this process"
+    )
+    api_key_file: Path | None = Field(default=None, description="sent to that service as the bearer")
 
 
 class LimitSettings(Section):

@@ -15,7 +15,6 @@ from ragstone.domain.errors import Unavailable
 from ragstone.services.devtree.specs import Spec
 from ragstone.services.devtree.state import State
 
-_PATIENCE = 180.0  # seconds until a server has to be up
 _LOOK = 0.1  # seconds between two questions whether it is
 _SHORT = 20.0  # seconds; one that lived shorter has failed to start
 _TRIES = 5  # failures to start, one after another, after which the tree ends
@@ -103,7 +102,7 @@ class Child:
             os.close(log)
 
     async def _becomes_up(self) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + self.spec.patience
         while not await self.spec.ready():
             if time.monotonic() > deadline:
                 self._kill()  # counts as one that ended

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from ragstone.domain.errors import InvalidInput
-from ragstone.settings.embedders import OnnxEmbedder
 from ragstone.settings.model import Settings
 
 MONGO, LAKEFS, QDRANT, NATS, MLFLOW = "MongoDB", "lakeFS", "Qdrant", "NATS", "MLflow"
-EMBEDDING = "embedding"
 SHARED = (MONGO, LAKEFS, QDRANT, NATS)  # with all of these several processes work over the same stores
 _CLIENTS = {MONGO: "pymongo", LAKEFS: "lakefs_sdk", QDRANT: "qdrant_client", NATS: "nats", MLFLOW: "mlflow"}
 _PROGRAMS = {MONGO: ("mongod", "secantusd-py"), LAKEFS: ("lakefs",), QDRANT: ("qdrant",), NATS: ("nats-server",), MLFLOW: ("mlflow",)}
@@ -53,23 +50,6 @@ def find(mlflow: Path | None = None) -> Found:
     return Found(programs, missing)
 
 
-def find_embedding(settings: Settings, program: Path | None = None) -> tuple[str, ...] | None:
-    """The command of the embedding service: `program`, a `ragstone` with BentoML beside it, or this ragstone where it has that; None: each process embeds itself.
-
-    Also None where the settings name an embedding server of their own. Blocking. Raises `InvalidInput` for a program that is none.
-    """
-    if not isinstance(settings.embedder, OnnxEmbedder):
-        return None
-    if program is not None:
-        if not _has(program, "bentoml", "ragstone"):
-            raise InvalidInput(
-                f"--embedding: {program.name} is not a ragstone with BentoML beside it; `make env-bento` makes .venv-bento/bin/ragstone.",
-                field="embedding",
-            )
-        return (str(program.absolute()),)
-    return (sys.executable, "-m", "ragstone.cli.main") if find_spec("bentoml") is not None else None
-
-
 def configured(settings: Settings) -> frozenset[str]:
     """Servers that the settings name."""
     embedded = {MONGO: "sqlite", LAKEFS: "git", QDRANT: "edge", NATS: "in_process", MLFLOW: "none"}
@@ -91,10 +71,10 @@ def _places(name: str) -> list[Path]:
 def _serves(program: Path) -> bool:
     """Whether this `mlflow` is more than the client, whose command has the same name."""
     python = program.resolve().with_name("python")
-    return _has(program, "mlflow", "flask", "sqlalchemy") if python.exists() else program.exists()
+    return has(program, "mlflow", "flask", "sqlalchemy") if python.exists() else program.exists()
 
 
-def _has(program: Path, *modules: str) -> bool:
+def has(program: Path, *modules: str) -> bool:
     """Whether the Python beside a program has these."""
     python = program.resolve().with_name("python")
     if not python.exists():

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from json import dumps as quoted
 from pathlib import Path
 
-from ragstone.services.devtree.programs import EMBEDDING, LAKEFS, MLFLOW, MONGO, NATS, QDRANT
+from ragstone.services.devtree.programs import LAKEFS, MLFLOW, MONGO, NATS, QDRANT
 from ragstone.services.devtree.state import State, write_private
 
+PATIENCE = 180.0  # seconds until a server has to be up
 Ready = Callable[[], Awaitable[bool]]
+Http = Callable[[int, str], Ready]
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One process. `variables`: for those that use it. `grace`: seconds that it gets to end."""
+    """One process. `variables`: for those that use it. `grace`: seconds that it gets to end; `patience`: until it has to be up."""
 
     name: str
     command: tuple[str, ...]
@@ -25,9 +27,10 @@ class Spec:
     environment: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     grace: float = 10.0
+    patience: float = PATIENCE
 
 
-def spec(server: str, program: Path, state: State, http: Callable[[int, str], Ready], primary: Callable[[int], Ready]) -> Spec:
+def spec(server: str, program: Path, state: State, http: Http, primary: Callable[[int], Ready]) -> Spec:
     """Of a server, its files written. `http`: whether a path is answered with a success; `primary`: whether a replica set takes writes."""
     match server:
         case "MongoDB":
@@ -39,27 +42,6 @@ def spec(server: str, program: Path, state: State, http: Callable[[int, str], Re
         case "NATS":
             return _nats(program, state, http)
     return _mlflow(program, state, http)
-
-
-def embedding(command: tuple[str, ...], model: str, state: State, http: Callable[[int, str], Ready]) -> Spec:
-    """The embedding service. `model`: as in the settings, by which the others know its tokenizer."""
-    port = state.port(EMBEDDING)
-    own = Path(model)
-    name = own.stem if own.suffix == ".onnx" else own.name
-    return Spec(
-        EMBEDDING,
-        (*command, "--model", model, "serve-embedding", "--host", "127.0.0.1", "--port", str(port)),
-        Path.cwd(),  # where ragstone.toml may be
-        http(port, "/readyz"),
-        f"http://127.0.0.1:{port}",
-        environment={"RAGSTONE_EMBEDDER__KIND": "onnx"},
-        variables={
-            "RAGSTONE_EMBEDDER__KIND": "ragstone",
-            "RAGSTONE_EMBEDDER__BASE_URL": f"http://127.0.0.1:{port}/v1",
-            "RAGSTONE_EMBEDDER__MODEL": name,
-            "RAGSTONE_EMBEDDER__TOKENIZER": model,
-        },
-    )
 
 
 def _mongo(program: Path, state: State, primary: Callable[[int], Ready]) -> Spec:
@@ -84,7 +66,7 @@ def _mongo(program: Path, state: State, primary: Callable[[int], Ready]) -> Spec
     )
 
 
-def _lakefs(program: Path, state: State, http: Callable[[int, str], Ready]) -> Spec:
+def _lakefs(program: Path, state: State, http: Http) -> Spec:
     directory, port, config = state.directory("lakefs"), state.port(LAKEFS), state.folder / "lakefs" / "lakefs.yaml"
     secret, key = state.secret("lakefs-secret-access-key"), "AKIARAGSTONEPROFILE1"
     write_private(
@@ -114,7 +96,7 @@ def _lakefs(program: Path, state: State, http: Callable[[int, str], Ready]) -> S
     )
 
 
-def _qdrant(program: Path, state: State, http: Callable[[int, str], Ready]) -> Spec:
+def _qdrant(program: Path, state: State, http: Http) -> Spec:
     directory, port, secret = state.directory("qdrant"), state.port(QDRANT, pair=True), state.secret("qdrant-api-key")
     own = {
         "SERVICE__HOST": "127.0.0.1",
@@ -141,7 +123,7 @@ def _qdrant(program: Path, state: State, http: Callable[[int, str], Ready]) -> S
     )
 
 
-def _nats(program: Path, state: State, http: Callable[[int, str], Ready]) -> Spec:
+def _nats(program: Path, state: State, http: Http) -> Spec:
     directory, port, monitoring = state.directory("nats"), state.port(NATS), state.port(f"{NATS} (monitoring)")
     secret, config = state.secret("nats-password"), directory / "nats.conf"
     write_private(
@@ -165,7 +147,7 @@ def _nats(program: Path, state: State, http: Callable[[int, str], Ready]) -> Spe
     )
 
 
-def _mlflow(program: Path, state: State, http: Callable[[int, str], Ready]) -> Spec:
+def _mlflow(program: Path, state: State, http: Http) -> Spec:
     directory, port = state.directory("mlflow"), state.port(MLFLOW)
     options = ("server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
     stores = ("--backend-store-uri", f"sqlite:///{directory}/mlflow.db", "--artifacts-destination", str(directory / "artifacts"))

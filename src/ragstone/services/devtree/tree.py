@@ -11,8 +11,8 @@ from pathlib import Path
 from ragstone.domain.errors import DataDirectoryError
 from ragstone.services.devtree import asking
 from ragstone.services.devtree.child import Child, Tell
-from ragstone.services.devtree.programs import EMBEDDING, SHARED, Found
-from ragstone.services.devtree.specs import Ready, Spec, embedding, spec
+from ragstone.services.devtree.programs import SHARED, Found
+from ragstone.services.devtree.specs import Http, Ready, Spec, spec
 from ragstone.services.devtree.state import State
 
 _TOLD_EVERY = 5.0  # seconds
@@ -25,7 +25,7 @@ _RAGSTONE = (sys.executable, "-m", "ragstone.cli.main")
 class Wanted:
     """`flags`: of every ragstone process. `configured`: servers that the settings name already; they are somebody else's.
 
-    `embedding`: the command of the embedding service, which serves `model`; None: there is none.
+    `services`: those that run models. Like a store they are needed at the start, but they hold nothing.
     """
 
     data_dir: Path
@@ -34,8 +34,7 @@ class Wanted:
     workers: int
     flags: tuple[str, ...]
     configured: frozenset[str]
-    model: str = ""
-    embedding: tuple[str, ...] | None = None
+    services: tuple[Callable[[State, Http], Spec], ...] = ()
 
 
 class Tree:
@@ -47,6 +46,7 @@ class Tree:
         self._state = state
         self._primary = primary
         self._tell = tell
+        self._services: list[Spec] = []
         self.children: list[Child] = []
 
     @property
@@ -81,9 +81,8 @@ class Tree:
     async def run(self, ready: Callable[[], None]) -> None:
         """Raises `Unavailable` when a process does not stay up."""
         servers = [spec(name, self._found.programs[name], self._state, asking.http, self._primary) for name in self._started()]
-        first = [one for one in servers if one.name in SHARED]
-        if self._wanted.embedding is not None:  # like a store it is needed at the start, but it holds nothing
-            first.append(embedding(self._wanted.embedding, self._wanted.model, self._state, asking.http))
+        self._services = [made(self._state, asking.http) for made in self._wanted.services]
+        first = [*(one for one in servers if one.name in SHARED), *self._services]
         others = [one for one in servers if one.name not in SHARED]
         variables = {name: value for one in (*first, *others) for name, value in one.variables.items()}
         try:
@@ -149,7 +148,7 @@ class Tree:
 
     async def _end(self) -> None:
         """What uses the servers ends before them."""
-        servers = {*self._started(), EMBEDDING}
+        servers = {*self._started(), *(one.name for one in self._services)}
         own = [child for child in self.children if child.spec.name not in servers]
         for group in (own, [child for child in self.children if child.spec.name in servers]):
             await asyncio.gather(*(child.end() for child in group))

@@ -47,12 +47,20 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(child, name, 0.02)
 
 
-def process(state: State, program: str, *arguments: str, told: list[str] | None = None, grace: float = 10.0, up: bool = True) -> Child:
+def process(
+    state: State,
+    program: str,
+    *arguments: str,
+    told: list[str] | None = None,
+    grace: float = 10.0,
+    patience: float = 180.0,
+    up: bool = True,
+) -> Child:
     async def ready() -> bool:
         return up
 
     command = (sys.executable, "-c", program, *arguments)
-    spec = Spec("server 1", command, state.folder, ready, "http://127.0.0.1:1", environment={"GIVEN": "x"}, grace=grace)
+    spec = Spec("server 1", command, state.folder, ready, "http://127.0.0.1:1", environment={"GIVEN": "x"}, grace=grace, patience=patience)
     return Child(spec, state, {"ALSO": "y"}, (told if told is not None else []).append)
 
 
@@ -115,10 +123,9 @@ async def test_one_that_does_not_stay_up_ends_the_tree(state: State, impatient: 
     assert one.log.read_text() == "no such option\n" * 5
 
 
-async def test_one_that_never_answers_ends_the_tree(state: State, impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "_PATIENCE", 0.05)
+async def test_one_that_never_answers_ends_the_tree(state: State, impatient: None) -> None:
     with pytest.raises(Unavailable, match=r"status -9"):
-        await asyncio.wait_for(process(state, SLEEPS, up=False).keep(), 60)
+        await asyncio.wait_for(process(state, SLEEPS, up=False, patience=0.05).keep(), 60)
 
 
 async def test_a_program_that_is_not_there_is_told(state: State) -> None:

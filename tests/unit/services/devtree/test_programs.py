@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ragstone.domain.errors import InvalidInput
 from ragstone.services.devtree import programs
-from ragstone.services.devtree.programs import LAKEFS, MLFLOW, MONGO, NATS, QDRANT, configured, find, find_embedding
+from ragstone.services.devtree.programs import LAKEFS, MLFLOW, MONGO, NATS, QDRANT, configured, find
 from ragstone.settings.load import load_settings
 
 
@@ -56,18 +55,3 @@ def test_the_command_of_mlflows_client_is_no_server() -> None:
 def test_servers_of_the_settings_are_known() -> None:
     assert configured(load_settings()) == frozenset()
     assert configured(load_settings(queue={"kind": "nats", "url": "nats://127.0.0.1:1"})) == {NATS}
-
-
-def test_the_embedding_service_needs_a_ragstone_with_bentoml_beside_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load_settings()
-    monkeypatch.setattr(programs, "find_spec", lambda _: None)
-    assert find_embedding(settings) is None
-    with pytest.raises(InvalidInput, match="--embedding: ragstone is not a ragstone with BentoML"):
-        find_embedding(settings, program(path, "ragstone"))
-    python = program(path, "python")
-    python.write_text('#!/bin/sh\ncase "$*" in *bentoml*) exit 0;; *) exit 1;; esac\n')
-    assert find_embedding(settings, path / "ragstone") == (str(path / "ragstone"),)
-    monkeypatch.setattr(programs, "find_spec", lambda name: name == "bentoml" or None)
-    assert find_embedding(settings) == (sys.executable, "-m", "ragstone.cli.main")
-    remote = load_settings(embedder={"kind": "ragstone", "base_url": "http://127.0.0.1:1/v1", "model": "m", "tokenizer": "m"})
-    assert find_embedding(remote, path / "ragstone") is None

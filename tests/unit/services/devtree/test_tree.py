@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ import pytest
 from ragstone.adapters.data_directory import open_data_directory
 from ragstone.domain.errors import DataDirectoryError, Unavailable
 from ragstone.services.devtree import asking, child, tree
+from ragstone.services.devtree.model_services import embedding
 from ragstone.services.devtree.programs import LAKEFS, MLFLOW, MONGO, NATS, QDRANT, SHARED, Found
-from ragstone.services.devtree.specs import Ready, Spec, embedding, spec
+from ragstone.services.devtree.specs import Ready, Spec, spec
 from ragstone.services.devtree.state import State
 from ragstone.services.devtree.tree import Tree, Wanted, facts
 
@@ -157,7 +159,7 @@ async def test_the_embedding_service_is_there_before_those_that_ask_it(
     code = f"import os, time; open({str(seen)!r}, 'w').write(os.environ['RAGSTONE_EMBEDDER__BASE_URL']); time.sleep(600)"
     monkeypatch.setattr(Tree, "_own", lambda _: [Spec("API", (sys.executable, "-c", code), state.folder, written(seen), "")])
     sleeper = (sys.executable, "-c", "import time; time.sleep(600)")
-    sleepers.tree._wanted = replace(sleepers.tree._wanted, model="/models/tiny", embedding=sleeper)
+    sleepers.tree._wanted = replace(sleepers.tree._wanted, services=(partial(embedding, sleeper, "/models/tiny"),))
     running = asyncio.create_task(sleepers.tree.run(ready.set))
     await asyncio.wait_for(ready.wait(), 60)
     processes = {str(one["name"]): one for one in facts(sleepers.tree)}
@@ -166,14 +168,6 @@ async def test_the_embedding_service_is_there_before_those_that_ask_it(
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-
-
-def test_the_others_know_the_embedding_model_by_its_name_at_the_service(state: State) -> None:
-    for model, name in (("all-minilm-l6-v2", "all-minilm-l6-v2"), ("/models/tiny", "tiny"), ("/models/tiny/model.onnx", "model")):
-        one = embedding(("/bin/ragstone",), model, state, lambda port, path: answers())
-        assert one.command[:4] == ("/bin/ragstone", "--model", model, "serve-embedding")
-        assert (one.variables["RAGSTONE_EMBEDDER__MODEL"], one.variables["RAGSTONE_EMBEDDER__TOKENIZER"]) == (name, model)
-        assert one.variables["RAGSTONE_EMBEDDER__BASE_URL"] == f"{one.address}/v1"
 
 
 async def test_a_process_that_does_not_stay_up_ends_the_others(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
