@@ -9,8 +9,6 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.types import ASGIApp
-
 from ragstone import __version__
 from ragstone.bootstrap.access import authenticator
 from ragstone.cli.logged import LoggedOutput, told_ready
@@ -29,7 +27,7 @@ class Loaded:
     What it says once it answers: `facts` for machines; for people its `title`, `lines` about the model, `routes` below its address, and the `word` for its start.
     """
 
-    app: ASGIApp
+    app: Any
     bento: Any
     stopping: Callable[[], None]
     facts: Mapping[str, Any]
