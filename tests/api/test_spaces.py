@@ -67,6 +67,27 @@ async def test_a_space_is_built_switched_to_and_dropped(running: Api) -> None:
     assert answer.json()["passages"][0]["path"] == FARES["path"]
 
 
+async def test_a_space_that_a_kept_commit_needs_is_dropped_by_force(running: Api) -> None:
+    space_id = await built(running)
+    old = (await running.http.get(SPACES)).json()["spaces"][0]["id"]
+    await running.http.post(f"{SPACES}/{space_id}/switch", json={})
+    before = await everything(running.platform)
+    for query, status in (("", 409), ("?force=false", 409), ("?force=maybe", 422)):
+        assert (await running.http.delete(f"{SPACES}/{old}{query}")).status_code == status
+    assert await everything(running.platform) == before
+    assert (await running.http.delete(f"{SPACES}/{old}?force=true")).json()["space"]["state"] == "dropped"
+    await running.platform.builder.tend()
+    question = {"collection": "handbook", "question": "What does a bicycle ticket cost?"}
+    gone = await running.http.post("/query", json={**question, "as_of": "#1"})
+    assert (gone.status_code, gone.json()["type"], gone.json()["field"]) == (410, "urn:ragstone:problem:gone", "as_of")
+    assert gone.json()["detail"].startswith(f"Commit #1 of collection 'handbook' was read from embedding space {old}, which was dropped")
+    assert (await running.http.post("/query", json={**question, "as_of": "#2"})).status_code == 200
+    documents = await running.http.get("/v1/collections/handbook/documents?as_of=%231")
+    assert len(documents.json()["documents"]) == 2
+    back = await running.http.post("/v1/collections/handbook/rollback", json={"to": "#1"})
+    assert back.json()["job"]["state"] == "unchanged"
+
+
 async def test_a_build_is_given_up(running: Api) -> None:
     before = await everything(running.platform)
     space_id = await built(running)

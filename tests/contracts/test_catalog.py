@@ -938,6 +938,52 @@ async def test_a_space_that_a_kept_commit_needs_is_not_dropped(catalog: Catalog,
         await catalog.drop_space("docs", OTHER_SPACE.id, "ada")
 
 
+async def test_a_kept_commit_holds_its_space_for_a_time_after_the_switch(catalog: Catalog, clock: Clock) -> None:
+    await ready(catalog)
+    kept = (await catalog.head("docs")).seq  # type: ignore[union-attr]
+    await switched(catalog, 2, OTHER_SPACE.id)
+    clock.now += 50.0
+    await switched(catalog, 3, SPACE.id)
+    await switched(catalog, 4, OTHER_SPACE.id)  # from here on it counts
+    clock.now += 99.0
+    before = await catalog.collection("docs")
+    for keep in (None, 100.0):
+        with pytest.raises(Conflict, match=r"^2 commits"):
+            await catalog.drop_space("docs", SPACE.id, "ada", keep)
+    with pytest.raises(Conflict):
+        await catalog.drop_space("docs", OTHER_SPACE.id, "ada", 0.0)
+    assert await catalog.collection("docs") == before
+    assert before.holds(SPACE.id, kept)
+    clock.now += 1.0
+    dropped = await catalog.drop_space("docs", SPACE.id, "ada", 100.0)
+    assert (dropped.spaces, dropped.spaces_version) == ((OTHER_SPACE,), before.spaces_version + 1)
+    assert not dropped.holds(SPACE.id, kept)
+    assert [commit.pruned_at for commit in await catalog.commits("docs")] == [None] * 4
+
+
+async def test_a_space_that_was_dropped_by_force_and_built_again_holds_nothing_of_before(catalog: Catalog, clock: Clock) -> None:
+    await ready(catalog)
+    kept = (await catalog.head("docs")).seq  # type: ignore[union-attr]
+    await switched(catalog, 2, OTHER_SPACE.id)
+    await catalog.drop_space("docs", SPACE.id, "ada", 0.0)
+    await catalog.forget_space("docs", SPACE.id)
+    again = replace(BUILD, id="build-2", space=SPACE)
+    await catalog.begin_build("docs", again)
+    await catalog.add_space("docs", SPACE)
+    filling = (await catalog.collection("docs")).build(SPACE.id)
+    assert filling is not None
+    assert not (await catalog.collection("docs")).holds(SPACE.id, kept)
+    fill = await catalog.acquire_fill("docs", "h", 30.0)
+    await catalog.finish_fill(fill, replace(filling, state="ready"))
+    built = await catalog.collection("docs")
+    assert (built.complete(SPACE.id), built.holds(SPACE.id, kept)) == (True, False)
+    back = await switched(catalog, 3, SPACE.id)
+    assert (await catalog.collection("docs")).holds(SPACE.id, back.seq)
+    await switched(catalog, 4, OTHER_SPACE.id)
+    with pytest.raises(Conflict, match=r"^1 commits"):  # what could not be read before does not hold it
+        await catalog.drop_space("docs", SPACE.id, "ada")
+
+
 async def test_a_dropped_space_comes_back_only_when_it_is_forgotten(catalog: Catalog) -> None:
     await filling(catalog)
     await catalog.forget_space("docs", OTHER_SPACE.id)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ragstone.domain import building
-from ragstone.domain.builds import Build
+from ragstone.domain.builds import Build, SpaceUse
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.commits import Commit, Tag
 from ragstone.domain.errors import Busy, Conflict, Gone, IdempotencyMismatch, InternalError, InvalidInput, LeaseLost, NotFound, Unavailable
@@ -106,11 +106,16 @@ class InMemoryCatalog:
         state.holder = None
         return state.collection
 
-    async def drop_space(self, collection: str, space_id: str, principal: str) -> Collection:
+    async def drop_space(self, collection: str, space_id: str, principal: str, keep: float | None = None) -> Collection:
         state = self._state(collection)
-        kept = sum(commit.space_id == space_id and commit.pruned_at is None for commit in state.commits)
+        own = [commit for commit in state.commits if commit.space_id == space_id]
+        kept = sum(commit.pruned_at is None and commit.seq >= state.collection.oldest(space_id) for commit in own)
+        later = [commit.created_at for commit in state.commits if own and commit.seq > own[-1].seq]
         live = state.commits[-1].space_id if state.commits else state.collection.space_id
-        state.collection = building.dropped(state.collection, space_id, live, kept, secrets.token_hex(8), principal, self._clock())
+        use = SpaceUse(live, kept, later[0] if later else None)
+        state.collection = building.dropped(
+            state.collection, space_id, use, keep, build_id=secrets.token_hex(8), principal=principal, now=self._clock()
+        )
         return state.collection
 
     async def forget_space(self, collection: str, space_id: str) -> None:

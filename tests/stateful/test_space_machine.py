@@ -35,6 +35,7 @@ class Version:
     documents: dict[str, str]
     revision: str
     pruned: bool = False
+    dropped: bool = False  # its space was, so it is not searched any more, also when that is built again
 
 
 class SpaceMachine(RuleBasedStateMachine):
@@ -140,9 +141,9 @@ class SpaceMachine(RuleBasedStateMachine):
         assert head.position == len(self.versions)
 
     @precondition(lambda self: self.versions)
-    @rule(back=st.booleans())
-    def start(self, back: bool) -> None:
-        """Another model than the head's; `back`: whichever is the first one."""
+    @rule(back=st.booleans(), whole=st.booleans())
+    def start(self, back: bool, whole: bool) -> None:
+        """Another model than the head's; `back`: whichever is the first one; `whole`: built at once."""
         identity = self.world.embedder.identity if back else self.world.other.identity
 
         async def run() -> str | None:
@@ -155,6 +156,8 @@ class SpaceMachine(RuleBasedStateMachine):
             assert identity.revision in self.registered
         else:
             self.registered.add(identity.revision)
+        if whole:
+            self.build()
 
     @rule()
     def step(self) -> None:
@@ -188,15 +191,17 @@ class SpaceMachine(RuleBasedStateMachine):
             assert job.result.position == len(self.versions)
 
     @precondition(lambda self: self.versions)
-    @rule(first=st.booleans())
-    def drop(self, first: bool) -> None:
+    @rule(first=st.booleans(), force=st.booleans(), again=st.booleans())
+    def drop(self, first: bool, force: bool, again: bool) -> None:
+        """`again`: what was dropped is built once more."""
         revision = "1" if first else "2"
-        needed = {version.revision for version in self.versions if not version.pruned} | {self.revision}
+        kept = {version.revision for version in self.versions if not version.pruned and not version.dropped}
+        needed = {self.revision} if force else kept | {self.revision}
 
         async def run() -> bool:
             for status in await self.platform.reembedding.status("docs"):
                 if status.space.model.revision == revision and status.state != "dropped":
-                    await self.platform.reembedding.drop("docs", status.space.id)
+                    await self.platform.reembedding.drop("docs", status.space.id, force=force)
                     return True
             return False
 
@@ -207,7 +212,21 @@ class SpaceMachine(RuleBasedStateMachine):
         else:
             assert not dropped or revision not in needed
             self.registered.discard(revision)
+            for version in self.versions:
+                version.dropped |= dropped and version.revision == revision
             self.step()
+            if again and dropped:
+                self.start(back=first, whole=True)
+
+    @precondition(lambda self: self.versions)
+    @rule(force=st.booleans(), again=st.booleans())
+    def replace(self, force: bool, again: bool) -> None:
+        """All of it: the other space is built and switched to, and the one of before dropped."""
+        back = self.revision == "2"
+        self.start(back=back, whole=True)
+        self.build()
+        self.switch(back=back)
+        self.drop(first=not back, force=force, again=again)
 
     @rule()
     def crash_and_reopen(self) -> None:
@@ -226,12 +245,17 @@ class SpaceMachine(RuleBasedStateMachine):
     async def read(self) -> None:
         for position, version in enumerate(self.versions, 1):
             reference = "head" if position == len(self.versions) else f"#{position}"
-            if version.pruned:
+            if version.pruned or version.dropped:
                 try:
                     await self.platform.snapshots.resolve("docs", reference)
                 except (Gone, NotFound):
-                    continue
-                raise AssertionError(f"{reference} was pruned")
+                    pass
+                else:
+                    raise AssertionError(f"{reference} was pruned, or its space dropped")
+                if not version.pruned:
+                    _, page = await self.platform.documents.page("docs", as_of=reference)
+                    assert {info.path for info in page} == version.documents.keys()
+                continue
             collection, snapshot = await self.platform.snapshots.resolve("docs", reference)
             assert collection.space(snapshot.space_id).model.revision == version.revision
             name, index = collection.index_name(snapshot.space_id), self.platform.adapters.index

@@ -80,8 +80,8 @@ class MongoCatalog(MongoAdapter):
     async def finish_fill(self, lease: Lease, build: Build) -> Collection:
         return await self._leased(lease, lambda turn: mongo_spaces.finish_fill(turn, lease, build))
 
-    async def drop_space(self, collection: str, space_id: str, principal: str) -> Collection:
-        return await self._turn(collection, lambda turn: mongo_spaces.drop_space(turn, space_id, principal))
+    async def drop_space(self, collection: str, space_id: str, principal: str, keep: float | None = None) -> Collection:
+        return await self._turn(collection, lambda turn: mongo_spaces.drop_space(turn, space_id, principal, keep))
 
     async def forget_space(self, collection: str, space_id: str) -> None:
         await self._turn(collection, lambda turn: mongo_spaces.forget_space(turn, space_id))

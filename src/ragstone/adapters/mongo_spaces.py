@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ragstone.adapters import mongo_attempts, mongo_jobs
 from ragstone.adapters.mongo_jobs import Turn
+from ragstone.adapters.mongo_schema import DOWN, UP
 from ragstone.domain import building
-from ragstone.domain.builds import Build
+from ragstone.domain.builds import Build, SpaceUse
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.errors import Conflict
 from ragstone.domain.ids import new_id
@@ -33,12 +34,18 @@ async def finish_fill(turn: Turn, lease: Lease, build: Build) -> Collection:
     return await mongo_jobs.store_spaces(turn, changed)
 
 
-async def drop_space(turn: Turn, space_id: str, principal: str) -> Collection:
+async def drop_space(turn: Turn, space_id: str, principal: str, keep: float | None) -> Collection:
     """See the port."""
-    collection, head = mongo_jobs.collection_of(turn.row), turn.row["head"]
-    kept = await turn.db["commits"].count_documents({"uid": turn.uid, "space_id": space_id, "pruned_at": None}, session=turn.session)
+    collection, head, commits = mongo_jobs.collection_of(turn.row), turn.row["head"], turn.db["commits"]
+    own = {"uid": turn.uid, "space_id": space_id}
+    kept = await commits.count_documents({**own, "pruned_at": None, "seq": {"$gte": collection.oldest(space_id)}}, session=turn.session)
+    last = await commits.find_one(own, sort=[("seq", DOWN)], session=turn.session)
+    after = None
+    if last is not None:
+        after = await commits.find_one({"uid": turn.uid, "seq": {"$gt": last["seq"]}}, sort=[("seq", UP)], session=turn.session)
     live = head["space_id"] if head is not None else collection.space_id
-    changed = building.dropped(collection, space_id, live, kept, new_id(), principal, turn.now)
+    use = SpaceUse(live, kept, after["created_at"] if after is not None else None)
+    changed = building.dropped(collection, space_id, use, keep, build_id=new_id(), principal=principal, now=turn.now)
     return await mongo_jobs.store_spaces(turn, changed)
 
 

@@ -49,8 +49,8 @@ class SqliteCatalog:
     async def finish_fill(self, lease: Lease, build: Build) -> Collection:
         return await self._db.write(lambda db: sqlite_spaces.finish_fill(db, lease, build))
 
-    async def drop_space(self, collection: str, space_id: str, principal: str) -> Collection:
-        return await self._db.write(lambda db: sqlite_spaces.drop_space(db, collection, space_id, principal, self._clock()))
+    async def drop_space(self, collection: str, space_id: str, principal: str, keep: float | None = None) -> Collection:
+        return await self._db.write(lambda db: sqlite_spaces.drop_space(db, collection, space_id, principal, keep, self._clock()))
 
     async def forget_space(self, collection: str, space_id: str) -> None:
         await self._db.write(lambda db: sqlite_spaces.forget_space(db, collection, space_id))

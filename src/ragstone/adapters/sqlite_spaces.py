@@ -6,7 +6,7 @@ from sqlite3 import Connection
 
 from ragstone.adapters import sqlite_attempts, sqlite_commits, sqlite_jobs
 from ragstone.domain import building
-from ragstone.domain.builds import Build
+from ragstone.domain.builds import Build, SpaceUse
 from ragstone.domain.collections import Collection, Lease
 from ragstone.domain.errors import Conflict
 from ragstone.domain.ids import new_id
@@ -34,14 +34,17 @@ def finish_fill(db: Connection, lease: Lease, build: Build) -> Collection:
     return sqlite_jobs.store_spaces(db, changed)
 
 
-def drop_space(db: Connection, name: str, space_id: str, principal: str, now: float) -> Collection:
+def drop_space(db: Connection, name: str, space_id: str, principal: str, keep: float | None, now: float) -> Collection:
     """See the port."""
     collection, head = sqlite_jobs.collection(db, name), sqlite_commits.head(db, name)
-    rows = db.execute(
-        "SELECT count(*) FROM commits WHERE uid = ? AND space_id = ? AND pruned_at IS NULL", (collection.uid, space_id)
+    kept, last = db.execute(
+        "SELECT count(CASE WHEN pruned_at IS NULL AND seq >= ? THEN 1 END), max(seq) FROM commits WHERE uid = ? AND space_id = ?",
+        (collection.oldest(space_id), collection.uid, space_id),
     ).fetchone()
-    live = head.space_id if head else collection.space_id
-    return sqlite_jobs.store_spaces(db, building.dropped(collection, space_id, live, rows[0], new_id(), principal, now))
+    after = db.execute("SELECT created_at FROM commits WHERE uid = ? AND seq > ? ORDER BY seq LIMIT 1", (collection.uid, last)).fetchone()
+    use = SpaceUse(head.space_id if head else collection.space_id, kept, after[0] if after else None)
+    changed = building.dropped(collection, space_id, use, keep, build_id=new_id(), principal=principal, now=now)
+    return sqlite_jobs.store_spaces(db, changed)
 
 
 def forget_space(db: Connection, name: str, space_id: str) -> None:

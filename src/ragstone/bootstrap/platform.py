@@ -83,6 +83,7 @@ async def open_directory(settings: Settings, *, embedder: EmbeddingModel | None 
             Limits(**settings.limits.model_dump()),
             holder(),
             keep_interactions=settings.interactions.keep_days * _DAY or None,
+            keep_spaces=settings.spaces.keep_days * _DAY,
             shared=settings.shared,
             lease_ttl=_lease_ttl(settings),
             bulk=bulk_settings(settings),

@@ -86,12 +86,18 @@ async def abort(session: Session, collection: COLLECTION) -> None:
     session.output.result(gone, text(f"Space {gone['id']} is given up; its index is being deleted."))
 
 
-async def drop(session: Session, collection: COLLECTION, *, space: _SPACE = None) -> None:
-    """Drop a space that no kept commit is read from (prune those first). Its index is deleted after a grace period."""
+async def drop(
+    session: Session,
+    collection: COLLECTION,
+    *,
+    space: _SPACE = None,
+    force: Annotated[bool, typer.Option("--force", help="Even if kept commits are read from it; they can't be searched any more.")] = False,
+) -> None:
+    """Drop a space that is read no more: by no kept commit, or left long enough ago (spaces.keep_days). Its index is deleted after a grace period."""
 
     async with session.client() as client:
         chosen = space or _one(await _spaces(client, collection), ("old", "ready"), "old")
-        gone = (await client.delete(url("collections", collection, "spaces", chosen)))["space"]
+        gone = (await client.delete(url("collections", collection, "spaces", chosen) + ("?force=true" if force else "")))["space"]
     session.output.result(gone, text(f"Space {gone['id']} is dropped; its index is being deleted."))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from ragstone.domain.builds import UNFINISHED, Build
+from ragstone.domain.builds import UNFINISHED, Build, SpaceUse
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit
 from ragstone.domain.errors import Busy, Conflict, LeaseLost, NotFound
@@ -50,25 +51,34 @@ def filled(collection: Collection, build: Build, attempt: int) -> Collection:
     return _with(collection, replace(build, since=attempt if build.state == "ready" else 0))
 
 
-def dropped(collection: Collection, space_id: str, live: str, kept: int, build_id: str, principal: str, now: float) -> Collection:
-    """Without the space: ingests do not write it any more, and its index is to be deleted. `live`: the head's space. `kept`: commits that are read from it.
+def dropped(
+    collection: Collection, space_id: str, use: SpaceUse, keep: float | None, *, build_id: str, principal: str, now: float
+) -> Collection:
+    """Without the space: ingests do not write it any more, its index is to be deleted, and commits that are read from it are read no more.
 
-    Raises `NotFound`, and `Conflict` when the head or a kept commit needs it.
+    `keep`: seconds since the head left the space for which commits that are kept hold it; None: for ever. Raises `NotFound`, and `Conflict` when the
+    head needs it, or a kept commit still holds it.
     """
     build = collection.build(space_id)
     if build is not None and build.state == "dropped":
         return collection
     if build is None and not collection.has_space(space_id):
         raise NotFound(f"collection {collection.name!r} has no embedding space {space_id[:80]!r}.", field="space")
-    if space_id == live:
+    if space_id == use.live:
         raise Conflict(
             f"questions to collection {collection.name!r} are answered from embedding space {space_id}; switch to another one first.",
             field="space",
         )
-    if kept:
+    left_at = use.left_at or 0.0
+    if use.kept and (keep is None or (keep > 0 and now < left_at + keep)):
+        wait = (
+            ""
+            if keep is None
+            else f" from {datetime.fromtimestamp(left_at + keep, UTC):%Y-%m-%d %H:%M} UTC on it can be dropped all the same;"
+        )
         raise Conflict(
-            f"{kept} commits of collection {collection.name!r} that are kept are read from embedding space {space_id}; "
-            "prune them first, and remove tags of theirs.",
+            f"{use.kept} commits of collection {collection.name!r} that are kept are read from embedding space {space_id};{wait} "
+            "prune them first and remove tags of theirs, or force it, after which they can't be searched any more.",
             field="space",
         )
     build = build or Build(build_id, collection.space(space_id), principal, "ready", now)

@@ -41,6 +41,15 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
+class SpaceUse:
+    """What is read from a space. `live`: the id of the head's space. `kept`: commits that are not pruned and are read from this one. `left_at`: when the head went on to another one."""
+
+    live: str
+    kept: int
+    left_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class SpaceStatus:
     """One space of a collection, for people.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ragstone.domain.builds import UNFINISHED, Build
+from ragstone.domain.commits import OPEN
 from ragstone.domain.errors import Gone
 from ragstone.domain.spaces import EmbeddingSpace
 
@@ -45,6 +46,15 @@ class Collection:
     def build(self, space_id: str) -> Build | None:
         """The build of a space, if it has one."""
         return next((build for build in self.builds if build.space.id == space_id), None)
+
+    def oldest(self, space_id: str) -> int:
+        """The seq from which on commits are read from the space, if it is registered. One that was dropped and built again holds nothing of before."""
+        build = self.build(space_id)
+        return 0 if build is None else build.since or OPEN
+
+    def holds(self, space_id: str, seq: int) -> bool:
+        """Whether the commit `seq`, which was published in the space, can be read from it."""
+        return self.has_space(space_id) and seq >= self.oldest(space_id)
 
     @property
     def unfinished(self) -> Build | None:

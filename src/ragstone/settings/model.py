@@ -104,6 +104,17 @@ class InteractionSettings(Section):
     spool_bytes: int = Field(default=64 * 2**20, ge=0, description="on disk, while the log takes nothing")
 
 
+class SpaceSettings(Section):
+    """How long a collection's old embedding space is there for what was read from it."""
+
+    keep_days: float = Field(
+        default=7.0,
+        ge=0,
+        le=36_500,
+        description="after the switch from a space, before it can be dropped though kept commits are read from it",
+    )
+
+
 class OidcSettings(Section):
     """An OpenID Connect issuer whose tokens (JWTs) are taken as bearers, beside keys or alone. It needs no secret: tokens are checked by public keys."""
 
@@ -186,6 +197,7 @@ class UncheckedSettings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     interactions: InteractionSettings = InteractionSettings()
+    spaces: SpaceSettings = SpaceSettings()
 
     def contradictions(self) -> list[Contradiction]:
         """What does not go together, each in a sentence."""

@@ -39,10 +39,10 @@ class Documents:
         view: View = EVERYTHING,
     ) -> tuple[Snapshot, list[DocumentInfo]]:
         """Those that the view shows, in order of path, strictly after `after`."""
-        collection, snapshot = await self._snapshots.resolve(name, as_of, min_commit)
+        collection, snapshot = await self._snapshots.resolve(name, as_of, min_commit, indexed=False)
         found: list[DocumentInfo] = []
         wanted = limit
-        async with self._snapshots.reading(collection, snapshot):
+        async with self._snapshots.reading(collection, snapshot, indexed=False):
             while len(found) < limit:
                 page = await self._versions.documents(collection.uid, snapshot.commit_id, prefix=prefix, after=after, limit=wanted)
                 found += [info for info in page if view.shows(info.path)]
@@ -55,12 +55,12 @@ class Documents:
         self, name: str, path: str, *, as_of: str | None = None, min_commit: str | None = None, view: View = EVERYTHING
     ) -> tuple[Snapshot, StoredDocument]:
         """The document with its bytes and extracted text. Raises `NotFound`, and `Gone` for a document that was purged."""
-        collection, snapshot = await self._snapshots.resolve(name, as_of, min_commit)
+        collection, snapshot = await self._snapshots.resolve(name, as_of, min_commit, indexed=False)
         check_document_path(path)
         if not view.shows(path):
             raise no_document(path)
         try:
-            async with self._snapshots.reading(collection, snapshot):
+            async with self._snapshots.reading(collection, snapshot, indexed=False):
                 return snapshot, await self._versions.read(collection.uid, snapshot.commit_id, path)
         except NotFound:
             await self._ensure_not_purged(snapshot, path)

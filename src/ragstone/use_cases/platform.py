@@ -53,7 +53,7 @@ from ragstone.use_cases.maintenance import Maintenance
 from ragstone.use_cases.progress import ProgressBoard
 from ragstone.use_cases.query import Query
 from ragstone.use_cases.recovery import Recovery
-from ragstone.use_cases.reembedding import Reembedding
+from ragstone.use_cases.reembedding import KEEP, Reembedding
 from ragstone.use_cases.replay import Replay
 from ragstone.use_cases.retention import GRACE, Retention
 from ragstone.use_cases.search import Search
@@ -208,11 +208,12 @@ def assemble(
     chunker: ChunkerSettings | None = None,
     *,
     keep_interactions: float | None = None,
+    keep_spaces: float = KEEP,
     shared: bool = False,
     lease_ttl: float = LEASE_TTL,
     bulk: BulkSettings | None = None,
 ) -> Platform:
-    """Builds the use cases. `keep_interactions`: seconds, None for ever. `shared`: other processes may work over the same stores. `lease_ttl`: see `WritePath`."""
+    """Builds the use cases. `keep_interactions`: seconds, None for ever. `keep_spaces`: see `Reembedding`. `shared`: other processes may work over the same stores. `lease_ttl`: see `WritePath`."""
     snapshots = Snapshots(adapters.catalog)
     visibility = Visibility(adapters.acls, adapters.catalog, adapters.index)
     logged = LoggedInteractions(adapters.interactions, adapters.catalog, visibility)
@@ -289,7 +290,7 @@ def assemble(
             bulk=BulkJobs(adapters.catalog, adapters.index, spaces, progress, shards, holder) if shards is not None else None,
         ),
         maintenance=maintenance,
-        reembedding=Reembedding(adapters.catalog, spaces, ingest, builder.wake, shards),
+        reembedding=Reembedding(adapters.catalog, spaces, ingest, builder.wake, shards, keep_spaces),
         builder=builder,
         backups=Backups(adapters.backup, adapters.catalog, maintenance),
         retention=Retention(

@@ -17,18 +17,30 @@ from ragstone.use_cases.bulk import BulkEmbedding
 from ragstone.use_cases.ingest import Ingest
 from ragstone.use_cases.spaces import Spaces
 
+KEEP = 7 * 86_400.0  # seconds
+
 
 class Reembedding:
-    """Builds, switches and drops spaces. `wake`: tells whoever builds that there is something to do."""
+    """Builds, switches and drops spaces. `wake`: tells whoever builds that there is something to do.
+
+    `keep`: seconds after the switch from a space during which commits that are kept hold it.
+    """
 
     def __init__(
-        self, catalog: Catalog, spaces: Spaces, ingest: Ingest, wake: Callable[[], None], bulk: BulkEmbedding | None = None
+        self,
+        catalog: Catalog,
+        spaces: Spaces,
+        ingest: Ingest,
+        wake: Callable[[], None],
+        bulk: BulkEmbedding | None = None,
+        keep: float = KEEP,
     ) -> None:
         self._catalog = catalog
         self._spaces = spaces
         self._ingest = ingest
         self._wake = wake
         self._bulk = bulk
+        self._keep = keep
 
     async def start(
         self,
@@ -92,13 +104,14 @@ class Reembedding:
         message = f"Switch to embedding space {space.id} ({space.model.name})"
         return await self._ingest.submit_change(name, Switch(space.id), message, principal=principal, author=principal.name)
 
-    async def drop(self, name: str, space_id: str, *, principal: Principal = LOCAL) -> SpaceStatus:
+    async def drop(self, name: str, space_id: str, *, force: bool = False, principal: Principal = LOCAL) -> SpaceStatus:
         """Gives up a build, or drops a space that is read no more: ingests do not write it from now on, and its index is deleted after a grace period.
 
-        Raises `NotFound`, and `Conflict` when the head or a commit that is kept is read from it.
+        Commits that are kept and were read from it can't be searched any more; their documents stay, and can be rolled back to. Raises `NotFound`,
+        and `Conflict` when the head is read from it, or, unless `force`, such a commit while the time to `keep` a space is not over.
         """
         space = self._find(await self._catalog.collection(name), space_id)
-        collection = await self._catalog.drop_space(name, space.id, principal.name)
+        collection = await self._catalog.drop_space(name, space.id, principal.name, 0.0 if force else self._keep)
         self._wake()
         return await self._status(collection, await self._catalog.head(name), space)
 

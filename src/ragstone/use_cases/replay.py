@@ -152,7 +152,7 @@ class Replay:
             commit = await self._catalog.commit(old.collection, old.commit_id)
         except NotFound:
             raise Gone(f"The collection {old.collection!r} of then was deleted.", field="interaction") from None
-        if old.space_id not in {space.id for space in collection.spaces}:
+        if not collection.holds(old.space_id, commit.seq):
             raise Gone("The embedding space of then was dropped.", field="interaction")
         return collection, replace(Snapshot.of(commit, was_head=False), space_id=old.space_id)
 

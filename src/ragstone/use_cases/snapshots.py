@@ -30,8 +30,10 @@ class Snapshots:
         self._heads: dict[str, tuple[float, Collection, Commit]] = {}
         self._purged: list[Purge] = []
 
-    async def resolve(self, name: str, as_of: str | None = None, min_commit: str | None = None) -> tuple[Collection, Snapshot]:
-        """The collection and the one snapshot that a read uses.
+    async def resolve(
+        self, name: str, as_of: str | None = None, min_commit: str | None = None, *, indexed: bool = True
+    ) -> tuple[Collection, Snapshot]:
+        """The collection and the one snapshot that a read uses. `indexed`: an index is read, not the version store alone.
 
         `as_of`: None or `head`, a commit id (or 7 or more of its digits), `#position`, a tag, or an ISO 8601 time. `min_commit`: a commit that the
         head must have reached. Raises `NotFound`, `InvalidInput`, `Gone`, `Unavailable`.
@@ -41,7 +43,8 @@ class Snapshots:
             return collection, Snapshot.of(head, was_head=True)
         commit = await self.commit(name, as_of)
         collection = await self._catalog.collection(name)  # read after the commit, whose space is registered before it
-        collection.space(commit.space_id)
+        if indexed:
+            _ensure_held(collection, Snapshot.of(commit, was_head=False))
         if min_commit is not None and (await self._catalog.commit(name, min_commit)).seq > commit.seq:
             raise InvalidInput("min_commit: it is newer than as_of; leave one of them out.", field="min_commit")
         return collection, Snapshot.of(commit, was_head=False)
@@ -73,19 +76,19 @@ class Snapshots:
         self._heads.pop(name, None)
 
     @asynccontextmanager
-    async def reading(self, collection: Collection, *snapshots: Snapshot) -> AsyncIterator[None]:
-        """Around reads of index or version store: raises `Gone`, whatever they raised or gave, when a snapshot was pruned or deleted meanwhile."""
+    async def reading(self, collection: Collection, *snapshots: Snapshot, indexed: bool = True) -> AsyncIterator[None]:
+        """Around reads of index or version store: raises `Gone`, whatever they raised or gave, when a snapshot was pruned or deleted meanwhile, or its space dropped."""
         try:
             yield
         except RagstoneError:
             for snapshot in snapshots:
-                await self.ensure_readable(collection, snapshot)
+                await self.ensure_readable(collection, snapshot, indexed=indexed)
             raise
         for snapshot in snapshots:
-            await self.ensure_readable(collection, snapshot)
+            await self.ensure_readable(collection, snapshot, indexed=indexed)
 
-    async def ensure_readable(self, collection: Collection, snapshot: Snapshot) -> None:
-        """After the last read: what was read is still kept. Raises `Gone` if it was pruned or deleted meanwhile.
+    async def ensure_readable(self, collection: Collection, snapshot: Snapshot, *, indexed: bool = True) -> None:
+        """After the last read: what was read is still kept. Raises `Gone` if it was pruned or deleted meanwhile, or, where it was `indexed`, its space dropped.
 
         What is pruned is deleted no sooner than twice `HEAD_TTL` after it was marked (`retention.GRACE`). So for a head that memory confirms there
         is nothing to ask: at most `HEAD_TTL` ago it was the head, and no head is ever marked.
@@ -99,7 +102,8 @@ class Snapshots:
             current = None
         if current is None or current.uid != collection.uid:
             raise Gone(f"Commit {snapshot.commit_id} of collection {collection.name!r} was removed while it was read.")
-        current.space(snapshot.space_id)  # raises Gone
+        if indexed:
+            _ensure_held(current, snapshot)
 
     def purged(self, purge: Purge) -> None:
         """Tells that an erasure has begun: whoever read the document before must not store what it read."""
@@ -148,6 +152,15 @@ class Snapshots:
             known = (asked, collection, head)
             self._heads[name] = known
         return known
+
+
+def _ensure_held(collection: Collection, snapshot: Snapshot) -> None:
+    if not collection.holds(snapshot.space_id, snapshot.seq):
+        raise Gone(
+            f"Commit #{snapshot.position} of collection {collection.name!r} was read from embedding space {snapshot.space_id}, which was dropped; "
+            "ask as of a later commit. Its documents are there.",
+            field="as_of",
+        )
 
 
 def _time(reference: str) -> float | None:

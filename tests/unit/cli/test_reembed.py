@@ -44,6 +44,15 @@ async def test_a_space_is_built_switched_to_and_the_old_one_dropped(filled: Shel
     assert "dropped" in (await filled(reembed.drop, "docs")).out
 
 
+async def test_an_old_space_is_dropped_by_force(filled: Shell) -> None:
+    await filled(reembed.start, "docs", to_model=filled.world.other.identity.digest)
+    await filled(reembed.switch, "docs")
+    refused = (await filled(reembed.drop, "docs")).problem
+    assert refused is not None
+    assert "1 commits of collection 'docs' that are kept are read from embedding space" in refused["detail"]
+    assert "dropped" in (await filled(reembed.drop, "docs", force=True)).out
+
+
 async def test_a_build_is_given_up(filled: Shell) -> None:
     await filled(reembed.start, "docs", to_model=filled.world.other.identity.digest, wait=False)
     given_up = await filled(reembed.abort, "docs", as_json=True)

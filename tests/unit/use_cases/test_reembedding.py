@@ -305,6 +305,84 @@ async def test_an_old_space_stays_while_commits_need_it(world: World) -> None:
     assert (await world.platform.doctor.run()).findings == ()
 
 
+async def test_an_old_space_can_be_dropped_when_its_time_is_over_though_commits_are_kept(world: World) -> None:
+    old = (await head(world)).space_id
+    await built(world)
+    await switched(world)
+    world.platform.reembedding._keep = 3_600.0
+    with pytest.raises(Conflict, match=r"1 commits .* are kept .* UTC on it can be dropped all the same; prune them first"):
+        await world.platform.reembedding.drop("docs", old)
+    assert await states(world) == {"2": "live", "1": "old"}
+    world.platform.reembedding._keep = 1e-9
+    assert (await world.platform.reembedding.drop("docs", old)).state == "dropped"
+
+
+async def test_a_space_that_kept_commits_need_can_be_dropped_by_force(world: World) -> None:
+    old, index = (await head(world)).space_id, world.platform.adapters.index
+    before = await shown(world)
+    first = (await head(world)).id
+    await ingest(world, "a", b="Beta later.")
+    await world.platform.history.tag("docs", "v2", "#2")
+    asked = await world.platform.query.run(Question("docs", "Where is the lamp?", as_of="#2"))
+    await built(world)
+    await switched(world)
+    now = await shown(world)
+    with pytest.raises(Conflict, match="are answered from"):
+        await world.platform.reembedding.drop("docs", (await head(world)).space_id, force=True)
+    await world.platform.reembedding.drop("docs", old, force=True)
+    for moment in ("while its index is there", "when it is gone"):
+        for reference in ("#1", "#2", first):
+            with pytest.raises(Gone, match=rf"^Commit #[12] .* was read from embedding space {old}, which was dropped"):
+                await world.platform.query.search(Question("docs", "Where is the ferry?", as_of=reference))
+            with pytest.raises(Gone):
+                await world.platform.documents.chunks("docs", "b.txt", as_of=reference)
+        assert await shown(world, "v2") == now == await shown(world), moment  # a tag is on a commit id, which the switch published again
+        with pytest.raises(Gone):
+            await world.platform.history.diff("docs", "#1", "#2")
+        with pytest.raises(Gone, match="embedding space of then was dropped"):
+            await world.platform.replay.run(asked.interaction.id)
+        _, page = await world.platform.documents.page("docs", as_of="#1")
+        assert [info.path[0] for info in page] == sorted(before)
+        assert (await world.platform.documents.get("docs", "a.txt", as_of="#1"))[1].extracted.text == "Alpha ferry."
+        await world.platform.builder.tend()
+    assert len(await index.names()) == 1
+    assert (await world.platform.doctor.run()).findings == ()
+    embedded = len(world.other.passages)
+    await finished(world, await world.platform.history.rollback("docs", first))
+    assert await shown(world) == before
+    assert sorted(world.other.passages[embedded:]) == ["Alpha ferry."]  # "Beta lamp." was in it, of another document
+    await world.platform.retention.prune("docs", Keep(last=1))
+    assert (await world.platform.doctor.run()).findings == ()
+
+
+async def test_what_was_read_from_a_dropped_space_is_not_read_from_one_that_is_built_again(world: World) -> None:
+    await built(world)
+    await ingest(world, "b", a="Alpha later.")
+    first = (await head(world)).space_id
+    await switched(world)
+    second = (await head(world)).space_id
+    await ingest(world, c="Gamma later.")
+    expected = await shown(world)
+    await switched(world, first)
+    await world.platform.reembedding.drop("docs", second, force=True)
+    await world.platform.builder.tend()
+    await start(world)
+    for _ in range(20):
+        for reference in ("#3", "#4"):
+            with pytest.raises(Gone):
+                await shown(world, reference)
+        if not await world.platform.builder.tend():
+            break
+    assert (await states(world))["2"] == "ready"
+    with pytest.raises(Gone):
+        await shown(world, "#4")
+    job = await switched(world)
+    assert job.result is not None
+    assert (await head(world)).space_id == second
+    assert await shown(world) == expected == await shown(world, "#5")
+    assert (await world.platform.doctor.run()).findings == ()
+
+
 async def test_switching_back_needs_no_build(world: World) -> None:
     old = (await head(world)).space_id
     await built(world)

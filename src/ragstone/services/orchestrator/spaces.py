@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from ragstone.domain.access import Scope
 from ragstone.domain.builds import SpaceStatus
@@ -19,6 +19,8 @@ from ragstone.services.orchestrator.schemas import spaces as schemas
 from ragstone.services.orchestrator.views import moment, space_json
 
 SpacePath = Annotated[str, Path(description="a space's id, or 4 or more of its digits", max_length=100)]
+
+Force = Annotated[bool, Query(description="even if commits that are kept are read from it; they can't be searched any more")]
 
 
 def routes(context: Context) -> APIRouter:
@@ -76,9 +78,11 @@ def routes(context: Context) -> APIRouter:
         responses={202: {"model": schemas.SpaceResponse}, **errors(404, 409, 503, 507)},
     )
     @needs(Scope.ADMIN)
-    async def drop(request: Request, collection: CollectionPath, space: SpacePath) -> Response:
-        """Ingests do not write it any more; its index is deleted soon. A 409 while the head or a commit that is kept is read from it."""
-        return json_response({"space": status_json(await reembedding.drop(collection, space, principal=caller(request)))}, 202)
+    async def drop(request: Request, collection: CollectionPath, space: SpacePath, force: Force = False) -> Response:
+        """Ingests do not write it any more; its index is deleted soon. A 409 while the head is read from it, and, without `force`, while a commit that is kept is
+        and the days to keep a space after the switch (`spaces.keep_days`) are not over. What was read from it is 410 from then on; documents stay."""
+        status = await reembedding.drop(collection, space, force=force, principal=caller(request))
+        return json_response({"space": status_json(status)}, 202)
 
     return router
 
