@@ -216,14 +216,17 @@ class SpacesModel:
 
     def _drop(self, s: State, space: int) -> Iterator[Step]:
         there = space in s.registered or (space == NEW and s.build == "preparing")
-        needed = any(commit.space == space and commit.seq not in s.pruned for commit in s.commits)
-        if not s.drops or not there or s.head.space == space or (needed and W.DROP_NEEDED not in self.weak):
+        needed = {commit.seq for commit in s.commits if commit.space == space and commit.seq not in s.pruned}
+        if not s.drops or not there or s.head.space == space:
+            return
+        if needed and not self.scenario.force and W.DROP_NEEDED not in self.weak:
             return
         after = s._replace(
             drops=s.drops - 1,
             registered=s.registered - {space},
             version=s.version + (space in s.registered),
             dropped=s.dropped | {space},
+            lost=s.lost | needed if self.scenario.force else s.lost,
             build="" if space == NEW else s.build,
         )
         yield ("space", space, "is dropped"), after
@@ -250,7 +253,10 @@ class SpacesModel:
     def broken(self, s: State, at_rest: bool) -> str | None:
         for commit in s.commits:
             if commit.seq not in s.pruned:
-                if commit.space not in s.registered:
+                held = commit.space in s.registered if W.READ_REBUILT in self.weak else s.holds(commit)
+                if not held and commit.seq in s.lost:
+                    continue
+                if not held:
                     return f"commit {commit.seq} can't be read: its space is gone"
                 if problem := _difference(s.indexes[commit.space], commit.seq, commit.gaps, commit.tree):
                     return f"a read of commit {commit.seq} in space {commit.space} {problem}"

@@ -16,6 +16,10 @@ SPACES = {
     "abort": Scenario((put("b"),), ("a",), faults=0, starts=2, drops=1),
     # The old space goes with the commits that need it.
     "drop": Scenario((Switch(NEW), put("b")), ("a",), faults=0, drops=1, prunes=1),
+    # The old space goes at once, from under commits that are kept and an ingest.
+    "force": Scenario((Switch(NEW), put("b")), ("a",), faults=0, drops=1, force=True),
+    # There and back; the new space is dropped from under a kept commit, and built again.
+    "again": Scenario((Switch(NEW), Switch(OLD)), ("a",), faults=0, starts=2, drops=1, force=True),
     "back": Scenario((Switch(NEW), put("b"), Switch(OLD)), ("a",), faults=1),
 }
 
@@ -25,6 +29,8 @@ LARGE = {
     "delete": Scenario((put("", "b"), Switch(NEW)), ("a", "a"), faults=1),
     "abort": Scenario((put("b"),), ("a",), faults=1, starts=2, drops=1),
     "drop": Scenario((Switch(NEW), put("b")), ("a",), faults=1, drops=1, prunes=1),
+    "force": Scenario((Switch(NEW), put("b")), ("a",), faults=1, drops=1, force=True),
+    "again": Scenario((Switch(NEW), put("b"), Switch(OLD)), ("a",), faults=0, starts=2, drops=1, force=True),
 }
 
 _ABORT = Scenario((put("b"),), ("a",), faults=1, starts=2, drops=1)
@@ -42,6 +48,7 @@ SPACES_COUNTEREXAMPLES = {
     W.SWITCH_EARLY: SPACES["build"],
     W.ONE_SPACE_AFTER: SPACES["drop"],
     W.DROP_NEEDED: SPACES["drop"],
+    W.READ_REBUILT: SPACES["again"],
     W.DELETE_AT_ONCE: _ABORT,
     W.BUILD_AT_ONCE: SPACES["abort"],
     W.CLEAN_ONE: SPACES["build"],

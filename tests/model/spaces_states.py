@@ -77,7 +77,8 @@ class Request(NamedTuple):
 class State(NamedTuple):
     """`build` is the new space's: "" none, preparing, filling or ready. `cursor`: so many documents are in it. `since`: the attempt that made it ready.
 
-    `dropped`: spaces that are not registered any more, and whose index is still to be deleted. `pruned`: seqs nobody is given any more.
+    `dropped`: spaces that are not registered any more, and whose index is still to be deleted. `pruned`: seqs nobody is given any more. `lost`: seqs of kept
+    commits whose space was dropped all the same: nobody may be given them any more.
     """
 
     jobs: tuple[str, ...]
@@ -95,6 +96,7 @@ class State(NamedTuple):
     since: int = 0
     dropped: frozenset[int] = frozenset()
     pruned: frozenset[int] = frozenset()
+    lost: frozenset[int] = frozenset()
     workers: tuple[Worker, ...] = ()
     late: frozenset[Request] = frozenset()
 
@@ -109,6 +111,10 @@ class State(NamedTuple):
     def complete(self, space: int) -> bool:
         """Whether reads may go to the space."""
         return space in self.registered and (space == OLD or self.build == "ready")
+
+    def holds(self, commit: Commit) -> bool:
+        """Whether the commit is read from its space: one that was built holds what came since."""
+        return commit.space in self.registered and (commit.space == OLD or 0 < self.since <= commit.seq)
 
     def attempt(self, seq: int) -> str:
         return next((attempt.state for attempt in self.attempts if attempt.seq == seq), "published")
@@ -130,7 +136,10 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`seed`: the head at first, seq 1. `starts`, `drops`, `prunes`: how many may happen (an abort is the drop of a space without commits)."""
+    """`seed`: the head at first, seq 1. `starts`, `drops`, `prunes`: how many may happen (an abort is the drop of a space without commits).
+
+    `force`: a space may be dropped though kept commits are read from it.
+    """
 
     jobs: tuple[Job | Switch, ...]
     seed: Tree
@@ -139,6 +148,7 @@ class Scenario:
     drops: int = 0
     prunes: int = 0
     workers: int = 2
+    force: bool = False
 
 
 class Weakness(StrEnum):
@@ -156,6 +166,7 @@ class Weakness(StrEnum):
     SWITCH_EARLY = "the switch does not ask whether the space is ready"
     ONE_SPACE_AFTER = "after the switch, ingests write the new space alone, while the old one is registered"
     DROP_NEEDED = "a space is dropped that a kept commit needs"
+    READ_REBUILT = "a commit is read from its space whenever that is registered, also if it was dropped and built again"
     DELETE_AT_ONCE = "an index is deleted while requests of attempts that came to their end may still arrive"
     BUILD_AT_ONCE = "a space is built again before its old index is deleted"
     CLEAN_ONE = "cleanup erases in the head's space alone"
