@@ -42,6 +42,7 @@ OPTIMISED = Route("optimised", (1, 3, 6), _CHANGE)
 TAG = Route("tag", (1, 3, 6), Step("target", tag=1))
 FILLED = Route("filled", (1, 3, 6), Step("target", space="switch"))
 GIVEN_UP = Route("given up", (1, 3, 6), Step("target", space="give up"))
+LEFT = Route("left", (1, 3, 6), Step("target", space="leave"))
 ASKED = Route("asked", (1, 3, 6))
 CREATED = Route("created", (1, 3, 6))
 # A start with as much to do as there can be: a published job without its mirror, whose bytes are left, then one that failed and left its remains.
@@ -99,6 +100,7 @@ _FILLING = (
     "embedder.embed_passages",
     "catalog.publish",
 )  # while a space is filled, or switched to
+_LEAVING = ("catalog.drop_space", "catalog.forget_space", "index.drop")  # while one is dropped from under commits that are kept
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ def cells() -> Iterator[Cell]:
                             yield from _at(f"{call}.{moment}", action, place, STARTING)
                         if call in _FILLING:
                             yield from _at(f"{call}.{moment}", action, place, FILLED)
+                        if call in _LEAVING:
+                            yield from _at(f"{call}.{moment}", action, place, LEFT)
 
 
 def over_servers(cell: Cell) -> bool:

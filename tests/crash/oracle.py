@@ -10,6 +10,7 @@ from ragstone.domain.chunking import chunk_document
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import OPEN, Commit, Snapshot, visible
 from ragstone.domain.documents import DocumentInfo, ExtractedText
+from ragstone.domain.errors import Gone
 from ragstone.domain.jobs import TERMINAL, Put
 from ragstone.domain.retrieval import IndexedChunk, RetrievalSettings, SearchQuery, StoredPoint
 from ragstone.use_cases.platform import Adapters
@@ -163,9 +164,15 @@ async def picture(world: CrashWorld) -> list[dict[str, Any]]:
         for info in infos:
             document = await adapters.versions.read(collection.uid, commit.id, info.path)
             documents[info.path] = [document.content.decode(), document.extracted.text, info.media_type]
-        name = collection.index_name(commit.space_id)
-        chunks = await adapters.index.visible(name, commit.seq, commit.gaps, documents)
-        answer = await platform.query.run(Question(COLLECTION, QUESTIONS[0], as_of=f"#{commit.position}")) if documents else None
+        chunks: list[IndexedChunk] = []
+        held, answer, refused = collection.holds(commit.space_id, commit.seq), None, False
+        if held:
+            chunks = await adapters.index.visible(collection.index_name(commit.space_id), commit.seq, commit.gaps, documents)
+        try:
+            answer = await platform.query.run(Question(COLLECTION, QUESTIONS[0], as_of=f"#{commit.position}")) if documents else None
+        except Gone:
+            refused = True
+        assert not documents or refused is not held
         shown.append(
             {
                 "position": commit.position,
@@ -174,7 +181,8 @@ async def picture(world: CrashWorld) -> list[dict[str, Any]]:
                 "tags": sorted(tag.name for tag in tags if tag.commit_id == commit.id),
                 "documents": documents,
                 "chunks": [list(key) for key in sorted(keys(chunks))],
-                "searches": [await _search(world, collection, commit, question) for question in QUESTIONS],
+                "searches": [await _search(world, collection, commit, question) for question in QUESTIONS if held],
+                "refused": refused,
                 "answer": [answer.answer.text, round(answer.answer.answerability, 6)] if answer else None,
             }
         )

@@ -20,7 +20,9 @@ _TURNS = 1000  # of 25 ms, until a client gives up
 
 @dataclass(frozen=True)
 class Step:
-    """One request. `rollback` is a position; `tag` one that gets the step's name as its tag. `space`: another space is built, and switched to or given up."""
+    """One request. `rollback` is a position; `tag` one that gets the step's name as its tag. `space`: another space is built, and switched to or given up; or switched to and the
+    one of before dropped, though its commits are kept.
+    """
 
     name: str
     puts: dict[str, str] = field(default_factory=dict)
@@ -28,7 +30,7 @@ class Step:
     moves: tuple[tuple[str, str], ...] = ()
     rollback: int | None = None
     tag: int | None = None
-    space: Literal["switch", "give up"] | None = None
+    space: Literal["switch", "give up", "leave"] | None = None
 
     def request(self) -> IngestRequest:
         return IngestRequest(
@@ -125,7 +127,7 @@ class Client:
                     await world.platform.sweeper.sweep()
 
     async def _space(self, world: CrashWorld) -> None:
-        """Builds the other space, then switches to it or gives it up, whatever was done before."""
+        """Builds the other space, then switches to it, and leaves the one of before, or gives it up, whatever was done before."""
         reembedding, done = world.platform.reembedding, False
         while not done:
             await self._turn()
@@ -161,7 +163,14 @@ class Client:
                 if job.result is None or job.result.status < 500:
                     raise GivenUp(f"{self.step.name} failed: {job.result}")
                 self.job_id = None
-        return status.state == "live"
+        return status.state == "live" and (self.step.space == "switch" or await self._left(reembedding))
+
+    async def _left(self, reembedding: Reembedding) -> bool:
+        """Drops the space of before; whether nothing of it is there any more."""
+        (before,) = [status for status in await reembedding.status(COLLECTION) if status.space.model.revision != OTHER] or [None]
+        if before is not None and before.state == "old":
+            await reembedding.drop(COLLECTION, before.space.id, force=True)
+        return before is None
 
     async def _turn(self) -> None:
         self._turns += 1
