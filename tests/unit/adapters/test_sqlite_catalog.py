@@ -196,9 +196,9 @@ class Agreement(RuleBasedStateMachine):
         done = Build(build, NEW_SPACE, "ada", "ready" if ready else "filling", after="p")
         self.each(lambda catalog: catalog.finish_fill(pair[0], done), lambda catalog: catalog.finish_fill(pair[1], done))
 
-    @rule(name=NAMES, space=st.sampled_from([SPACE, NEW_SPACE]), forget=st.booleans())
-    def drop_space(self, name: str, space: EmbeddingSpace, forget: bool) -> None:
-        self.both(lambda catalog: catalog.drop_space(name, space.id, "ada"))
+    @rule(name=NAMES, space=st.sampled_from([SPACE, NEW_SPACE]), keep=st.sampled_from([None, 0.0, 100.0]), forget=st.booleans())
+    def drop_space(self, name: str, space: EmbeddingSpace, keep: float | None, forget: bool) -> None:
+        self.both(lambda catalog: catalog.drop_space(name, space.id, "ada", keep))
         if forget:
             self.both(lambda catalog: catalog.forget_space(name, space.id))
         self.both(lambda catalog: catalog.collection(name))
