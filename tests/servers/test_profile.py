@@ -102,7 +102,7 @@ def test_one_process_with_the_servers_of_python_packages_keeps_its_data(tmp_path
     nothing_else = str(tmp_path / "empty")
     with tree(tmp_path, nothing_else) as running:
         assert {"MongoDB", "NATS", "API"} == running.processes.keys()
-        assert len(running.told["missing"]) == 3  # lakeFS, Qdrant, MLflow
+        assert len(running.told["missing"]) == 4  # lakeFS, Qdrant, MLflow, the embedding service
         running.ask("POST", "/v1/collections", json={"name": "docs"})
         assert running.ingest("a.txt", "The pump is red.")["state"] == "published"
         os.kill(running.processes["NATS"]["pid"], signal.SIGKILL)

@@ -60,7 +60,7 @@ async def run_profile(session: Session, settings: Settings, workers: int, mlflow
 
 
 def _services(settings: Settings, program: Path | None, servers: Collection[str]) -> tuple[list[Callable[[State, Http], Spec]], list[str]]:
-    """The services that run models, and what is missing for one, in a sentence. Blocking. Raises `InvalidInput` and `NotFound` (program, model)."""
+    """The services that run models, and what is missing for the others, in sentences. Blocking. Raises `InvalidInput` and `NotFound` (program, model)."""
     from ragstone.bootstrap.models import gguf_of
 
     embedder, generator, llama = find_embedding(settings, program), find_generation(settings, program, servers), settings.generator
@@ -69,7 +69,7 @@ def _services(settings: Settings, program: Path | None, servers: Collection[str]
         run.append(partial(embedding, embedder.command, settings.model))
     if generator.command and isinstance(llama, LlamaGenerator):
         run.append(partial(generation, generator.command, llama, gguf_of(settings, llama)))
-    return run, [generator.missing] if generator.missing else []
+    return run, [offer.missing for offer in (embedder, generator) if offer.missing]
 
 
 def _primary(port: int) -> Callable[[], Awaitable[bool]]:

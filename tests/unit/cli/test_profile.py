@@ -17,11 +17,13 @@ from ragstone.cli import profile
 from ragstone.cli.connection import connect
 from ragstone.cli.session import Flags, Session
 from ragstone.cli.up import Profile, up
-from ragstone.domain.errors import DataDirectoryError, InvalidInput
+from ragstone.domain.errors import DataDirectoryError, InvalidInput, NotFound
+from ragstone.services.devtree import asking, model_services
 from ragstone.services.devtree.programs import MONGO, NATS, Found
 from ragstone.services.devtree.state import State
-from ragstone.services.devtree.tree import Tree
+from ragstone.services.devtree.tree import Tree, Wanted
 from tests.support.tiny_encoder import make_encoder
+from tests.support.tiny_llama import write_tiny_llama
 
 
 @pytest.fixture
@@ -65,9 +67,36 @@ async def test_it_says_what_runs_and_what_is_missing_and_ends_at_a_signal(
     out, err = capsys.readouterr()
     told = document(out)
     assert signalled == ["ended"]
-    assert (told["profile"], told["url"], told["missing"]) == ("dev", "http://127.0.0.1:1", ["MongoDB: no `mongod`; SQLite."])
+    assert (told["profile"], told["url"]) == ("dev", "http://127.0.0.1:1")
+    assert [sentence.partition(":")[0] for sentence in told["missing"]] == ["MongoDB", "embedding"]
     for words in ("MongoDB: no `mongod`; SQLite.", "So one process is API and worker", "Stopping", "Stopped."):
         assert words in err
+
+
+async def test_the_services_that_run_models_are_started_with_the_tree(
+    session: Session, signalled: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(model_services, "find_spec", lambda name: name)  # this ragstone has all that they need
+    (tmp_path / "ragstone.toml").write_text('[generator]\nkind = "llama"\nmodel = "small.gguf"\n')
+    with pytest.raises(NotFound, match=r"^generator\.model: There is no GGUF file"):
+        await up(session, port=0, profile=Profile.DEV)
+    assert not (tmp_path / "data" / "servers").exists()
+    write_tiny_llama(tmp_path / "small.gguf")
+    wanted: list[Wanted] = []
+
+    class Noted(Tree):
+        def choose(self) -> list[str]:
+            wanted.append(self._wanted)
+            return super().choose()
+
+    monkeypatch.setattr(profile, "Tree", Noted)
+    await up(session, port=0, profile=Profile.DEV)
+    state = State(tmp_path / "data")
+    with state.locked():
+        specs = [made(state, asking.http) for made in wanted[0].services]
+    assert [spec.name for spec in specs] == ["embedding", "generation"]
+    assert specs[1].environment["RAGSTONE_GENERATION_SERVICE__MODEL"] == str(tmp_path / "small.gguf")
+    assert document(capsys.readouterr().out)["missing"] == ["MongoDB: no `mongod`; SQLite."]
 
 
 async def test_people_are_told_in_lines(session: Session, signalled: list[str], capsys: pytest.CaptureFixture[str]) -> None:

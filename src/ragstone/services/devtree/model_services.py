@@ -21,7 +21,7 @@ from ragstone.settings.model import LlamaGenerator, Settings
 EMBEDDING, GENERATION = "embedding", "generation"
 _OWN = (sys.executable, "-m", "ragstone.cli.main")
 _LOADS = 900.0  # seconds until a model of many gigabytes is read, compared and loaded
-_INSTEAD = "the model is in the API's memory"
+_NO_BENTO = "there is no BentoML beside this ragstone (--services names one that has it)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,16 @@ def find_embedding(settings: Settings, program: Path | None = None) -> Offer:
 
     None either where the settings name an embedding server of their own. Blocking. Raises `InvalidInput` for a program that is none.
     """
-    return Offer(_command(program)) if isinstance(settings.embedder, OnnxEmbedder) else Offer()
+    if not isinstance(settings.embedder, OnnxEmbedder):
+        return Offer()
+    command = _command(program)
+    if not command:
+        why = _NO_BENTO
+    elif "provider" in settings.embedder.model_fields_set:
+        why = "the settings name a provider (embedder.provider), which only a process with the model takes"
+    else:
+        return Offer(command)
+    return Offer(missing=f"{EMBEDDING}: {why}; each process embeds by itself.")
 
 
 def find_generation(settings: Settings, program: Path | None = None, servers: Collection[str] = ()) -> Offer:
@@ -47,7 +56,7 @@ def find_generation(settings: Settings, program: Path | None = None, servers: Co
         return Offer()
     command = _command(program)
     if not command:
-        why = "there is no BentoML beside this ragstone (--services names one that has it)"
+        why = _NO_BENTO
     elif not (find_spec("xllamacpp") if program is None else has(program, "xllamacpp")):
         why = "there is no llama.cpp beside its BentoML (pip install 'ragstone[llama]')"
     elif not isinstance(settings.generation_service.engine, LlamaCppEngine):
@@ -56,7 +65,7 @@ def find_generation(settings: Settings, program: Path | None = None, servers: Co
         why = f"the registry that has {llama.model} is not there before the others"
     else:
         return Offer(command)
-    return Offer(missing=f"{GENERATION}: {why}; {_INSTEAD}.")
+    return Offer(missing=f"{GENERATION}: {why}; the model is in the API's memory.")
 
 
 def embedding(command: tuple[str, ...], model: str, state: State, http: Http) -> Spec:

@@ -54,7 +54,8 @@ def answered(**more: object) -> Settings:
 
 def test_the_embedding_service_needs_a_ragstone_with_bentoml_beside_it(tmp_path: Path, here: set[str]) -> None:
     settings = load_settings()
-    assert find_embedding(settings) == Offer()
+    why = "there is no BentoML beside this ragstone (--services names one that has it); each process embeds by itself."
+    assert find_embedding(settings) == Offer(missing=f"embedding: {why}")
     with pytest.raises(InvalidInput, match="--services: ragstone is not a ragstone with BentoML"):
         find_embedding(settings, ragstone(tmp_path, "ragstone"))
     assert find_embedding(settings, ragstone(tmp_path, "ragstone", BENTO)).command == (str(tmp_path / "ragstone"),)
@@ -62,6 +63,8 @@ def test_the_embedding_service_needs_a_ragstone_with_bentoml_beside_it(tmp_path:
     assert find_embedding(settings).command == OWN
     remote = load_settings(embedder={"kind": "ragstone", "base_url": "http://127.0.0.1:1/v1", "model": "m", "tokenizer": "m"})
     assert find_embedding(remote, tmp_path / "ragstone") == Offer()
+    gpu = load_settings(embedder={"kind": "onnx", "provider": "CUDAExecutionProvider"})  # laid over it, an address would be refused
+    assert "the settings name a provider" in find_embedding(gpu, tmp_path / "ragstone").missing
 
 
 def test_the_generation_service_is_for_a_gguf_model_of_the_settings(tmp_path: Path, here: set[str]) -> None:
