@@ -167,10 +167,10 @@ class Client:
 
     async def _left(self, reembedding: Reembedding) -> bool:
         """Drops the space of before; whether nothing of it is there any more."""
-        (before,) = [status for status in await reembedding.status(COLLECTION) if status.space.model.revision != OTHER] or [None]
-        if before is not None and before.state == "old":
-            await reembedding.drop(COLLECTION, before.space.id, force=True)
-        return before is None
+        before = [status for status in await reembedding.status(COLLECTION) if status.space.model.revision != OTHER]
+        if before and before[0].state == "old":
+            await reembedding.drop(COLLECTION, before[0].space.id, force=True)
+        return not before
 
     async def _turn(self) -> None:
         self._turns += 1

@@ -97,7 +97,12 @@ def test_what_keeps_the_generation_service_from_being_started_is_told(tmp_path: 
 
 def test_a_program_is_looked_for_in_its_own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(model_services, "has", lambda _, *modules: bool(asked.append(modules)) or True)
+
+    def has(_: Path, *modules: str) -> bool:
+        asked.append(modules)
+        return True
+
+    monkeypatch.setattr(model_services, "has", has)
     find_generation(answered(), tmp_path / "ragstone")
     assert asked == [(BENTO, "ragstone"), (LLAMA,)]
     assert programs.has(Path(sys.executable), "pytest")
