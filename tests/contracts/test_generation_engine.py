@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from ragstone.adapters.llama_process import LlamaProcess
 from ragstone.adapters.vllm_arguments import VllmOptions
 from ragstone.adapters.vllm_engine import VllmEngine
-from ragstone.domain.errors import NotFound, Unavailable
+from ragstone.domain.errors import InvalidInput, NotFound, Unavailable
 from ragstone.ports.generation_engine import EngineReply, GenerationEngine
 from tests.fakes.generation_engine import ScriptedEngine
 from tests.support.tiny_llama import write_tiny_llama
@@ -23,40 +24,45 @@ _MANY = 2**14  # tokens
 
 
 @asynccontextmanager
-async def _llama(folder: Path, *, endless: bool) -> AsyncIterator[GenerationEngine]:
+async def _llama(folder: Path, *, endless: bool = False, broken: bool = False) -> AsyncIterator[GenerationEngine]:
     pytest.importorskip("xllamacpp", reason="xllamacpp is not here: pip install 'ragstone[llama]'")
     from ragstone.adapters.llama_engine import LlamaEngine  # noqa: PLC0415
 
-    path = write_tiny_llama(folder / "tiny.gguf", endless=endless, trained=_MANY)
+    path = write_tiny_llama(folder / "tiny.gguf", endless=endless, trained=_MANY, broken=broken)
     yield LlamaEngine(path, name="tiny", version="3", context_window=_MANY, slots=2, waiting=4, threads=1, digest=None)
 
 
 @asynccontextmanager
-async def _vllm(folder: Path, *, endless: bool) -> AsyncIterator[GenerationEngine]:
+async def _llama_process(folder: Path, *, endless: bool = False, broken: bool = False) -> AsyncIterator[GenerationEngine]:
+    pytest.importorskip("xllamacpp", reason="xllamacpp is not here: pip install 'ragstone[llama]'")
+    path = write_tiny_llama(folder / "tiny.gguf", endless=endless, trained=_MANY, broken=broken)
+    yield LlamaProcess(path, name="tiny", version="3", context_window=_MANY, slots=2, waiting=4, threads=1, digest=None)
+
+
+@asynccontextmanager
+async def _vllm(folder: Path, *, endless: bool = False, broken: bool = False) -> AsyncIterator[GenerationEngine]:
     model = folder / "model"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"weights")
+    if broken:
+        (folder / "broken").touch()
     yield VllmEngine(VllmOptions(str(model), "tiny"), python=str(write_stand_in(folder / "python")), version="3", startup=_PATIENCE)
 
 
 @asynccontextmanager
-async def _scripted(folder: Path, *, endless: bool) -> AsyncIterator[GenerationEngine]:
-    yield ScriptedEngine(blocks=endless)
+async def _scripted(folder: Path, *, endless: bool = False, broken: bool = False) -> AsyncIterator[GenerationEngine]:
+    yield ScriptedEngine(blocks=endless, fails="ended" if broken else "")
 
 
-ADAPTERS = {"llama.cpp": _llama, "vllm": _vllm, "scripted": _scripted}
+ADAPTERS = {"llama.cpp": _llama, "llama.cpp, a process": _llama_process, "vllm": _vllm, "scripted": _scripted}
 
 
 async def _started(engine: GenerationEngine) -> GenerationEngine:
     await engine.start()
     async with asyncio.timeout(_PATIENCE):
-        while True:
-            try:
-                await engine.check()
-            except Unavailable:
-                await asyncio.sleep(0.05)
-            else:
-                return engine
+        await engine.ready()
+    await engine.check()
+    return engine
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -193,6 +199,17 @@ async def test_a_cancelled_reader_frees_its_slot(endless: GenerationEngine) -> N
     with pytest.raises(asyncio.CancelledError):
         await reading
     await _becomes_idle(endless)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+async def test_one_that_does_not_come_up_says_so_and_leaves_nothing_behind(adapter: str, tmp_path: Path) -> None:
+    async with ADAPTERS[adapter](tmp_path, broken=True) as engine:
+        with pytest.raises(InvalidInput):
+            await _started(engine)
+        with pytest.raises(Unavailable):
+            await engine.chat(_body(engine))
+        await engine.close()
+        assert await engine.metrics() == ""
 
 
 async def test_closed_it_is_not_there(engine: GenerationEngine) -> None:

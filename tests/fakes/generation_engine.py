@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 
-from ragstone.domain.errors import RagstoneError, Unavailable
+from ragstone.domain.errors import InvalidInput, RagstoneError, Unavailable
 from ragstone.domain.generation import ServedModel
 
 WINDOW = 4_096  # characters, of a prompt
@@ -42,7 +42,10 @@ class ScriptedReply:
 
 
 class ScriptedEngine:
-    """`GenerationEngine` that answers with `words`. `running`: replies that are open; `bodies`: what it was asked, as JSON; `every`: of the last stream."""
+    """`GenerationEngine` that answers with `words`. `running`: replies that are open; `bodies`: what it was asked, as JSON; `every`: of the last stream.
+
+    `fails`: why it does not come up.
+    """
 
     def __init__(
         self,
@@ -51,12 +54,15 @@ class ScriptedEngine:
         blocks: bool = False,
         error: RagstoneError | None = None,
         names: Sequence[str] = ("scripted",),
+        version: str = "7",
+        fails: str = "",
     ) -> None:
         self.words = words
         self.blocks = blocks
         self.error = error
         self.names = tuple(names)
-        self.model = ServedModel(self.names[0], "7", "d" * 64)
+        self.model = ServedModel(self.names[0], version, "d" * 64)
+        self.fails = fails
         self.lost = False
         self.up = False
         self.status = 200
@@ -65,7 +71,11 @@ class ScriptedEngine:
         self.bodies: list[dict[str, object]] = []
 
     async def start(self) -> None:
-        self.up = True
+        self.up = not self.fails
+
+    async def ready(self) -> None:
+        if self.fails:
+            raise InvalidInput(f"The engine {self.fails}.", field="engine")
 
     async def check(self) -> None:
         if not self.up or self.lost:

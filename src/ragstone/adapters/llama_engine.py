@@ -14,16 +14,13 @@ from pathlib import Path
 import httpx
 import xllamacpp  # type: ignore[import-untyped]
 
-from ragstone.adapters.container import usable_cpus
 from ragstone.adapters.llama_model_file import checked_digest, gguf_file
+from ragstone.adapters.llama_parameters import parameters
 from ragstone.adapters.openai_engine import EngineClient, HttpEngineReply
 from ragstone.domain.errors import InvalidInput, Unavailable
 from ragstone.domain.generation import ServedModel
 
-_BATCH = 128  # tokens of a prompt read at once; between two of them a closed connection is seen: under a second at 140 tokens a second
-_THREADS = 16  # of its HTTP server beside one a slot: requests that wait for a slot, and questions about health
 _HUNG = 120.0  # seconds without a word while there is work
-_ERRORS_ONLY = 1  # llama.cpp's verbosity; what it logs at this level holds no text of requests
 
 
 class LlamaServer:
@@ -50,27 +47,12 @@ class LlamaServer:
         self.digest = checked_digest(file, digest)
         self.name = name or file.stem
         self.key = secrets.token_urlsafe(32)
-        parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(file)
-        parameters.model_alias = {self.name}  # else its answers name the file
-        parameters.check_tensors = True
-        parameters.n_ctx = context_window * slots  # divided among the slots
-        parameters.n_parallel = slots
-        parameters.fit_params = False  # it would lower the context window where memory is short, and say so nowhere
-        parameters.n_batch = parameters.n_ubatch = _BATCH
-        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads or usable_cpus()
-        parameters.cache_ram_mib = 0  # prompts of before, 8 GiB of them by default
-        parameters.hostnames = ["127.0.0.1"]
-        parameters.port = 0
-        parameters.api_keys = [self.key]
-        parameters.n_threads_http = slots + waiting + _THREADS
-        parameters.ui = False
-        parameters.endpoint_slots = False  # would tell prompts
-        parameters.endpoint_metrics = True
-        parameters.offline = True
-        parameters.verbosity = _ERRORS_ONLY
+        made = parameters(file, self.name, context_window=context_window, slots=slots, waiting=waiting, threads=threads)
+        made.hostnames = ["127.0.0.1"]
+        made.port = 0
+        made.api_keys = [self.key]
         try:
-            self._server: xllamacpp.Server | None = xllamacpp.Server(parameters)
+            self._server: xllamacpp.Server | None = xllamacpp.Server(made)
         except RuntimeError as error:
             raise InvalidInput(f"{file.name}: llama.cpp can't load it; its own words are in the log.", field="model") from error
         self.base_url: str = self._server.listening_address
@@ -129,6 +111,10 @@ class LlamaEngine:
         self._server = await asyncio.to_thread(self._make)
         self._model = ServedModel(self._server.name, self._version, self._server.digest)
         self._client = EngineClient(self._server.base_url, key=self._server.key)
+
+    async def ready(self) -> None:
+        """At once: it is, once it is started."""
+        await self.check()
 
     async def check(self) -> None:
         """Its server answers, and it is not lost: work that takes long is no reason to be taken out of service."""

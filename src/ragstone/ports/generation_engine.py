@@ -30,6 +30,7 @@ class GenerationEngine(Protocol):
 
     - `start` loads the model, or begins to; until the engine answers, `check` raises `Unavailable` and so does `chat`, with `retry_after`.
       Raises `NotFound` or `InvalidInput` for a model that can't be served; then nothing runs.
+    - `ready`, after `start`, returns once the engine answers, and raises `InvalidInput` when it does not come up; only `close` is of use then.
     - `chat` takes the body of a request to OpenAI's `/v1/chat/completions`, as JSON, and returns once the answer begins. What the engine refuses is a
       reply with the engine's status (400 for a prompt longer than its context). Breaking off is `Unavailable`, there and in `pieces`.
     - A streamed reply that is closed, and a call of `chat` for one that is cancelled, end the work behind them within a second: no slot stays taken. (llama.cpp
@@ -50,6 +51,8 @@ class GenerationEngine(Protocol):
     def lost(self) -> bool: ...
 
     async def start(self) -> None: ...
+
+    async def ready(self) -> None: ...
 
     async def check(self) -> None: ...
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ragstone.adapters import vllm_engine
+from ragstone.adapters import kept_engine
 from ragstone.adapters.vllm_arguments import ALLOWED, VllmOptions, arguments
 from ragstone.adapters.vllm_engine import VllmEngine
 from ragstone.adapters.vllm_model_files import checked_directory
@@ -26,9 +26,9 @@ _PATIENCE = 60.0  # seconds
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_engine, "_LOOK", 0.05)
-    monkeypatch.setattr(vllm_engine, "_WATCH", 0.05)
-    monkeypatch.setattr(vllm_engine, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(kept_engine, "_LOOK", 0.05)
+    monkeypatch.setattr(kept_engine, "_WATCH", 0.05)
+    monkeypatch.setattr(kept_engine, "_FIRST_PAUSE", 0.05)
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ async def test_one_that_hangs_is_killed_and_started_again(model: Path, monkeypat
         await up(engine)
         first = engine.pid
         assert first is not None
-        monkeypatch.setattr(vllm_engine, "_GRACE", 0.1)
+        monkeypatch.setattr(kept_engine, "_GRACE", 0.1)
         os.kill(first, signal.SIGSTOP)
         await becomes(lambda: engine.pid not in (None, first))
         monkeypatch.setattr("ragstone.adapters.openai_engine._LOOK", 10.0)
