@@ -45,5 +45,14 @@ class LlamaProcess(KeptEngine):
             lambda: checked_digest(gguf_file(model), digest),
             startup=_STARTUP,
             silent=_SILENT,
-            environment={},
+            environment={"GGML_NO_BACKTRACE": "1"},  # a debugger that it would start on itself, where there is one
         )
+
+    async def start(self) -> None:
+        """Returns once it answers."""
+        await super().start()
+        try:
+            await self.ready()
+        except BaseException:
+            await self.close()
+            raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from ragstone.adapters.data_directory import MODELS
@@ -67,8 +67,15 @@ def local_model_of(settings: Settings, source: str, kind: ModelKind | None, fiel
         async with model_registry(settings) as registry:
             return await downloads(registry, ModelStore(settings.models), settings.model_registry).local(reference, kind)
 
-    try:
+    with naming(field):
         return asyncio.run(fetched())
+
+
+@contextmanager
+def naming(field: str) -> Iterator[None]:
+    """What is wrong with a registered model is said of the setting that names it."""
+    try:
+        yield
     except (NotFound, InvalidInput, Forbidden, Unavailable) as error:
         raise type(error)(f"{field}: {error.message.removeprefix('model: ')}", field=field) from error
 

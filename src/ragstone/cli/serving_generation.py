@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from ragstone.bootstrap.generation_service import generation_engine
+from ragstone.bootstrap.generation_service import ServedGenerator
 from ragstone.cli import serving_bento
 from ragstone.cli.serving_bento import Loaded, Service
 from ragstone.cli.session import Session
@@ -19,23 +19,28 @@ async def run(session: Session, settings: Settings, grace: float) -> None:
     """Serves until a signal; `grace`: seconds that running answers get then. Raises `InvalidInput` (address, keys, model), `NotFound` (model)."""
 
     async def load(stack: AsyncExitStack, keys: Authenticator | None) -> Loaded:
-        engine = await asyncio.to_thread(generation_engine, settings)
-        stack.push_async_callback(engine.close)
-        await engine.start()
-        return _loaded(new_serving(settings, engine), keys)
+        model = ServedGenerator(settings)
+        stack.push_async_callback(model.close)
+        serving = new_serving(settings, await model.engine())
+        stack.push_async_callback(serving.engines.close)
+        await serving.engine.start()
+        stack.push_async_callback(model.stop)
+        serving.followers = model.follow(serving.engines)
+        return _loaded(serving, keys, model.end)
 
     farewell = f"Stopping: running answers get {grace:g} s; once more to quit at once."
     port = settings.generation_service.port
     await serving_bento.serve(session, settings, Service("generation_service", port, load, farewell, round(grace)))
 
 
-def _loaded(serving: Serving, keys: Authenticator | None) -> Loaded:
+def _loaded(serving: Serving, keys: Authenticator | None, end_following: Callable[[], None]) -> Loaded:
     model, engine = serving.engine.model, serving.settings.generation_service.engine.kind
     version = f", version {model.version}" if model.version else ""
     app, bento = make_app(serving, keys)
 
     def stopping() -> None:
         serving.stopping = True
+        end_following()
 
     return Loaded(
         app,

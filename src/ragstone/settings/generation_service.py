@@ -50,6 +50,10 @@ class GenerationService(Section):
     context_window: int | None = Field(
         default=None, ge=512, description="tokens of prompt and answer together; unset: 4096 for llama.cpp, the model's for vLLM"
     )
+    two_engines: bool | None = Field(
+        default=None,
+        description="whether a new version of an alias may be loaded beside the one that serves, and take its place; unset: with llama.cpp yes, with vLLM no",
+    )
     running: int = Field(default=4, ge=1, le=4_096, description="answers made at once")
     waiting: int = Field(default=32, ge=0, le=100_000, description="that may wait for one of those; more are refused with 429")
     max_tokens: int = Field(default=4_096, ge=1, description="of one answer")

@@ -29,7 +29,7 @@ MODEL_BEHIND = Gauge(
 )
 MODEL_CHANGES = Counter(
     "ragstone_model_changes_total",
-    "Looks at an alias that did not find the version that serves, by outcome: changed, refused, failed (tried again), unanswered.",
+    "Looks at an alias that did not find the version that serves, by outcome: changed, refused, failed (tried again), unanswered, overtaken (moved on meanwhile), told (a restart takes it).",
     ("model", "outcome"),
     registry=None,
 )

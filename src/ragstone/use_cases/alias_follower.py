@@ -51,8 +51,17 @@ class Loading(Generic[M]):
     accept: Callable[[M, M], Awaitable[None]]
 
 
+class Following(Protocol):
+    """What follows an alias; `problem`: why what it means is not served, None while it is."""
+
+    problem: str | None
+
+
 class AliasFollower(Generic[M]):
-    """Looks at `reference` every `interval` seconds, a fifth more or less. Whatever goes wrong, the model of before goes on serving, and `problem` says why."""
+    """Looks at `reference` every `interval` seconds, a fifth more or less. Whatever goes wrong, the model of before goes on serving, and `problem` says why.
+
+    `tells_only`: why another version is not loaded here, but only told of; None: it is loaded.
+    """
 
     def __init__(
         self,
@@ -63,6 +72,7 @@ class AliasFollower(Generic[M]):
         *,
         interval: float,
         as_last_seen: bool = False,
+        tells_only: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.reference = reference
@@ -71,6 +81,7 @@ class AliasFollower(Generic[M]):
         self._slot = slot
         self._loading = loading
         self._interval = interval
+        self._tells_only = tells_only
         self._clock = clock
         self._refused: tuple[str, float, str] | None = None  # digest, when, and the problem
         self._tell(f"{reference}: the model registry did not answer; {serving.label} serves, as last seen." if as_last_seen else None)
@@ -92,6 +103,9 @@ class AliasFollower(Generic[M]):
             self.serving = wanted
             self._tell(None)
             return False
+        if self._tells_only is not None:
+            self._failed("told", f"it means {wanted.label} now, and this process does not change over by itself: {self._tells_only}", None)
+            return False
         digest = wanted.content.digest
         if self._refused is not None and self._refused[0] == digest and self._clock() - self._refused[1] < _AGAIN:
             self._tell(self._refused[2])
@@ -104,6 +118,11 @@ class AliasFollower(Generic[M]):
         except Exception as error:
             self._refused = digest, self._clock(), self._failed("refused", f"{wanted.label} is refused: {_reason(error)}", error)
             return False
+        if await self._meant_otherwise(wanted):
+            _log.info("%s moved on while %s was being loaded", self.reference, wanted.label)
+            MODEL_CHANGES.labels(str(self.reference), "overtaken").inc()
+            await model.close()
+            return await self.look()
         _log.info("%s is %s now, after %s", self.reference, wanted.label, self.serving.label)
         self.serving, self._refused = wanted, None
         MODEL_CHANGES.labels(str(self.reference), "changed").inc()
@@ -121,10 +140,18 @@ class AliasFollower(Generic[M]):
             raise
         return model
 
-    def _failed(self, outcome: str, problem: str, error: Exception) -> str:
+    async def _meant_otherwise(self, loaded: ModelVersion) -> bool:
+        """Whether the alias moved meanwhile. Where nobody can tell, it did not."""
+        try:
+            now = await self._loading.look(self.reference)
+        except Exception:  # the next look tells of it
+            return False
+        return (now.number, now.content.digest) != (loaded.number, loaded.content.digest)
+
+    def _failed(self, outcome: str, problem: str, error: Exception | None) -> str:
         problem = f"{self.reference}: {problem} {self.serving.label} goes on serving."
         if problem != self.problem:  # said once, not at every look
-            _log.warning("%s", problem, exc_info=None if isinstance(error, RagstoneError) else error)
+            _log.warning("%s", problem, exc_info=None if error is None or isinstance(error, RagstoneError) else error)
         MODEL_CHANGES.labels(str(self.reference), outcome).inc()
         self._tell(problem)
         return problem

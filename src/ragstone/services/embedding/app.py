@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 import ragstone
-from ragstone.adapters.served_models import ModelSlot, ServedEmbedder, ServedReranker
+from ragstone.adapters.served_models import ServedEmbedder, ServedReranker
 from ragstone.domain.errors import RagstoneError
 from ragstone.ports.authenticator import Authenticator
 from ragstone.services.embedding import embeddings, health, rerank
@@ -22,6 +22,7 @@ from ragstone.services.orchestrator.middleware import RequestContext
 from ragstone.services.orchestrator.security import KeyGuard, LoopbackGuard
 from ragstone.settings.model import Settings
 from ragstone.telemetry.embedding_metrics import EmbeddingMetrics
+from ragstone.use_cases.model_slot import ModelSlot
 
 
 def new_serving(settings: Settings, metrics: EmbeddingMetrics, embedder: ServedEmbedder, reranker: ServedReranker | None = None) -> Serving:

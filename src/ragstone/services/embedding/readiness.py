@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from ragstone.adapters.served_models import ModelSlot, ServedEmbedder
+from ragstone.adapters.served_models import ServedEmbedder
 from ragstone.domain.errors import RagstoneError, Unavailable
+from ragstone.use_cases.model_slot import ModelSlot
 
 _WITHIN = 2.0  # seconds
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.requests import Request
 
-from ragstone.adapters.served_models import ModelSlot, ServedEmbedder, ServedReranker
+from ragstone.adapters.served_models import ServedEmbedder, ServedReranker
 from ragstone.domain.errors import NotFound
 from ragstone.domain.retrieval import Vectors
 from ragstone.services.embedding.readiness import Readiness
@@ -18,12 +18,8 @@ from ragstone.services.orchestrator.embeddings import Kind, measured
 from ragstone.services.orchestrator.gate import Gate
 from ragstone.settings.model import Settings
 from ragstone.telemetry.embedding_metrics import EmbeddingMetrics
-
-
-class Following(Protocol):
-    """What follows an alias; `problem`: why what it means is not served, None while it is."""
-
-    problem: str | None
+from ragstone.use_cases.alias_follower import Following
+from ragstone.use_cases.model_slot import ModelSlot
 
 
 @dataclass(frozen=True, slots=True)

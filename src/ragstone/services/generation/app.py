@@ -15,7 +15,7 @@ from ragstone.domain.access import Scope
 from ragstone.domain.errors import NotFound, RagstoneError, Unavailable
 from ragstone.ports.authenticator import Authenticator
 from ragstone.services.generation.chat import PATH
-from ragstone.services.generation.serving import Serving
+from ragstone.services.generation.serving import Serving, headers_of
 from ragstone.services.orchestrator import access
 from ragstone.services.orchestrator.access import needs, open_to_all
 from ragstone.services.orchestrator.app import domain_error
@@ -59,7 +59,7 @@ def _routes(serving: Serving) -> APIRouter:
     async def models() -> Response:
         """What may be asked for now: the model, and the LoRA adapters on top of it. Clients take it for a check of health, so 503 while the engine is away."""
         await serving.check()
-        return json_response({"object": "list", "data": _listed(serving)}, headers=serving.headers)
+        return json_response({"object": "list", "data": _listed(serving)}, headers=headers_of(serving.engine))
 
     @router.get("/v1/models/{model:path}", response_model=None)
     @needs(Scope.READ)
@@ -68,7 +68,7 @@ def _routes(serving: Serving) -> APIRouter:
         found = next((each for each in _listed(serving) if each["id"] == model), None)
         if found is None:
             raise NotFound(f"model: there is no {model[:100]!r} here; see GET /v1/models.", field="model")
-        return json_response(found, headers=serving.headers)
+        return json_response(found, headers=headers_of(serving.engine))
 
     @router.get("/healthz", response_model=None)
     @open_to_all
@@ -81,9 +81,9 @@ def _routes(serving: Serving) -> APIRouter:
     @router.get("/readyz", response_model=None)
     @open_to_all
     async def readyz() -> Response:
-        """503 with the reason while the engine does not answer, or while the server stops."""
+        """503 with the reason while the engine does not answer, or while the server stops. `degraded`: why the model is not the one that its alias means."""
         await serving.check()
-        return json_response({"status": "ready"})
+        return json_response({"status": "ready", "degraded": serving.problems()})
 
     @router.get("/metrics", response_model=None)
     @needs(Scope.ADMIN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -15,7 +16,7 @@ from ragstone.domain.errors import InvalidInput, NotFound, RagstoneError, Unavai
 from ragstone.ports.generation_engine import EngineReply
 from ragstone.services.generation.chat_body import ChatBody
 from ragstone.services.generation.collected import collected
-from ragstone.services.generation.serving import Serving
+from ragstone.services.generation.serving import Serving, headers_of
 from ragstone.services.orchestrator.bodies import read_json
 from ragstone.services.orchestrator.context import ClientGone
 from ragstone.services.orchestrator.middleware import request_id
@@ -78,10 +79,10 @@ class _Answer:
         """Asks the engine and passes its answer on. Ends the engine's work however it ends itself."""
         own = self._serving.settings.generation_service
         try:
-            async with asyncio.timeout(own.answer_seconds):
-                reply = await self._serving.engine.chat(self._asked.for_engine(own.max_tokens))
+            async with asyncio.timeout(own.answer_seconds), self._serving.engines.answering() as engine:
+                reply = await engine.chat(self._asked.for_engine(own.max_tokens))
                 try:
-                    await self._pass_on(reply)
+                    await self._pass_on(reply, headers_of(engine))
                 finally:
                     await reply.aclose()
             self.outcome = "whole"
@@ -92,10 +93,10 @@ class _Answer:
             self.outcome = "refused" if error.status < 500 else "failed"
             await self._fail(error)
 
-    async def _pass_on(self, reply: EngineReply) -> None:
+    async def _pass_on(self, reply: EngineReply, about: Mapping[str, str]) -> None:
         if reply.status != 200:
             raise await _refusal(reply)
-        headers = {**self._serving.headers, "cache-control": "no-store"}
+        headers = {**about, "cache-control": "no-store"}
         if not self._asked.stream:
             response = Response(await collected(reply.pieces()), 200, headers, "application/json")
             await response(self._scope, _never, self._send)

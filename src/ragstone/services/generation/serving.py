@@ -1,25 +1,37 @@
-"""What the routes share: the engine, the bounds, and how an answer names its model."""
+"""What the routes share: the engines, the bounds, and how an answer names its model."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ragstone.domain.errors import Unavailable
 from ragstone.ports.generation_engine import GenerationEngine
+from ragstone.services.generation.engine_slot import EngineSlot
 from ragstone.services.orchestrator.gate import Gate
 from ragstone.settings.model import Settings
 from ragstone.telemetry.generation_metrics import GenerationMetrics
+from ragstone.use_cases.alias_follower import Following
 
 
 @dataclass(slots=True)
 class Serving:
-    """Built once. `gate` bounds what is with the engine, which queues by itself what it does not make at once. `stopping`: no new work is wanted."""
+    """Built once. `gate` bounds what is with the engines, each of which queues by itself what it does not make at once. `stopping`: no new work is wanted.
+
+    The engine is replaced by `swap` of `engines`; each answer keeps the one that it began with.
+    """
 
     settings: Settings
-    engine: GenerationEngine
+    engines: EngineSlot
     metrics: GenerationMetrics
     gate: Gate
+    followers: Sequence[Following] = ()
     stopping: bool = False
+
+    @property
+    def engine(self) -> GenerationEngine:
+        """The one that new requests get."""
+        return self.engines.now
 
     async def check(self) -> None:
         """Raises `Unavailable` with what is wrong."""
@@ -38,15 +50,19 @@ class Serving:
         self.metrics.model.clear()
         self.metrics.model.labels("generator", model.name, model.version, model.digest).set(1)
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """Of each answer: which model made it."""
-        model = self.engine.model
-        safe = model.name if model.name.isascii() and model.name.isprintable() else model.name.encode("unicode_escape").decode()
-        return {"X-Ragstone-Model": safe, "X-Ragstone-Model-Version": model.version, "X-Ragstone-Model-Digest": model.digest}
+    def problems(self) -> list[dict[str, str]]:
+        """Why the model is not what its alias means, as `/readyz` tells it."""
+        return [{"part": "model", "reason": each.problem} for each in self.followers if each.problem is not None]
+
+
+def headers_of(engine: GenerationEngine) -> dict[str, str]:
+    """Of each answer: which model made it."""
+    model = engine.model
+    safe = model.name if model.name.isascii() and model.name.isprintable() else model.name.encode("unicode_escape").decode()
+    return {"X-Ragstone-Model": safe, "X-Ragstone-Model-Version": model.version, "X-Ragstone-Model-Digest": model.digest}
 
 
 def new_serving(settings: Settings, engine: GenerationEngine) -> Serving:
     """Around an engine."""
     own = settings.generation_service
-    return Serving(settings, engine, GenerationMetrics(), Gate(own.running + own.waiting, 0))
+    return Serving(settings, EngineSlot(engine, own.running), GenerationMetrics(), Gate(own.running + own.waiting, 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ragstone.adapters.served_models import ModelSlot
+from ragstone.use_cases.model_slot import ModelSlot
 
 
 class Model:
