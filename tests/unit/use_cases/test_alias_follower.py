@@ -45,15 +45,25 @@ class World:
     clock: float = 0.0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     swapped: asyncio.Event = field(default_factory=asyncio.Event)
+    meanwhile: dict[str, int] = field(default_factory=dict)  # where the alias is moved to while that version is accepted
 
     def __post_init__(self) -> None:
         self.gate.set()
         self.now = Model("1", self.closed)
         self.follower = self.following()
 
-    def following(self, *, as_last_seen: bool = False) -> AliasFollower[Model]:
+    def following(self, *, as_last_seen: bool = False, tells_only: str | None = None) -> AliasFollower[Model]:
         loading = Loading(self._look, self._path, self._load, self._accept)
-        return AliasFollower(CHAMPION, version(1), self, loading, interval=0.01, as_last_seen=as_last_seen, clock=lambda: self.clock)
+        return AliasFollower(
+            CHAMPION,
+            version(1),
+            self,
+            loading,
+            interval=0.01,
+            as_last_seen=as_last_seen,
+            tells_only=tells_only,
+            clock=lambda: self.clock,
+        )
 
     async def swap(self, new: Model) -> None:
         old, self.now = self.now, new
@@ -84,6 +94,7 @@ class World:
         assert old is self.now
         assert new is not old
         self._raise("accept")
+        self.points_at = self.meanwhile.pop(new.name, self.points_at)
 
 
 def metrics() -> tuple[float, float]:
@@ -202,3 +213,64 @@ async def test_a_start_without_the_registry_is_told_until_it_answers() -> None:
     assert metrics() == (1, 1)
     assert not await follower.look()
     assert (follower.problem, metrics()) == (None, (1, 0))
+
+
+async def test_an_alias_that_moves_on_while_a_version_is_loaded_gets_the_later_one() -> None:
+    world, before = World(points_at=2, meanwhile={"2": 3}), changes("overtaken")
+    assert await world.follower.look()
+    assert (world.now.name, world.loaded, world.closed) == ("3", ["2", "3"], ["2", "1"])
+    assert (world.follower.serving, metrics(), changes("overtaken") - before) == (version(3), (3, 0), 1)
+
+
+async def test_an_alias_that_moves_back_while_a_version_is_loaded_changes_nothing() -> None:
+    world = World(points_at=2, meanwhile={"2": 1})
+    assert not await world.follower.look()
+    assert (world.now.name, world.closed) == ("1", ["2"])
+    assert (world.follower.serving, world.follower.problem, metrics()) == (version(1), None, (1, 0))
+
+
+async def test_a_version_that_is_loaded_while_the_registry_goes_away_serves() -> None:
+    world = World(points_at=2)
+
+    async def accept(new: Model, old: Model) -> None:
+        world.wrong["look"] = Unavailable("away")
+
+    world.follower._loading = Loading(world._look, world._path, world._load, accept)
+    assert await world.follower.look()
+    assert world.now.name == "2"
+
+
+async def test_where_two_can_not_be_in_memory_it_is_told_and_nothing_is_loaded(caplog: pytest.LogCaptureFixture) -> None:
+    world, before = World(), changes("told")
+    follower = world.following(tells_only="there is no room for two.")
+    assert not await follower.look()
+    assert (follower.problem, metrics()) == (None, (1, 0))
+    world.points_at = 2
+    for _ in range(3):
+        assert not await follower.look()
+    assert "models:/m@champion: it means models:/m/2 now" in str(follower.problem)
+    assert "there is no room for two. models:/m/1 goes on serving." in str(follower.problem)
+    assert (world.loaded, world.now.name, metrics()) == ([], "1", (1, 1))
+    assert caplog.text.count("it means models:/m/2 now") == 1
+    assert changes("told") > before
+    world.points_at = 1
+    assert not await follower.look()
+    assert (follower.problem, metrics()) == (None, (1, 0))
+
+
+async def test_one_that_is_cancelled_while_it_loads_closes_what_it_loaded() -> None:
+    world = World(points_at=2)
+    entered = asyncio.Event()
+
+    async def accept(new: Model, old: Model) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    world.follower._loading = Loading(world._look, world._path, world._load, accept)
+    looking = asyncio.create_task(world.follower.look())
+    async with asyncio.timeout(60):
+        await entered.wait()
+    looking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looking
+    assert (world.now.name, world.closed) == ("1", ["2"])

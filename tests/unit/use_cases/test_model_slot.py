@@ -42,3 +42,18 @@ async def test_an_unused_model_is_closed_at_once() -> None:
     assert old.closed
     await slot.close()
     assert new.closed
+
+
+async def test_a_change_that_is_given_up_leaves_the_old_model_to_the_end() -> None:
+    old, new = Model(), Model()
+    slot = ModelSlot(old)
+    with slot.use():
+        swapping = asyncio.ensure_future(slot.swap(new))
+        await asyncio.sleep(0)
+        swapping.cancel()
+        await asyncio.wait([swapping])
+        assert slot.now is new
+        assert not old.closed
+    await slot.close()
+    assert old.closed
+    assert new.closed
