@@ -22,15 +22,18 @@ class Paced(ScriptedEngine):
 
     def __init__(self, version: str) -> None:
         super().__init__([f"{version} "], version=version)
+        self.begins = asyncio.Event()
+        self.begins.set()
         self.ends = asyncio.Event()
         self.closed = asyncio.Event()
         self.dies: Unavailable | None = None
 
     async def chat(self, body: bytes):  # type: ignore[no-untyped-def]
         reply = await super().chat(body)
+        await self.begins.wait()
         first, *rest = reply._pieces
 
-        async def pieces() -> AsyncIterator[bytes]:
+        async def pieces(every: float = 0.0) -> AsyncIterator[bytes]:
             yield first
             await self.ends.wait()
             if self.dies is not None:
@@ -97,6 +100,24 @@ async def test_an_answer_ends_on_the_engine_that_it_began_with_which_is_ended_th
         assert old.closed.is_set()
         assert 'version="2"' in (await client.get("/metrics")).text
         assert 'version="1"' not in (await client.get("/metrics")).text
+
+
+async def test_an_answer_names_the_engine_that_makes_it_although_another_serves_when_it_begins() -> None:
+    old, new = Paced("1"), Paced("2")
+    old.begins.clear()
+    old.ends.set()
+    async with served(old) as (client, serving):
+        asking = [asyncio.create_task(client.post(CHAT, json=asked(stream=streamed))) for streamed in (True, False)]
+        async with asyncio.timeout(_PATIENCE):
+            while old.running < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        change = await swapping(serving, new)
+        assert serving.engine is new
+        old.begins.set()
+        for answer in await asyncio.gather(*asking):
+            assert version(answer) == "1"
+            assert '"1 ' in answer.text
+        await asyncio.wait_for(change, _PATIENCE)
 
 
 async def test_both_engines_together_run_no_more_than_one_would_and_the_rest_is_429() -> None:
