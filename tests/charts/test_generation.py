@@ -80,6 +80,26 @@ def test_the_engine_is_told_what_the_values_say(helm: Helm, monkeypatch: pytest.
     assert own.engine == LlamaCppEngine(threads=2)
 
 
+def test_a_registered_model_is_kept_on_the_volume_and_changed_over_only_where_two_have_room(
+    helm: Helm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    alias: dict[str, Any] = {"model__name": "models:/chat@champion"}
+    for values, two, command in ((alias, False, True), ({**alias, "rollout__twoEngines": True}, True, False)):
+        rendered = helm.render(CHART, sets(**values))
+        read = settings_of(only(rendered.objects).containers[0], rendered, monkeypatch)
+        assert read.generation_service.model == "models:/chat@champion"
+        assert read.generation_service.two_engines is two
+        assert read.models == Path("/models/registry")
+        assert {"name": "models", "mountPath": "/models"} in only(rendered.objects).containers[0]["volumeMounts"]
+        assert ("rollout restart deployment/" in rendered.notes) is command
+        (policy,) = rendered.of_kind("NetworkPolicy")
+        assert "0.0.0.0/0" not in str(policy["spec"]["egress"])
+    rendered = helm.render(CHART, sets(**VLLM))
+    assert settings_of(only(rendered.objects).containers[0], rendered, monkeypatch).generation_service.two_engines is None
+    assert "0.0.0.0/0" in str(rendered.of_kind("NetworkPolicy")[0]["spec"]["egress"])
+
+
 def test_a_start_may_take_as_long_as_is_said_and_nothing_restarts_it_before(helm: Helm) -> None:
     (container,) = only(helm.case(EVERYTHING).objects).containers
     startup = container["startupProbe"]

@@ -1,6 +1,11 @@
-{{/* Whether the model is fetched: a name at the Hub, no path. Empty: no. */}}
+{{/* Whether the model is a version of the model registry. Empty: no. */}}
+{{- define "generation.registered" -}}
+{{- if hasPrefix "models:/" .Values.model.name }}true{{ end -}}
+{{- end -}}
+
+{{/* Whether the model is fetched from public addresses: a name at the Hub, no path. Empty: no. */}}
 {{- define "generation.fetchesModel" -}}
-{{- if not (hasPrefix "/" .Values.model.name) }}true{{ end -}}
+{{- if not (or (hasPrefix "/" .Values.model.name) (include "generation.registered" .)) }}true{{ end -}}
 {{- end -}}
 
 {{/* Name of the claim of the model cache, empty when the cache is an emptyDir. */}}
@@ -39,6 +44,10 @@ HF_HOME: /models/hub
 RAGSTONE_DATA_DIR: /tmp/ragstone
 RAGSTONE_MANAGEMENT_PORT: "8643"
 RAGSTONE_GENERATION_SERVICE__PORT: "8645"
+{{- if include "generation.registered" . }}
+RAGSTONE_MODELS: /models/registry
+RAGSTONE_GENERATION_SERVICE__TWO_ENGINES: {{ .Values.rollout.twoEngines | quote }}
+{{- end }}
 {{- with .Values.model }}
 RAGSTONE_GENERATION_SERVICE__MODEL: {{ .name | quote }}
 RAGSTONE_GENERATION_SERVICE__NAME: {{ .servedName | quote }}
