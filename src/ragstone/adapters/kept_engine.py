@@ -137,9 +137,9 @@ class KeptEngine:
                 self._failure = why
                 self._first.set()
             await self._end()
-            ENGINE_RESTARTS.inc()
             _log.error("The engine %s after %.0f s; it is started again in %.0f s.", why, time.monotonic() - began, self._pause)
             await asyncio.sleep(self._pause)
+            ENGINE_RESTARTS.inc()
             self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
 
     async def _begin(self) -> asyncio.subprocess.Process:

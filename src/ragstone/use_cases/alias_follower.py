@@ -90,7 +90,10 @@ class AliasFollower(Generic[M]):
         """Follows until it is cancelled."""
         while True:
             await asyncio.sleep(self._interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads load
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # of closing the old model; the new one serves
+                _log.exception("%s: the model of before could not be closed", self.reference)
 
     async def look(self) -> bool:
         """Looks once; whether another version serves now."""

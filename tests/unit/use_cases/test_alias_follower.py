@@ -67,8 +67,9 @@ class World:
 
     async def swap(self, new: Model) -> None:
         old, self.now = self.now, new
-        await old.close()
         self.swapped.set()
+        self._raise("close")
+        await old.close()
 
     def _raise(self, step: str) -> None:
         if step in self.wrong:
@@ -201,6 +202,21 @@ async def test_it_follows_until_it_is_cancelled() -> None:
     async with asyncio.timeout(60):
         await world.swapped.wait()
     assert world.now.name == "2"
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_it_goes_on_when_an_old_model_can_not_be_closed(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(points_at=2, wrong={"close": RuntimeError("stuck")})
+    running = asyncio.create_task(world.follower.run())
+    async with asyncio.timeout(60):
+        await world.swapped.wait()
+        world.swapped.clear()
+        world.points_at = 3
+        await world.swapped.wait()
+    assert world.now.name == "3"
+    assert "could not be closed" in caplog.text
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
