@@ -9,13 +9,14 @@ import pytest
 
 from ragstone.adapters.directory_models import DirectoryModelRegistry
 from ragstone.adapters.llama_generator import LlamaGenerator
-from ragstone.bootstrap.generation_service import generation_engine
+from ragstone.bootstrap.generation_service import ServedGenerator
 from ragstone.bootstrap.models import embedding_model, generator, reranker
 from ragstone.bootstrap.platform import open_platform
 from ragstone.bootstrap.registry import content_of, model_registry
 from ragstone.domain.errors import Forbidden, InvalidInput, NotFound
 from ragstone.domain.generation import GeneratorIdentity
 from ragstone.domain.registered_models import GeneratorReference, ModelContent, ModelKind, ModelVersion
+from ragstone.ports.generation_engine import GenerationEngine
 from ragstone.settings.load import load_settings
 from ragstone.settings.model import Settings
 from tests.fakes.embedding_model import HashingEmbeddingModel
@@ -34,6 +35,14 @@ async def registered(settings: Settings, name: str, folder: Path, kind: ModelKin
     async with model_registry(settings) as registry:
         made = await registry.register(name, content, root, "ada")
         return await registry.move_alias(name, "champion", made.number)
+
+
+async def served_engine(settings: Settings) -> GenerationEngine:
+    service = ServedGenerator(settings)
+    try:
+        return await service.engine()
+    finally:
+        await service.close()
 
 
 async def test_a_platform_of_registered_models_has_the_space_of_the_directory(tmp_path: Path) -> None:
@@ -102,7 +111,8 @@ async def test_a_registered_gguf_file_is_what_the_service_s_engine_and_the_gener
         generation_service={"model": "models:/writer@champion", "context_window": 512},
         generator={"kind": "llama", "model": "models:/writer/1", "context_window": 512},
     )
-    engine = await asyncio.to_thread(generation_engine, settings)
+    engine = await served_engine(settings)
+    await engine.close()
     assert (engine.names, engine.model.version) == (("quartz",), str(made.number))
     inside = await asyncio.to_thread(generator, settings, HashingEmbeddingModel())
     assert isinstance(inside, LlamaGenerator)
@@ -112,14 +122,14 @@ async def test_a_registered_gguf_file_is_what_the_service_s_engine_and_the_gener
     for kept in [*(tmp_path / "cache").rglob("quartz.gguf"), *(tmp_path / "data").rglob("quartz.gguf")]:
         kept.write_bytes(kept.read_bytes()[:-1] + b"x")
     with pytest.raises(Forbidden, match=r"^generation_service\.model: .*quartz\.gguf"):
-        await asyncio.to_thread(generation_engine, settings)
+        await served_engine(settings)
 
 
 async def test_what_writes_no_answers_is_refused_where_a_generator_is_named(tmp_path: Path) -> None:
     await registered(configured(tmp_path), "judge", make_cross_encoder(tmp_path / "judge"), "reranker")
     service = configured(tmp_path, generation_service={"model": "models:/judge@champion"})
     with pytest.raises(InvalidInput, match=r"^generation_service\.model: models:/judge/1 is of the kind reranker"):
-        await asyncio.to_thread(generation_engine, service)
+        await served_engine(service)
     inside = configured(tmp_path, generator={"kind": "llama", "model": "models:/judge/1"})
     with pytest.raises(InvalidInput, match=r"^generator\.model: models:/judge/1 is of the kind reranker"):
         await asyncio.to_thread(generator, inside, HashingEmbeddingModel())

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragstone.bootstrap.followed_models import FollowedModels
-from ragstone.bootstrap.registry import local_model_of
 from ragstone.domain.errors import InvalidInput, NotFound
 from ragstone.domain.registered_models import ModelVersion, is_reference, parse_reference
 from ragstone.ports.generation_engine import GenerationEngine
@@ -33,32 +32,23 @@ class ServedGenerator(FollowedModels):
     """Finds the model, then follows its alias."""
 
     async def engine(self) -> GenerationEngine:
-        """The engine of the settings, not started. A model of the registry is fetched and compared first. Raises as `generation_engine`."""
+        """The engine of the settings, not started. A model of the registry is fetched and compared first.
+
+        Raises `InvalidInput` for settings that can't be, and as `ModelDownloads.local`.
+        """
         source = _source(self._settings)
-        if not is_reference(source):
-            return await asyncio.to_thread(generation_engine, self._settings)
-        found = await self._local("generator", source, "generation_service.model")
-        return await asyncio.to_thread(self._load, found.version, found.path)
+        if is_reference(source):
+            found = await self._local("generator", source, "generation_service.model")
+            return await asyncio.to_thread(self._load, found.version, found.path)
+        return await asyncio.to_thread(_engine, self._settings, ResolvedModel(_location(source)))
 
     def follow(self, engines: ModelSlot[GenerationEngine]) -> tuple[AliasFollower[GenerationEngine], ...]:
         """From now on what an alias names is what it means, or that it is not is told. Returns what follows, for its `problem`."""
-        source = _source(self._settings)
-        return self._follow("generator", source, engines, self._load, accept_engine, None if _changes_over(self._settings) else _TELLS_ONLY)
+        why = None if _changes_over(self._settings) else _TELLS_ONLY
+        return self._follow("generator", _source(self._settings), engines, self._load, accept_engine, why)
 
     def _load(self, version: ModelVersion, path: Path) -> GenerationEngine:
         return _engine(self._settings, ResolvedModel(str(path), str(version.number)), beside=_changes_over(self._settings))
-
-
-def generation_engine(settings: Settings) -> GenerationEngine:
-    """The engine of the settings, not started. A model of the registry is fetched and compared first.
-
-    Blocking; not to be called in an event loop's thread. Raises `InvalidInput` for settings that can't be, and as `local_model_of`.
-    """
-    source = _source(settings)
-    if is_reference(source):
-        registered = local_model_of(settings, source, "generator", "generation_service.model")
-        return _engine(settings, ResolvedModel(str(registered.path), str(registered.version.number)))
-    return _engine(settings, ResolvedModel(str(Path(source).expanduser()) if source.startswith(("~", "/", ".")) else source))
 
 
 def _source(settings: Settings) -> str:
@@ -69,6 +59,10 @@ def _source(settings: Settings) -> str:
             field="generation_service.model",
         )
     return source
+
+
+def _location(source: str) -> str:
+    return str(Path(source).expanduser()) if source.startswith(("~", "/", ".")) else source
 
 
 def _changes_over(settings: Settings) -> bool:
