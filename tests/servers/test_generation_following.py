@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +135,14 @@ async def test_an_alias_that_moves_under_load_fails_no_stream_and_mixes_none(tmp
             async with streams.asking():
                 for version in ("2", "3", "1"):
                     await point(settings, int(version))
-                    await becomes(lambda version=version: _ends_with(streams, version))
+                    await becomes(partial(_ends_with, streams, version))
                     for number, why in REFUSED:
                         await point(settings, number)
-                        await becomes(lambda why=why: _tells(degraded, why))
+                        await becomes(partial(_tells, degraded, why))
                         assert f"models:/writer/{version} goes on serving" in (await degraded())[0]["reason"]
                         assert streams.named[-1] == version
                     await point(settings, int(version))
-                    await becomes(lambda: _nothing(degraded))
+                    await becomes(partial(_nothing, degraded))
             changes = [one for one, other in zip(streams.named, [*streams.named[1:], ""], strict=True) if one != other]
             assert [changes[0], changes[-1]] == ["1", "1"]
             assert set(changes) == set(WORDS)
@@ -154,7 +155,7 @@ async def test_an_alias_that_moves_under_load_fails_no_stream_and_mixes_none(tmp
             assert "ragstone_served_model_info{" in metrics
             assert len(engines(service)) == 1
             await point(settings, 2)
-            await becomes(lambda: _loads(service))  # the next engine is there, and does not serve yet, or just so
+            await becomes(partial(_loads, service))  # the next engine is there, and does not serve yet, or just so
             left = engines(service)
             service.process.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(service.process.wait, _PATIENCE) == 0
