@@ -172,7 +172,6 @@ class KeptEngine:
             deaf = 0 if await self._client.healthy("/health") else deaf + 1
             if deaf >= _DEAF or self._client.silence > self._silent:
                 return "hangs"
-            self._up = deaf == 0
             await _wait(process, _WATCH)
         return f"ended with status {process.returncode}"
 

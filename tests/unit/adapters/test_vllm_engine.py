@@ -199,6 +199,25 @@ async def test_one_that_hangs_is_killed_and_started_again(model: Path, monkeypat
         await up(engine)
 
 
+async def test_one_that_is_late_with_its_health_refuses_nothing(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragstone.adapters.openai_engine._LOOK", 0.1)
+    monkeypatch.setattr(kept_engine, "_DEAF", 1_000_000)
+    async with engine_of(model) as engine:
+        await engine.start()
+        await up(engine)
+        os.kill(engine.pid or 0, signal.SIGSTOP)  # as on a machine that has too much to do
+        await asyncio.sleep(1.0)  # several looks
+        with pytest.raises(Unavailable):
+            await engine.check()
+        asking = asyncio.create_task(engine.chat(json.dumps({"messages": [{"content": "?"}], "stream": True}).encode()))
+        await asyncio.sleep(0.1)
+        os.kill(engine.pid or 0, signal.SIGCONT)
+        async with asyncio.timeout(_PATIENCE):
+            reply = await asking
+        assert reply.status == 200
+        await reply.aclose()
+
+
 async def test_work_without_a_word_is_a_hang(model: Path) -> None:
     async with engine_of(model, silent=0.5) as engine:
         await engine.start()
