@@ -115,11 +115,11 @@ lock: env-dev ## resolve the dependencies anew and write requirements/*.txt (UPG
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/policy.in --output-file requirements/policy.txt
 	@$(UV_COMPILE) $(if $(UPGRADE),--upgrade) requirements/mlflow.in --output-file requirements/mlflow.txt
 
-images: ## build ragstone/orchestrator (WITH_MODEL=1 bakes the model; IMAGE_REGISTRY, PYTHON_IMAGE, BUILDER_IMAGE: see docs/images.md)
-	@scripts/images.sh build
+images: ## build ragstone/IMAGE: orchestrator, embedding, generation, generation-vllm, mlflow (WITH_MODEL=1 bakes the model; other settings: docs/images.md)
+	@scripts/images.sh build $(IMAGE)
 
-sbom: ## the bill of materials of that image (CycloneDX) into dist
-	@scripts/images.sh sbom
+sbom: ## the bill of materials of IMAGE (CycloneDX) into dist
+	@scripts/images.sh sbom $(IMAGE)
 
 check-tag: ## refuse a release's TAG that says another version than package and charts
 	@scripts/release.sh check-tag "$(TAG)"

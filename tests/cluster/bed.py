@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tests.cluster import builds, cluster, node
-from tests.cluster.images import build_images, build_orchestrator
+from tests.cluster.images import build_images, build_with_docker
 from tests.cluster.images.names import python_base
 from tests.cluster.kubectl import Helm, Kubectl
 from tests.cluster.layout import REPOSITORY, Layout
@@ -87,7 +87,7 @@ class KindBed:
 
     def up(self, phases: Phases) -> None:
         with phases.phase("images"):
-            images = build_orchestrator(self._layout.cache)
+            images = build_with_docker(self._layout.cache)
         with phases.phase("up"):
             if not self.running():
                 self._mine.touch()

@@ -1,4 +1,4 @@
-"""The built image as a pod runs it: read-only, as a numeric user, without network, shell or any trace of the machine that built it."""
+"""The built images as pods run them: read-only, as a numeric user, without network, shell or any trace of the machine that built them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import struct
 import tarfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,31 @@ import pytest
 
 from ragstone import __version__
 from tests.cluster.bed import CHOICE
-from tests.cluster.images import base, build_orchestrator, build_own_orchestrator, names
+from tests.cluster.images import base, build_own, build_with_docker, names
 from tests.cluster.images.dockerd import CGROUP, Docker, running
 from tests.cluster.layout import Layout
+from tests.support.tiny_encoder import make_encoder
+from tests.support.tiny_llama import WORDS, write_tiny_llama
 
+ALL = (names.ORCHESTRATOR, names.ORCHESTRATOR_MODEL, names.EMBEDDING, names.GENERATION)
+EACH = pytest.mark.parametrize("image", [names.ORCHESTRATOR, names.EMBEDDING, names.GENERATION])  # one of each content
 EXAMPLES = names.REPOSITORY / "examples"
 HARDENED = ("--read-only", "--network=none", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
 NO_SHELL = tuple(f"--volume=/dev/null:/usr/bin/{shell}:ro" for shell in ("dash", "bash"))
+ANY_USER = "--user=1000700000:1000700000"
 WAIT_UNTIL_READY = """
-import time, urllib.request
-for _ in range(300):
+import sys, time, urllib.request
+for _ in range(900):
     try:
-        print(urllib.request.urlopen("http://127.0.0.1:8642/readyz", timeout=5).status)
+        print(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/readyz", timeout=5).status)
         break
     except OSError:
         time.sleep(0.2)
+"""
+ASK = """
+import sys, urllib.request
+headers = {"Content-Type": "application/json"}
+print(urllib.request.urlopen(urllib.request.Request(sys.argv[1], sys.argv[2].encode(), headers), timeout=60).read().decode())
 """
 
 
@@ -40,28 +51,54 @@ def docker() -> Iterator[Docker]:
         pytest.skip("the image was built elsewhere")
     cache = Layout.default().cache
     if os.environ[CHOICE] == "kind":
-        build_orchestrator(cache)
+        build_with_docker(cache)
         yield Docker()
         return
-    (archive,) = build_own_orchestrator(cache)
+    archives = build_own(cache)
     with running(cache / "docker") as daemon:
-        if not daemon.has(names.ORCHESTRATOR_MODEL):
-            daemon("load", "--input", archive, limit=300.0)
+        for archive, image in zip(archives, (names.ORCHESTRATOR_MODEL, names.GENERATION), strict=True):
+            if not daemon.has(image):
+                daemon("load", "--input", archive, limit=300.0)
         yield daemon
     assert not traces(cache / "docker")
+
+
+@pytest.fixture(scope="module")
+def exported(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], tarfile.TarFile]]:
+    """The whole file system of an image, by its name."""
+    folder, found = tmp_path_factory.mktemp("exported"), dict[str, tarfile.TarFile]()
+    with ExitStack() as opened:
+
+        def of(image: str) -> tarfile.TarFile:
+            if image not in found:
+                container, file = docker("create", image).strip(), folder / f"{len(found)}.tar"
+                docker("export", "--output", file, container, limit=300.0)
+                docker("rm", container)
+                opened.callback(file.unlink)
+                found[image] = opened.enter_context(tarfile.open(file))
+            return found[image]
+
+        yield of
+
+
+@contextmanager
+def serving(docker: Docker, image: str, port: int, *options: str) -> Iterator[str]:
+    """The name of a container of the image, once what it starts is ready."""
+    name = f"image-test-{uuid.uuid4().hex[:8]}"
+    docker("run", "--detach", f"--name={name}", *HARDENED, *NO_SHELL, *options, image)
+    try:
+        assert docker("exec", name, "python3", "-c", WAIT_UNTIL_READY, str(port), limit=300.0).strip() == "200", docker("logs", name)
+        yield name
+    finally:
+        docker("rm", "--force", name)
 
 
 @pytest.fixture
 def served(docker: Docker) -> Iterator[str]:
     """A container that runs `ragstone up` of the image with the model, with a volume for data and no shell."""
-    name = f"image-test-{uuid.uuid4().hex[:8]}"
     volume = "--tmpfs=/var/lib/ragstone:uid=65532,gid=65532"
-    docker("run", "--detach", f"--name={name}", *HARDENED, *NO_SHELL, volume, f"--volume={EXAMPLES}:/examples:ro", names.ORCHESTRATOR_MODEL)
-    try:
-        assert docker("exec", name, "python3", "-c", WAIT_UNTIL_READY, limit=120.0).strip() == "200", docker("logs", name)
+    with serving(docker, names.ORCHESTRATOR_MODEL, 8642, volume, f"--volume={EXAMPLES}:/examples:ro") as name:
         yield name
-    finally:
-        docker("rm", "--force", name)
 
 
 def inspect(docker: Docker, image: str) -> dict[str, Any]:
@@ -70,17 +107,20 @@ def inspect(docker: Docker, image: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("image", [names.ORCHESTRATOR, names.ORCHESTRATOR_MODEL])
+@pytest.mark.parametrize("image", ALL)
 def test_it_starts_read_only_without_network_as_any_numeric_user(docker: Docker, image: str) -> None:
-    for user in ((), ("--user=1000700000:1000700000",)):
+    for user in ((), (ANY_USER,)):
         assert docker("run", "--rm", *HARDENED, *NO_SHELL, *user, image, "--version").strip() == f"ragstone {__version__}"
 
 
-def test_it_runs_as_nobody_in_particular(docker: Docker) -> None:
-    config = inspect(docker, names.ORCHESTRATOR)["Config"]
+@pytest.mark.parametrize(
+    ("image", "command"), [(names.ORCHESTRATOR, "up"), (names.EMBEDDING, "serve-embedding"), (names.GENERATION, "serve-generation")]
+)
+def test_it_runs_as_nobody_in_particular(docker: Docker, image: str, command: str) -> None:
+    config = inspect(docker, image)["Config"]
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == ["/opt/ragstone/bin/ragstone"]
-    assert config["Cmd"] == ["up"]
+    assert config["Cmd"] == [command]
     assert config["StopSignal"] == "SIGTERM"
 
 
@@ -92,10 +132,37 @@ def test_it_answers_from_the_baked_model_and_stops_when_asked(docker: Docker, se
     assert docker("inspect", "--format={{.State.ExitCode}}", served).strip() == "0"
 
 
-def test_labels_name_what_was_built(docker: Docker) -> None:
-    labels = inspect(docker, names.ORCHESTRATOR)["Config"]["Labels"]
+def test_the_embedding_service_embeds_and_stops_when_asked(docker: Docker, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    make_encoder(tmp_path / "tiny")
+    asked = '{"model": "tiny", "input": ["a text"]}'
+    with serving(docker, names.EMBEDDING, 8644, ANY_USER, f"--volume={tmp_path}:/given:ro", "--env=RAGSTONE_MODEL=/given/tiny") as name:
+        answer = docker("exec", name, "python3", "-c", ASK, "http://127.0.0.1:8644/v1/embeddings", asked)
+        assert len(json.loads(answer)["data"][0]["embedding"]) > 1
+        docker("stop", "--time=60", name, limit=90.0)
+        assert docker("inspect", "--format={{.State.ExitCode}}", name).strip() == "0"
+
+
+def test_the_generation_service_answers_and_stops_when_asked(docker: Docker, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    write_tiny_llama(tmp_path / "tiny.gguf")
+    asked = '{"model": "tiny", "messages": [{"role": "user", "content": "What is quartz?"}]}'
+    model = "--env=RAGSTONE_GENERATION_SERVICE__MODEL=/given/tiny.gguf"
+    with serving(docker, names.GENERATION, 8645, ANY_USER, f"--volume={tmp_path}:/given:ro", model) as name:
+        answer = docker("exec", name, "python3", "-c", ASK, "http://127.0.0.1:8645/v1/chat/completions", asked)
+        assert json.loads(answer)["choices"][0]["message"]["content"] == "".join(WORDS)
+        docker("stop", "--time=60", name, limit=90.0)
+        assert docker("inspect", "--format={{.State.ExitCode}}", name).strip() == "0"
+
+
+@EACH
+def test_labels_name_what_was_built(docker: Docker, image: str) -> None:
+    labels = inspect(docker, image)["Config"]["Labels"]
     assert labels["org.opencontainers.image.version"] == __version__
     assert labels["org.opencontainers.image.base.name"] == names.python_base()
+
+
+def test_the_newer_image_says_so(docker: Docker) -> None:
     assert inspect(docker, names.ORCHESTRATOR_NEXT)["Config"]["Labels"]["org.opencontainers.image.version"] == names.NEXT_VERSION
 
 
@@ -106,27 +173,31 @@ def test_the_dependencies_are_one_layer_for_all(docker: Docker) -> None:
     of_base = len(inspect(docker, names.python_base())["RootFS"]["Layers"])
     assert plain[: of_base + 1] == baked[: of_base + 1]
     assert newer == plain
+    embedding, generation = (inspect(docker, image)["RootFS"]["Layers"] for image in (names.EMBEDDING, names.GENERATION))
+    assert embedding[: of_base + 1] == generation[: of_base + 1]
 
 
-def test_nothing_of_the_build_machine_is_in_the_image(docker: Docker, tmp_path: Path) -> None:
+@EACH
+def test_nothing_of_the_build_machine_is_in_the_image(docker: Docker, exported: Callable[[str], tarfile.TarFile], image: str) -> None:
     settings = [line.partition(" = ")[2] for line in base.pip_settings().splitlines()]
-    for image in (names.ORCHESTRATOR, names.ORCHESTRATOR_MODEL):
-        history = docker("history", "--no-trunc", "--format={{.CreatedBy}}", image) + json.dumps(inspect(docker, image)["Config"])
+    for each in (image, *([names.ORCHESTRATOR_MODEL] if image == names.ORCHESTRATOR else [])):
+        history = docker("history", "--no-trunc", "--format={{.CreatedBy}}", each) + json.dumps(inspect(docker, each)["Config"])
         for trace in ("PIP_", "_proxy", "_PROXY", base.BUILDER, *(value for value in settings if "://" in value)):
             assert trace not in history
     trusted = base.authorities().read_bytes()
-    for name, content in files(docker, names.ORCHESTRATOR, tmp_path):
+    for name, content in files(exported(image)):
         assert name not in {"etc/pip.conf", "root/.config/pip/pip.conf", "root/.pip/pip.conf", "root/.netrc"}
         assert content != trusted or name == "etc/ssl/certs/ca-certificates.crt", f"{name} is the build machine's bundle"
         assert not any(value.encode() in content for value in settings if "://" in value), name
-    ours, of_base = (digest_of_bundle(docker, image) for image in (names.ORCHESTRATOR, names.python_base()))
+    ours, of_base = (digest_of_bundle(docker, each) for each in (image, names.python_base()))
     assert ours == of_base
 
 
-def test_byte_code_is_there_and_never_compared_with_its_source(docker: Docker, tmp_path: Path) -> None:
+@EACH
+def test_byte_code_is_there_and_never_compared_with_its_source(exported: Callable[[str], tarfile.TarFile], image: str) -> None:
     """A read-only image can't make up for byte code that Python finds out of date: every start would compile anew."""
     found: dict[str, bytes] = {}
-    for name, content in files(docker, names.ORCHESTRATOR, tmp_path):
+    for name, content in files(exported(image)):
         if name.endswith((".py", ".pyc")) and "/site-packages/ragstone/" in name:
             found[name] = content[4:8]
     sources = [Path(name) for name in found if name.endswith(".py")]
@@ -136,14 +207,18 @@ def test_byte_code_is_there_and_never_compared_with_its_source(docker: Docker, t
         assert found[str(compiled)] == struct.pack("<L", 0b01), f"{compiled} is not an unchecked, hash-based one (PEP 552)"
 
 
-def test_only_its_own_directories_are_writable_by_its_user(docker: Docker, tmp_path: Path) -> None:
-    with exported(docker, names.ORCHESTRATOR, tmp_path) as archive:
-        owned = {member.name for member in archive if member.uid == 65532}
-        open_to_all = {
-            member.name for member in archive.getmembers() if member.mode & 0o002 and not member.issym() and member.name.startswith("opt/")
-        }
-    assert owned == {"var/lib/ragstone", "var/cache/ragstone"}
-    assert not open_to_all
+@pytest.mark.parametrize(
+    ("image", "own"),
+    [
+        (names.ORCHESTRATOR, {"var/lib/ragstone", "var/cache/ragstone"}),
+        (names.EMBEDDING, {"var/cache/ragstone"}),
+        (names.GENERATION, {"models"}),
+    ],
+)
+def test_only_its_own_directories_are_writable_by_its_user(exported: Callable[[str], tarfile.TarFile], image: str, own: set[str]) -> None:
+    members = exported(image).getmembers()
+    assert {member.name for member in members if member.uid == 65532} == own
+    assert not {member.name for member in members if member.mode & 0o002 and not member.issym() and member.name.startswith("opt/")}
 
 
 def traces(directory: Path) -> list[str]:
@@ -158,21 +233,10 @@ def digest_of_bundle(docker: Docker, image: str) -> str:
     return docker("run", "--rm", "--network=none", "--entrypoint=sha256sum", image, "/etc/ssl/certs/ca-certificates.crt").split()[0]
 
 
-def exported(docker: Docker, image: str, folder: Path) -> tarfile.TarFile:
-    """The whole file system of `image`."""
-    container = docker("create", image).strip()
-    try:
-        docker("export", "--output", folder / "image.tar", container)
-    finally:
-        docker("rm", container)
-    return tarfile.open(folder / "image.tar")
-
-
-def files(docker: Docker, image: str, folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file of `image` that may hold settings: those below /etc, /root and /opt/ragstone up to 1 MiB."""
-    with exported(docker, image, folder) as archive:
-        for member in archive:
-            if member.isfile() and member.size < 2**20 and member.name.startswith(("etc/", "root/", "opt/ragstone/")):
-                content = archive.extractfile(member)
-                assert content is not None
-                yield member.name, content.read()
+def files(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """Every file of an image that may hold settings: those below /etc, /root and /opt/ragstone up to 1 MiB."""
+    for member in archive.getmembers():
+        if member.isfile() and member.size < 2**20 and member.name.startswith(("etc/", "root/", "opt/ragstone/")):
+            content = archive.extractfile(member)
+            assert content is not None
+            yield member.name, content.read()

@@ -58,3 +58,12 @@ def test_the_makefile_has_every_target(path: Path) -> None:
     ]
     assert used
     assert set(used) <= targets
+
+
+def test_a_release_publishes_every_image_that_a_chart_pulls_but_for_those_on_others() -> None:
+    """MLflow's and vLLM's are built by whoever wants them (docs/images.md): one doubles what we publish, the other stands on an upstream image of many GiB."""
+    matrix = jobs(ROOT / ".github" / "workflows" / "release.yml")["images"]["strategy"]["matrix"]
+    built = {path.parent.name for path in ROOT.glob("images/*/Dockerfile")}
+    assert set(matrix["image"]) == built - {"mlflow", "generation-vllm"}
+    assert {"image": "generation", "with-model": "1"} in matrix["exclude"]
+    assert jobs(ROOT / ".github" / "workflows" / "ci.yml")["image"]["strategy"]["matrix"]["image"] == matrix["image"]

@@ -71,7 +71,9 @@ def test_what_is_built_is_not_built_again(monkeypatch: pytest.MonkeyPatch, tmp_p
     def refused(_: Path) -> None:
         raise AssertionError("no daemon is needed")
 
-    expected = [tmp_path / "images" / archive.file for archive in (archives.orchestrator(), archives.infrastructure(binaries))]
+    expected = [
+        tmp_path / "images" / archive.file for archive in (archives.orchestrator(), archives.services(), archives.infrastructure(binaries))
+    ]
     (tmp_path / "images").mkdir()
     for path in expected:
         path.write_bytes(b"")

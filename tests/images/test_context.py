@@ -62,6 +62,15 @@ def test_any_input_changes_the_key(repository: Path, changed: str) -> None:
     assert archives.orchestrator(repository).file != before
 
 
+@pytest.mark.parametrize(
+    "changed", ["requirements/bento.txt", "images/embedding/Dockerfile", "images/generation/Dockerfile", "scripts/images.sh"]
+)
+def test_any_input_changes_the_key_of_the_services(repository: Path, changed: str) -> None:
+    before = archives.services(repository).file
+    (repository / changed).write_bytes((repository / changed).read_bytes() + b"\n# changed\n")
+    assert archives.services(repository).file != before
+
+
 def test_what_is_not_built_leaves_the_key_alone(repository: Path) -> None:
     before = archives.orchestrator(repository).file
     (repository / "tests").mkdir()

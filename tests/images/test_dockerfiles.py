@@ -103,3 +103,22 @@ def test_everything_from_the_index_is_hashed(path: Path) -> None:
         for run in stage.all("RUN"):
             for command in (part for part in run.split("&&") if "pip install" in part or "pip wheel" in part):
                 assert "--require-hashes" in command or "--no-index" in command, command
+
+
+def test_the_model_services_begin_with_the_same_stages() -> None:
+    """So that a builder makes them once for both, and the services' largest layer lies once on a node."""
+    embedding, generation = (read(ROOT / "images" / name / "Dockerfile")[1] for name in ("embedding", "generation"))
+    assert [stage.name for stage in embedding[:2]] == ["dependencies", "package"]
+    assert embedding[:2] == generation[:2]
+    assert [shipped(ROOT / "images" / name / "Dockerfile").all("COPY")[0] for name in ("embedding", "generation")] == [
+        "--from=dependencies /opt/ragstone /opt/ragstone"
+    ] * 2
+
+
+def test_a_site_can_replace_the_base_of_every_stage_that_installs() -> None:
+    """A package index with credentials, or a certificate authority, comes with it (docs/images.md)."""
+    for path in DOCKERFILES:
+        _, stages = read(path)
+        own = {stage.name for stage in stages}
+        bases = {stage.base for stage in stages if any("--require-hashes" in run for run in stage.all("RUN"))} - own
+        assert bases <= {"${BUILDER_IMAGE}", "${VLLM_BUILDER_IMAGE}"}, path

@@ -29,7 +29,7 @@ class Recorded:
         self._path = folder / "bin"
         self._path.mkdir()
         self.repository = folder / "repository"  # a copy: the scripts write below it
-        for name in ("charts", "scripts", "src/ragstone/__init__.py"):
+        for name in ("charts", "images", "scripts", "src/ragstone/__init__.py"):
             source, target = ROOT / name, self.repository / name
             target.parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
@@ -89,17 +89,33 @@ def test_another_image_has_a_dockerfile_and_a_name_of_its_own(recorded: Recorded
     assert "--file images/embedding/Dockerfile " in build
     assert f"--tag ragstone/embedding:{__version__}-model " in build
     assert "--build-arg WITH_MODEL=1" in build
-    assert recorded.run("images.sh", "build", "generation").returncode == 0
+    assert recorded.run("images.sh", "build", "generation", settings={"WITH_MODEL": "1"}).returncode == 0
     assert f"--tag ragstone/generation:{__version__} " in recorded.asked("build")[-1]
-    assert "--target" not in recorded.asked("build")[-1]
-    assert recorded.run("images.sh", "build", "generation-vllm", settings={"VLLM_IMAGE": "registry.example.org/vllm:1"}).returncode == 0
+    settings = {"VLLM_IMAGE": "registry.example.org/vllm:1", "VLLM_BUILDER_IMAGE": "builder:1"}
+    assert recorded.run("images.sh", "build", "generation-vllm", settings=settings).returncode == 0
     build = recorded.asked("build")[-1]
-    assert "--file images/generation/Dockerfile " in build
-    assert f"--target vllm --tag ragstone/generation:{__version__}-vllm " in build
-    assert "--build-arg VLLM_IMAGE=registry.example.org/vllm:1" in build
+    assert "--file images/generation-vllm/Dockerfile " in build
+    assert f"--tag ragstone/generation:{__version__}-vllm " in build
+    assert "--build-arg VLLM_IMAGE=registry.example.org/vllm:1 --build-arg VLLM_BUILDER_IMAGE=builder:1" in build
     done = recorded.run("images.sh", "build", "mongo")
     assert done.returncode == 2
     assert done.stderr == "There is no image 'mongo': orchestrator, embedding, generation, generation-vllm or mlflow.\n"
+
+
+@pytest.mark.parametrize("image", ["orchestrator", "embedding", "generation"])
+def test_each_published_image_has_a_bill_of_materials(recorded: Recorded, image: str) -> None:
+    assert recorded.run("images.sh", "sbom", image).returncode == 0
+    (build,) = recorded.asked("build")
+    assert f"--file images/{image}/Dockerfile " in build
+    assert f"--target sbom --tag ragstone/{image}:{__version__}-sbom " in build
+    (copied,) = recorded.asked("cp")
+    assert copied.endswith(f":/{image}.cdx.json dist/{image}-{__version__}.cdx.json")
+    assert f"ragstone/{image} " in (ROOT / "images" / image / "Dockerfile").read_text("utf-8")
+
+
+def test_an_image_without_a_bill_of_materials_is_named(recorded: Recorded) -> None:
+    done = recorded.run("images.sh", "sbom", "mlflow")
+    assert (done.returncode, done.stderr) == (2, "There is no bill of materials of 'mlflow': orchestrator, embedding or generation.\n")
 
 
 @pytest.mark.parametrize("script", ["images.sh", "release.sh"])

@@ -29,6 +29,7 @@ def build_images(cache: Path, binaries: Path) -> list[Path]:
     """
     wanted: dict[archives.Archive, Callable[[Docker], None]] = {
         archives.orchestrator(): _build_orchestrator,
+        archives.services(): _build_services,
         archives.infrastructure(binaries): partial(_build_programs, binaries=binaries),
     }
     if lacking := stores.missing():
@@ -38,19 +39,24 @@ def build_images(cache: Path, binaries: Path) -> list[Path]:
     return _with_own_daemon(cache, wanted)
 
 
-def build_own_orchestrator(cache: Path) -> list[Path]:
-    """The archive of ragstone's own images alone."""
-    return _with_own_daemon(cache, {archives.orchestrator(): _build_orchestrator})
+def build_own(cache: Path) -> list[Path]:
+    """The archives of ragstone's own images alone."""
+    return _with_own_daemon(cache, {archives.orchestrator(): _build_orchestrator, archives.services(): _build_services})
 
 
-def build_orchestrator(cache: Path) -> list[Path]:
-    """The same archive, made by the machine's Docker, which pulls base images and reaches a package index: what kind loads."""
-    archive = archives.orchestrator()
-    file = _folder(cache) / archive.file
-    if not file.is_file():
-        _build_versions(Docker(), {})
-        _save(Docker(), archive, file)
-    return [file]
+def build_with_docker(cache: Path) -> list[Path]:
+    """The same archives, and MLflow's, made by the machine's Docker, which pulls base images and reaches a package index: what kind loads."""
+    wanted: dict[archives.Archive, Callable[[], None]] = {
+        archives.orchestrator(): lambda: _build_versions(Docker(), {}),
+        archives.services(): lambda: _build_by_script(Docker(), {}, "embedding", "generation"),
+        archives.mlflow(): lambda: _build_by_script(Docker(), {}, "mlflow"),
+    }
+    files = {archive: _folder(cache) / archive.file for archive in wanted}
+    for archive, file in files.items():
+        if not file.is_file():
+            wanted[archive]()
+            _save(Docker(), archive, file)
+    return list(files.values())
 
 
 def _with_own_daemon(cache: Path, wanted: Mapping[archives.Archive, Callable[[Docker], None]]) -> list[Path]:
@@ -85,9 +91,19 @@ def _build_stores(docker: Docker) -> None:
 
 
 def _build_mlflow(docker: Docker) -> None:
-    with _phase(f"image {names.MLFLOW}"):
-        settings = _plain(docker, _build_settings(docker)) | {"WITH_MODEL": ""}
-        run([names.REPOSITORY / "scripts" / "images.sh", "build", "mlflow"], environment=settings, limit=_BUILD_LIMIT)
+    _build_by_script(docker, _build_settings(docker), "mlflow")
+
+
+def _build_services(docker: Docker) -> None:
+    _build_by_script(docker, _build_settings(docker), "embedding", "generation")
+
+
+def _build_by_script(docker: Docker, settings: Mapping[str, str], *images: str) -> None:
+    """As `make images IMAGE=...` does."""
+    plain = _plain(docker, settings) | {"WITH_MODEL": ""}
+    for image in images:
+        with _phase(f"image {image}"):
+            run([names.REPOSITORY / "scripts" / "images.sh", "build", image], environment=plain, limit=_BUILD_LIMIT)
 
 
 def _build_orchestrator(docker: Docker) -> None:

@@ -1,6 +1,6 @@
 """`python -m tests.cluster.images [BINARIES]`: builds the images into the cache directory and says how long each phase took.
 
-Without BINARIES, the directory that holds coredns, pause and traefik, ragstone's own image alone.
+Without BINARIES, the directory that holds coredns, pause and traefik, ragstone's own images alone.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.cluster.images import build_images, build_own_orchestrator
+from tests.cluster.images import build_images, build_own
 from tests.cluster.layout import Layout
 from tests.cluster.shell import ClusterError
 
@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> int:
     """Exit status 0, or 2 with a sentence on standard error."""
     cache = Layout.default().cache
     try:
-        built = build_images(cache, Path(arguments[0])) if arguments else build_own_orchestrator(cache)
+        built = build_images(cache, Path(arguments[0])) if arguments else build_own(cache)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2

@@ -34,11 +34,21 @@ class Archive:
 
 def orchestrator(repository: Path = names.REPOSITORY) -> Archive:
     """ragstone's own image: as it is, with the model baked in, and under the next version."""
+    images = (names.ORCHESTRATOR, names.ORCHESTRATOR_MODEL, names.ORCHESTRATOR_NEXT)
+    return Archive("orchestrator", images, _of_the_code(repository, "orchestrator"))
+
+
+def services(repository: Path = names.REPOSITORY) -> Archive:
+    """The model services, whose dependencies are one layer."""
+    return Archive("services", (names.EMBEDDING, names.GENERATION), _of_the_code(repository, "embedding", "generation"))
+
+
+def _of_the_code(repository: Path, *images: str) -> dict[str, bytes | Path]:
     files: dict[str, bytes | Path] = {str(path.relative_to(repository)): path for path in context_files(repository)}
-    for part in (".dockerignore", "images/orchestrator/Dockerfile", "scripts/images.sh"):
+    for part in (".dockerignore", "scripts/images.sh", *(f"images/{image}/Dockerfile" for image in images)):
         files[part] = repository / part
     files["base"] = repr((names.python_base(), base.SUITE, base.INCLUDED)).encode()
-    return Archive("orchestrator", (names.ORCHESTRATOR, names.ORCHESTRATOR_MODEL, names.ORCHESTRATOR_NEXT), files)
+    return files
 
 
 def mlflow(repository: Path = names.REPOSITORY) -> Archive:

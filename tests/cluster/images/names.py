@@ -15,6 +15,8 @@ NEXT_VERSION = f"{VERSION.rpartition('.')[0]}.{int(VERSION.rpartition('.')[2]) +
 ORCHESTRATOR = f"ragstone/orchestrator:{VERSION}"
 ORCHESTRATOR_MODEL = f"{ORCHESTRATOR}-model"
 ORCHESTRATOR_NEXT = f"ragstone/orchestrator:{NEXT_VERSION}"
+EMBEDDING = f"ragstone/embedding:{VERSION}"
+GENERATION = f"ragstone/generation:{VERSION}"
 MLFLOW = f"ragstone/mlflow:{VERSION}"
 
 COREDNS = "ragstone.test/coredns:1"
