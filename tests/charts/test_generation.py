@@ -10,7 +10,8 @@ import pytest
 
 from ragstone.settings.generation_service import LlamaCppEngine, VllmEngine
 from ragstone.settings.model import OpenAIGenerator
-from tests.charts.helm import UMBRELLA, Helm, Manifest, ci_cases, merged, refusal, sets
+from tests.charts.documented import documented
+from tests.charts.helm import UMBRELLA, Helm, Manifest, ci_cases, merged, profiles, refusal, sets
 from tests.charts.pods import PodTemplate, pods
 from tests.charts.test_settings import mounted_files, settings_of
 
@@ -140,6 +141,27 @@ def test_the_orchestrator_asks_the_service_with_a_key(helm: Helm, monkeypatch: p
     assert generator.api_key_file in mounted_files(asking, asking.containers[0])
     (worker,) = (pod for pod in pods(rendered.objects) if pod.labels["app.kubernetes.io/name"] == "worker")
     assert not [path for path in mounted_files(worker, worker.containers[0]) if "generation" in path.parts]
+
+
+def test_a_registered_model_is_fetched_to_the_volume(helm: Helm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    rendered = helm.render(CHART, sets(model__name="models:/chat@champion"))
+    (container,) = only(rendered.objects).containers
+    settings = settings_of(container, rendered, monkeypatch)
+    assert settings.generation_service.model == "models:/chat@champion"
+    assert {"name": "models", "mountPath": "/models"} in container["volumeMounts"]
+    assert settings.models.is_relative_to("/models")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_values_that_the_documentation_gives_turn_it_on_in_the_dev_profile(helm: Helm, number: int) -> None:
+    """1: a claim; 2: the registry, over it. The first is what the cluster tests install."""
+    dev = next(case for case in profiles() if case.name.endswith("dev"))
+    values = dict(dev.values)
+    for given in documented()[:number]:
+        values = merged(values, given)
+    pod = only(helm.render(UMBRELLA, values).objects)
+    assert pod.containers[0]["image"] == "ragstone/generation:0.1.0"
 
 
 ALONE: list[tuple[dict[str, Any], str]] = [

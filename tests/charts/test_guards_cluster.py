@@ -14,8 +14,6 @@ DEV = next(case for case in profiles() if case.name == "ragstone-dev")
 CLUSTER = {"global": {"stores": "cluster"}}
 VAULT = {"storeRef": {"name": "vault"}, "remoteKey": "ragstone/x"}
 
-EMBEDS = sets(**{"global__embedding": "service"})
-
 
 def of(component: str, **values: Any) -> dict[str, Any]:
     return {component: sets(**values)}
@@ -40,7 +38,7 @@ WHOLE: list[tuple[dict[str, Any], str]] = [
     (sets(**{"global__stores": "embedded"}), "global.stores is embedded"),
     (of("dev-secrets", enabled=False), "is named: set global.secrets."),
     (
-        merged(of("dev-secrets", enabled=False), sets(**{"global__secrets__lakefs": {"existingSecret": "a", "externalSecret": VAULT}})),
+        sets(**{"global__secrets__lakefs": {"existingSecret": "a", "externalSecret": VAULT}}),
         "global.secrets.lakefs.existingSecret and global.secrets.lakefs.externalSecret are both set: keep one",
     ),
     (
@@ -52,14 +50,11 @@ WHOLE: list[tuple[dict[str, Any], str]] = [
         of("worker", model__name="bge-small-en-v1.5"),
         "worker.model.name is bge-small-en-v1.5, and questions are compared with what the worker has",
     ),
-    (of("embedding", enabled=True), "embedding.enabled is true, but global.embedding is process, so nothing would use it"),
-    (sets(**{"global__embedding": "service"}), "global.embedding is service, but there is none: set embedding.enabled to true"),
-    (merged(of("embedding", enabled=True), EMBEDS), "no secret of embedding is named: set global.secrets.embedding.existingSecret"),
+    (sets(**{"global__embedding": "process"}), "embedding.enabled is true, but global.embedding is process, so nothing would use it"),
+    (of("embedding", enabled=False), "global.embedding is service, but there is none: set embedding.enabled to true"),
+    (of("dev-secrets", enabled=False), "no secret of embedding is named: set global.secrets.embedding.existingSecret"),
     (
-        merged(
-            of("embedding", enabled=True, model__name="bge-small-en-v1.5"),
-            sets(**{"global__embedding": "service", "global__secrets__embedding__existingSecret": "keys"}),
-        ),
+        of("embedding", model__name="bge-small-en-v1.5"),
         "embedding.model.name is bge-small-en-v1.5, and texts are cut by the model's own tokenizer",
     ),
     (of("worker", limits__documentBytes=1), "worker.limits.documentBytes is 1: set both to the same"),

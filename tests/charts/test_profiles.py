@@ -38,10 +38,10 @@ def test_dev_fits_four_gibibytes_and_one_and_a_half_cores(helm: Helm) -> None:
     assert sum_of_requests(rendered, "cpu") <= Decimal("1.5")
 
 
-def test_dev_runs_every_store_once_and_the_orchestrator_twice(helm: Helm) -> None:
+def test_dev_runs_every_store_and_the_embedding_service_once_and_the_orchestrator_twice(helm: Helm) -> None:
     replicas = {pod.labels["app.kubernetes.io/name"]: pod.replicas for pod in pods(helm.case(PROFILES["dev"]).objects) if pod.is_served}
-    stores = ("worker", "mongodb", "qdrant", "lakefs", "nats", "object-store", "mlflow")
-    assert replicas == {"orchestrator": 2, **dict.fromkeys(stores, 1)}
+    others = ("worker", "embedding", "mongodb", "qdrant", "lakefs", "nats", "object-store", "mlflow")
+    assert replicas == {"orchestrator": 2, **dict.fromkeys(others, 1)}
 
 
 def test_production_has_no_single_pod_that_anything_waits_for(helm: Helm) -> None:

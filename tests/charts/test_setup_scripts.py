@@ -23,6 +23,8 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from ragstone.adapters.key_file import KeyFile
+from ragstone.domain.access import Scope
 from tests.charts.helm import CHARTS
 from tests.cluster.images import mongod as mongod_stand_in
 
@@ -129,7 +131,7 @@ def test_an_object_store_with_other_keys_is_named(secrets: Path) -> None:
 def cluster(secrets: Path) -> Callable[[int], subprocess.CompletedProcess[str]]:
     """Runs dev-secrets against an API server without TLS."""
     (secrets / "token").write_text("pod-token\n")
-    names = ("API_KEYS", "MONGODB", "QDRANT", "LAKEFS", "NATS", "OBJECT_STORE", "MONGO_EXPRESS")
+    names = ("API_KEYS", "MONGODB", "QDRANT", "LAKEFS", "NATS", "OBJECT_STORE", "MONGO_EXPRESS", "EMBEDDING", "GENERATION")
     text = program(
         "dev-secrets",
         "secrets.py",
@@ -169,10 +171,35 @@ def test_dev_secrets_are_random_and_each_is_made_once(cluster: Callable[[int], s
     assert again.returncode == 0
     assert json.dumps(made) == before
     texts = [text for each in made.values() for text in each.values()]
-    assert len(set(texts)) == len(texts) == 14
+    assert len(set(texts)) == len(texts) == 18
     assert not any(text in first.stdout + again.stdout for text in texts)
     assert made["ragstone-mongodb"]["uri"].endswith("@mongo:27017/ragstone?replicaSet=rs0&authSource=admin")
     assert len(base64.b64decode(made["ragstone-mongodb"]["keyfile"])) == 96
+
+
+async def test_dev_secrets_gives_servers_the_hash_of_the_key_that_others_have(
+    cluster: Callable[[int], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    made: dict[str, dict[str, str]] = {}
+
+    def answer(_method: str, _path: str, _headers: dict[str, str], body: bytes) -> int:
+        secret: dict[str, Any] = json.loads(body)
+        made[secret["metadata"]["name"]] = secret["stringData"]
+        return 201
+
+    with server(answer) as port:
+        assert cluster(port).returncode == 0
+    for name, key, scope in (
+        ("api-keys", "test-api-key", Scope.ADMIN),
+        ("embedding", "api-key", Scope.READ),
+        ("generation", "api-key", Scope.READ),
+    ):
+        secret, file = made[f"ragstone-{name}"], tmp_path / name
+        assert set(secret) == {"api-keys", key}
+        file.write_text(secret["api-keys"])
+        principal = await KeyFile(file).principal(secret[key])
+        assert principal is not None
+        assert principal.scope == scope
 
 
 def test_an_api_server_that_refuses_is_told(cluster: Callable[[int], subprocess.CompletedProcess[str]]) -> None:

@@ -61,8 +61,9 @@ def test_the_gateways_pod_meets_pod_security_restricted() -> None:
     assert pod.containers[0]["securityContext"]["readOnlyRootFilesystem"]
 
 
-def test_the_pod_that_restores_a_backup_meets_pod_security_restricted_and_is_of_this_version() -> None:
-    (pod,) = pods(documents(K8S / "restore" / "restore.yaml"))
+@pytest.mark.parametrize("file", ["restore/restore.yaml", "models/models.yaml"])
+def test_a_pod_that_waits_for_files_meets_pod_security_restricted_and_is_of_this_version(file: str) -> None:
+    (pod,) = pods(documents(K8S / file))
     assert violations(pod.spec, pod.annotations) == []
     assert pod.containers[0]["image"] == f"ragstone/orchestrator:{__version__}"
 

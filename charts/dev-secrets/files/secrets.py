@@ -18,12 +18,23 @@ def password():
     return "k" + secrets.token_hex(24)
 
 
+def line(name, scope, key):
+    """What a server has of a key: `ragstone keys new` prints the same."""
+    return f"{name}:{scope}:{hashlib.sha256(key.encode()).hexdigest()}\n"
+
+
+def service():
+    """Of a model service: its own line, and the key with which the others come."""
+    key = password()
+    return {"api-keys": line("ragstone", "read", key), "api-key": key}
+
+
 def wanted():
     """What each Secret holds: name -> key -> text."""
     key, own = password(), password()
     uri = f"mongodb://ragstone:{own}@{os.environ['MONGODB_HOST']}:27017/ragstone?replicaSet=rs0&authSource=admin"
     return {
-        os.environ["API_KEYS"]: {"api-keys": f"admin:admin:{hashlib.sha256(key.encode()).hexdigest()}\n", "test-api-key": key},
+        os.environ["API_KEYS"]: {"api-keys": line("admin", "admin", key), "test-api-key": key},
         os.environ["MONGODB"]: {
             "root-password": password(),
             "keyfile": base64.b64encode(secrets.token_bytes(96)).decode(),
@@ -38,6 +49,8 @@ def wanted():
         os.environ["NATS"]: {"password": password()},
         os.environ["OBJECT_STORE"]: {"access-key-id": f"AKIA{secrets.token_hex(8).upper()}", "secret-access-key": password()},
         os.environ["MONGO_EXPRESS"]: {"password": password(), "session-secret": password()},
+        os.environ["EMBEDDING"]: service(),
+        os.environ["GENERATION"]: service(),
     }
 
 

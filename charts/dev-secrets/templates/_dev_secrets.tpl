@@ -6,7 +6,7 @@
   value: {{ .Values.apiKeysSecret | quote }}
 - name: MONGODB_HOST
   value: {{ include "common.componentName" (dict "root" . "component" "mongodb") | quote }}
-{{- range $variable, $store := dict "MONGODB" "mongodb" "QDRANT" "qdrant" "LAKEFS" "lakefs" "NATS" "nats" "OBJECT_STORE" "object-store" "MONGO_EXPRESS" "mongo-express" }}
+{{- range $variable, $store := dict "MONGODB" "mongodb" "QDRANT" "qdrant" "LAKEFS" "lakefs" "NATS" "nats" "OBJECT_STORE" "object-store" "MONGO_EXPRESS" "mongo-express" "EMBEDDING" "embedding" "GENERATION" "generation" }}
 - name: {{ $variable }}
   value: {{ include "common.componentName" (dict "root" $ "component" $store) | quote }}
 {{- end }}
