@@ -56,9 +56,9 @@ class Api:
         """Raises `httpx.HTTPStatusError`."""
         return self.post("/query", {"collection": collection, "question": question, **options})
 
-    def stream(self, collection: str, question: str) -> Iterator[tuple[float, str, Json]]:
+    def stream(self, collection: str, question: str, **options: object) -> Iterator[tuple[float, str, Json]]:
         """Seconds since the request, name and data of each event of a streamed answer, as they come."""
-        return self._events("POST", "/query", json={"collection": collection, "question": question, "stream": True})
+        return self._events("POST", "/query", json={"collection": collection, "question": question, "stream": True, **options})
 
     def _events(self, method: str, path: str, **options: Any) -> Iterator[tuple[float, str, Json]]:
         began, name = time.monotonic(), "message"

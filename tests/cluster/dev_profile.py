@@ -33,10 +33,12 @@ class DevProfile:
     def of(cls, release: Release, settings: Mapping[str, Any]) -> DevProfile:
         """`release` with the profile, and `settings` over its overlay. Workers have the model in their image, so that another one begins at once."""
         orchestrator = dict(release.overlay["orchestrator"])
+        embedding = {"extraEnv": orchestrator["extraEnv"], "networkPolicy": orchestrator["networkPolicy"]}  # it pulls the model, too
         del orchestrator["apiKeys"]  # the profile's own
         sooner = [{"name": "RAGSTONE_QUEUE__ACK_WAIT", "value": "5"}]  # seconds; a worker that was killed is noticed by that
         orchestrator["extraEnv"] = [*orchestrator["extraEnv"], *sooner]
-        overlay = {"orchestrator": orchestrator, "worker": {"model": {"baked": True}, "extraEnv": sooner}, **settings}
+        worker = {"model": {"baked": True}, "extraEnv": sooner}
+        overlay = {"orchestrator": orchestrator, "worker": worker, "embedding": embedding, **settings}
         return cls(replace(release, profile="dev", overlay=overlay))
 
     def install(self, *options: str) -> None:
@@ -54,11 +56,28 @@ class DevProfile:
         served = [pod for pod in self.release.pods() if pod["metadata"]["ownerReferences"][0]["kind"] != "Job"]
         return [pod for pod in served if component in ("", pod["metadata"]["labels"]["app.kubernetes.io/name"])]
 
-    def restart_orchestrators(self) -> None:
-        """One after another, as `kubectl rollout restart` does it; returns when all are new."""
-        place = ("--namespace", self.release.namespace, "deployment/ragstone-orchestrator")
+    def restart(self, component: str) -> None:
+        """One pod after another, as `kubectl rollout restart` does it; returns when all are new."""
+        place = ("--namespace", self.release.namespace, f"deployment/ragstone-{component}")
         self.release.kubectl("rollout", "restart", *place)
         self.release.kubectl("rollout", "status", *place, "--timeout", _READY, limit=330.0)
+
+    def scale(self, component: str, replicas: int) -> None:
+        """Asks for so many pods."""
+        place = ("--namespace", self.release.namespace, f"deployment/ragstone-{component}")
+        self.release.kubectl("scale", *place, f"--replicas={replicas}")
+
+    def kill(self, component: str) -> None:
+        """Deletes its pods without any grace."""
+        for pod in self.pods(component):
+            options = ("--grace-period=0", "--force", "--ignore-not-found", "--wait=false")
+            self.release.kubectl("delete", "pod", "--namespace", self.release.namespace, pod["metadata"]["name"], *options)
+
+    def metric(self, component: str, line: str) -> float:
+        """The sum over its pods of what its metrics say in the lines that begin with `line`."""
+        program = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8643/metrics', timeout=10).read().decode())"
+        told = [self.release.python(pod["metadata"]["name"], program, component) for pod in self.pods(component)]
+        return sum(float(one.rpartition(" ")[2]) for text in told for one in text.splitlines() if one.startswith(line))
 
     def upgrade(self) -> None:
         """To the newer image."""

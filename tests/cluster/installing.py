@@ -126,9 +126,9 @@ class Release:
         """What keeps the namespace's pods from being ready, in sentences."""
         return why(self.namespace, self.command)
 
-    def python(self, pod: str, program: str) -> str:
+    def python(self, pod: str, program: str, container: str = "orchestrator") -> str:
         """What a program prints that runs in the pod's own container."""
-        place = ("--namespace", self.namespace, pod, "--container", "orchestrator")
+        place = ("--namespace", self.namespace, pod, "--container", container)
         return self.kubectl("exec", *place, "--", "/opt/ragstone/bin/python", "-c", program)
 
     def python_on_data(self, program: str) -> None:

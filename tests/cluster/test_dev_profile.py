@@ -115,7 +115,7 @@ def test_pods_are_replaced_under_load_without_a_failed_query(profile: DevProfile
     before = {pod["metadata"]["uid"] for pod in profile.pods("orchestrator")}
     with ExitStack() as load:
         watches = [load.enter_context(_watch(profile).running()) for _ in range(_ASKING)]
-        (profile.upgrade if how == "helm upgrade" else profile.restart_orchestrators)()
+        profile.upgrade() if how == "helm upgrade" else profile.restart("orchestrator")
         time.sleep(3.0)  # those that end are asked no more
     answered, failed = (sum(counts) for counts in zip(*((one.answered, one.failed) for one in watches), strict=True))
     record(f"dev profile: failed queries, {how}", failed, "queries", f"{answered} answers around it, {_ASKING} clients")

@@ -37,6 +37,26 @@ def test_every_image_of_the_pod_is_built_and_every_built_image_is_used(tilt: Til
     assert repositories == set(tilt.images) == {IMAGE}
 
 
+def test_the_dev_profile_has_every_image_of_ours_built_and_runs_as_it_is_installed(charts: Helm, tiltfile: str) -> None:
+    dev = Tilt(charts, arguments={"profile": "dev"}).execute(tiltfile)
+    (call,) = dev.helm_calls
+    assert call["values"] == ["charts/ragstone/values-dev.yaml", "k8s/ragstone-values.yaml"]
+    used = {each["image"].rsplit(":", 1)[0] for pod in pods(dev.objects) for each in pod.all_containers}
+    assert {image for image in used if image.startswith("ragstone/")} == set(dev.images)
+    assert set(dev.images) == {IMAGE, "ragstone/embedding", "ragstone/mlflow"}
+    for image, build in dev.images.items():
+        assert build["dockerfile"] == f"images/{image.removeprefix('ragstone/')}/Dockerfile"
+        assert (ROOT / build["dockerfile"]).is_file()
+        assert build["live_update"] == []
+    assert "live-reload" not in str(dev.objects)
+    assert dev.resources["orchestrator"]["workload"] in {each["metadata"]["name"] for each in dev.objects if each["kind"] == "Deployment"}
+
+
+def test_another_profile_is_refused(charts: Helm, tiltfile: str) -> None:
+    with pytest.raises(starlark.StarlarkError, match="There is no profile production for this cluster: small or dev"):
+        Tilt(charts, arguments={"profile": "production"}).execute(tiltfile)
+
+
 def test_the_build_reads_a_dockerfile_that_exists_and_keeps_the_images_entry_point(tilt: Tilt) -> None:
     build = tilt.images[IMAGE]
     assert build["context"] == "."  # what .dockerignore is written for

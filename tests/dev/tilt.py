@@ -35,6 +35,7 @@ class Tilt:
     helm_charts: Helm
     subcommand: str = "up"
     context: str = "kind-ragstone"
+    arguments: dict[str, str] = field(default_factory=dict)  # those after `--`
     settings: dict[str, Record] = field(default_factory=dict)
     images: dict[str, Record] = field(default_factory=dict)
     helm_calls: list[Record] = field(default_factory=list)
@@ -50,8 +51,9 @@ class Tilt:
         module = starlark.Module()
         for name in BUILTINS:
             module.add_callable(name, self._builtin(name))
-        for name in V1ALPHA1:
-            module.add_callable(f"_v1alpha1_{name}", self._builtin(f"v1alpha1_{name}"))
+        for prefix, names in (("v1alpha1", V1ALPHA1), ("config", CONFIG)):
+            for name in names:
+                module.add_callable(f"_{prefix}_{name}", self._builtin(f"{prefix}_{name}"))
         library = starlark.Globals.extended_by([starlark.LibraryExtension.StructType, starlark.LibraryExtension.Print])
         for name, text in (("<Tilt>", self._names()), ("Tiltfile", source)):
             starlark.eval(module, starlark.parse(name, text, starlark.Dialect.extended()), library)
@@ -59,7 +61,8 @@ class Tilt:
 
     def _names(self) -> str:
         lines = [f"{name} = {value!r}" for name, value in TRIGGER_MODES.items()]
-        lines.append(f"config = struct(tilt_subcommand = {json.dumps(self.subcommand)}, main_dir = {json.dumps(str(ROOT))})")
+        told = f"tilt_subcommand = {json.dumps(self.subcommand)}, main_dir = {json.dumps(str(ROOT))}"
+        lines.append(f"config = struct({told}, {', '.join(f'{name} = _config_{name}' for name in CONFIG)})")
         lines.append(f"v1alpha1 = struct({', '.join(f'{name} = _v1alpha1_{name}' for name in V1ALPHA1)})")
         return "\n".join(lines)
 
@@ -100,6 +103,14 @@ class Tilt:
 
     def k8s_context(self) -> str:
         return self.context
+
+    def config_define_string(self, name: str, args: bool = False, usage: str = "") -> None:
+        self.settings.setdefault("config", {})[name] = usage
+
+    def config_parse(self) -> dict[str, str]:
+        unknown = self.arguments.keys() - self.settings["config"].keys()
+        assert not unknown, f"the Tiltfile defines no {unknown}"
+        return self.arguments
 
     def fail(self, msg: str) -> None:
         raise RefusedError(msg)
@@ -305,8 +316,11 @@ class Tilt:
 
 
 V1ALPHA1 = [name.removeprefix("v1alpha1_") for name in vars(Tilt) if name.startswith("v1alpha1_")]
+CONFIG = [name.removeprefix("config_") for name in vars(Tilt) if name.startswith("config_")]
 BUILTINS = [
-    name for name, member in vars(Tilt).items() if callable(member) and not name.startswith(("_", "v1alpha1_")) and name != "execute"
+    name
+    for name, member in vars(Tilt).items()
+    if callable(member) and not name.startswith(("_", "v1alpha1_", "config_")) and name != "execute"
 ]
 
 
