@@ -96,8 +96,7 @@ class DevProfile:
                     place = (process / "cgroup").read_text().replace("_", "-")
                     if pod["metadata"]["uid"] in place and b"worker" in (process / "cmdline").read_bytes().split(b"\0"):
                         os.kill(int(process.name), signal.SIGKILL)
-            options = ("--grace-period=0", "--force", "--ignore-not-found", "--wait=false")
-            self.release.kubectl("delete", "pod", "--namespace", self.release.namespace, pod["metadata"]["name"], *options)
+        self.kill("worker")
 
     def back_up(self) -> str:
         """Runs the job of the schedule now; the backup's name."""

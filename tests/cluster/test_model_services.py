@@ -93,7 +93,7 @@ def test_while_its_only_pod_is_gone_questions_are_refused_and_jobs_wait(
     profile.kill("embedding")
     while not (503 in [one.status_code for one in asked] and asked[-1].status_code == 200):
         assert time.monotonic() - began <= BACK, [one.status_code for one in asked]
-        asked.append(api.call("POST", "/query", json={"collection": "handbook", "question": next(questions)}))
+        asked.append(api.call("POST", "/query", json={"collection": "handbook", "question": next(questions)}, timeout=BACK))
         time.sleep(0.1)
     away = time.monotonic() - began
     refused = [one for one in asked if one.status_code != 200]
@@ -113,15 +113,15 @@ def test_a_language_model_is_turned_on_and_streams_its_answers_through_the_orche
     profile: DevProfile, questions: Iterator[str], tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:
     """As docs/generation.md says, with its values; while the service is gone, answers are quotations again, and say so."""
-    _copy_model(profile.release, write_tiny_llama(tmp_path / "chat.gguf"))
+    _copy_model(profile.release, write_tiny_llama(tmp_path / "chat.gguf", endless=True))
     profile.release.overlay = merged(profile.release.overlay, documented()[0])
     profile.install()
     profile.release.until_ready(READY)
     api = profile.api()
     events = list(api.stream("handbook", next(questions), top_k=1))
     words = [(moment, data["text"]) for moment, name, data in events if name == "delta"]
-    assert "".join(text for _, text in words) == "".join(WORDS)
-    assert len(words) > 1
+    assert "".join(text for _, text in words).startswith("".join(WORDS) * 2)
+    assert len(words) > 1, "what comes within 40 ms is sent together, and an answer of 512 tokens takes longer"
     name, answer = events[-1][1:]
     assert name == "answer"
     assert answer["models"]["generator"] == "chat"
