@@ -5,8 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+import yaml
 
-from tests.charts.helm import Case, Helm, Rendered, profiles
+from tests.charts.helm import Case, Helm, Rendered, merged, profiles, sets
 from tests.charts.pods import PodTemplate, pods
 from tests.charts.released import quantity
 
@@ -79,3 +80,18 @@ def test_a_stores_data_outlives_the_release(helm: Helm, case: Case) -> None:
         assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
     for each in rendered.of_kind("StatefulSet"):
         assert each["spec"]["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+
+
+def test_in_dev_the_model_is_made_ready_where_texts_are_embedded_alone(helm: Helm) -> None:
+    rendered = helm.render("ragstone", merged(PROFILES["dev"].values, sets(worker__bulk__enabled=True)))
+    pulls = {
+        pod.labels["app.kubernetes.io/name"]: container["args"]
+        for pod in pods(rendered.objects)
+        for container in pod.spec.get("initContainers", [])
+        if container["name"] == "model"
+    }
+    files = ["models", "pull", "--files-only"]
+    assert pulls == {"orchestrator": files, "worker": files, "embedding": ["models", "pull"]}
+    (bulk,) = (each for each in rendered.of_kind("ConfigMap") if each["metadata"]["name"] == "ragstone-worker-bulk")
+    (init,) = yaml.safe_load(bulk["data"]["pod.yaml"])["spec"]["initContainers"]
+    assert init["args"] == ["models", "pull"]

@@ -10,6 +10,11 @@
 {{- if eq (dig "embedding" "process" (default dict .Values.global)) "service" }}true{{ end -}}
 {{- end -}}
 
+{{/* Arguments that fetch the model; without its graph where the tokenizer alone is needed. Takes the root; `embeds` in it: it embeds, whoever else does. */}}
+{{- define "common.pullArguments" -}}
+{{- if and (include "common.inCluster" .) (include "common.embedsElsewhere" .) (not .embeds) }}[models, pull, --files-only]{{ else }}[models, pull]{{ end -}}
+{{- end -}}
+
 {{/* Whether answers are written by the generation service (or by what orchestrator.generator says). Empty: no. Takes the root. */}}
 {{- define "common.generatesElsewhere" -}}
 {{- if eq (dig "generation" "settings" (default dict .Values.global)) "service" }}true{{ end -}}

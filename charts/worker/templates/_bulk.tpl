@@ -17,7 +17,7 @@ arguments, and what makes it a part of an Indexed Job.
 */}}
 {{- define "worker.bulkPod" -}}
 {{- $values := merge (pick .Values.bulk "resources" "nodeSelector" "tolerations") (omit .Values "resources" "nodeSelector" "tolerations") -}}
-{{- $root := merge (dict "Values" $values) (omit . "Values") -}}
+{{- $root := merge (dict "Values" $values "embeds" true) (omit . "Values") -}}
 metadata:
   labels:
     {{- include "common.labelsOf" (dict "root" . "part" "bulk") | nindent 4 }}

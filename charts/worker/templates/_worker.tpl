@@ -35,7 +35,7 @@ envFrom:
 {{- define "worker.initContainers" -}}
 {{- if include "worker.pullsModel" . }}
 - name: model
-  args: [models, pull]
+  args: {{ include "common.pullArguments" . }}
   {{- include "worker.container" . | nindent 2 }}
   {{- with include "common.extraEnvWithoutStores" . }}
   env:

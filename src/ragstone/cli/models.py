@@ -58,7 +58,14 @@ async def list_(session: Session) -> None:
     session.output.result(document, table(("model", "here", "licence", "description"), rows))
 
 
-async def pull(session: Session, name: _NAME = None) -> None:
+async def pull(
+    session: Session,
+    name: _NAME = None,
+    *,
+    files_only: Annotated[
+        bool, typer.Option("--files-only", help="Build nothing of it: for a process that needs its tokenizer, and embeds on a server.")
+    ] = False,
+) -> None:
     """Fetch a model, unless it is here; its digest is checked, and what is built from it once is built. Also models:/NAME@ALIAS and models:/NAME/VERSION."""
     import asyncio
 
@@ -71,7 +78,8 @@ async def pull(session: Session, name: _NAME = None) -> None:
         await registered_models.pull(session, name)
         return
     entry = await fetch(session.settings, name, session.output)
-    await asyncio.to_thread(prepare_model, session.settings, entry)
+    if not files_only:
+        await asyncio.to_thread(prepare_model, session.settings, entry)
     document = {"name": entry.name, "source": entry.source, "size": entry.size, "digest": entry.digest, "path": str(entry.path)}
     session.output.result(document, text(f"{entry.name} is here, from {entry.source}; SHA-256 {entry.digest}"))
 

@@ -79,6 +79,12 @@ async def test_a_model_is_listed_pulled_and_verified(shell: Shell, source: Sourc
     assert unknown.problem["status"] == 404
 
 
+async def test_the_files_alone_are_pulled_for_who_needs_the_tokenizer(shell: Shell, source: Source, tmp_path: Path) -> None:
+    assert (await shell(models.pull, files_only=True)).status == 0
+    assert [listed["installed"] for listed in (await shell(models.list_, as_json=True)).json["models"]] == [True]
+    assert not list((tmp_path / "models").glob("graphs/*"))
+
+
 async def test_a_cache_that_keeps_no_graph_is_told_of(shell: Shell, source: Source, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "graphs").touch()
