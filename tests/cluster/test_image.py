@@ -136,7 +136,9 @@ def test_the_embedding_service_embeds_and_stops_when_asked(docker: Docker, tmp_p
     tmp_path.chmod(0o755)
     make_encoder(tmp_path / "tiny")
     asked = '{"model": "tiny", "input": ["a text"]}'
-    with serving(docker, names.EMBEDDING, 8644, ANY_USER, f"--volume={tmp_path}:/given:ro", "--env=RAGSTONE_MODEL=/given/tiny") as name:
+    given = (f"--volume={tmp_path}:/given:ro", "--env=RAGSTONE_MODEL=/given/tiny")
+    cache = "--tmpfs=/var/cache/ragstone:uid=1000700000,gid=1000700000"  # for the model's graph
+    with serving(docker, names.EMBEDDING, 8644, ANY_USER, cache, *given) as name:
         answer = docker("exec", name, "python3", "-c", ASK, "http://127.0.0.1:8644/v1/embeddings", asked)
         assert len(json.loads(answer)["data"][0]["embedding"]) > 1
         docker("stop", "--time=60", name, limit=90.0)

@@ -124,7 +124,7 @@ def test_a_language_model_is_turned_on_and_streams_its_answers_through_the_orche
     assert len(words) > 1, "what comes within 40 ms is sent together, and an answer of 512 tokens takes longer"
     name, answer = events[-1][1:]
     assert name == "answer"
-    assert answer["models"]["generator"] == "chat"
+    assert answer["models"]["generator"] == "openai:chat"
     assert answer["degraded"] == []
     assert profile.metric("generation", "ragstone_generation_answers_total{") == 1
     record("dev profile: first word of the generation service through the ingress", words[0][0], "s", f"{len(words)} pieces, a tiny model")
