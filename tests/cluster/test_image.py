@@ -135,6 +135,7 @@ def test_it_answers_from_the_baked_model_and_stops_when_asked(docker: Docker, se
 def test_the_embedding_service_embeds_and_stops_when_asked(docker: Docker, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     make_encoder(tmp_path / "tiny")
+    (tmp_path / "tiny" / "model.safetensors").chmod(0o644)  # written for its owner alone
     asked = '{"model": "tiny", "input": ["a text"]}'
     given = (f"--volume={tmp_path}:/given:ro", "--env=RAGSTONE_MODEL=/given/tiny")
     cache = "--tmpfs=/var/cache/ragstone:uid=1000700000,gid=1000700000"  # for the model's graph
