@@ -11,7 +11,7 @@ from ragstone.domain.generation import GenerationEvent, GenerationRequest, Gener
 class Generator(Protocol):
     """Contract:
 
-    - `stream` yields `GeneratedText` pieces, then exactly one `GenerationFinished`. Closing the iterator early stops the work behind it.
+    - `stream` yields `GeneratedText` pieces, cut anywhere, then exactly one `GenerationFinished`. Closing the iterator early stops the work behind it.
     - Raises `Unavailable` when the generator does not answer within `request.timeout` seconds or answers with an error, `Busy` when it has too
       much to do, `InvalidInput` when it refuses this request and may take others.
     - `check` raises `Unavailable` while it would not answer.
