@@ -42,6 +42,7 @@ from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.preconditions import Preconditions, check_form
 from ragstone.use_cases.preparation import Preparation
 from ragstone.use_cases.progress import ProgressBoard, happens
+from ragstone.use_cases.snapshots import Snapshots
 from ragstone.use_cases.spaces import Spaces
 from ragstone.use_cases.visibility import Visibility
 
@@ -66,6 +67,7 @@ class Ingest:
         progress: ProgressBoard,
         limits: Limits,
         visibility: Visibility,
+        snapshots: Snapshots,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -77,6 +79,7 @@ class Ingest:
         self._progress = progress
         self._limits = limits
         self._visibility = visibility
+        self._snapshots = snapshots
         self._admission = Admission(parser, limits)
         self._preconditions = Preconditions(catalog, versions)
 
@@ -162,7 +165,9 @@ class Ingest:
 
     async def job(self, job_id: str) -> Job:
         """Raises `NotFound`."""
-        return await self._catalog.job(job_id)
+        job = await self._catalog.job(job_id)
+        self._snapshots.told(job)
+        return job
 
     async def progress(self, job: Job) -> Progress:
         """How far a job is; phase `queued` for one that nobody has told anything of."""
@@ -183,7 +188,7 @@ class Ingest:
         pause = _FIRST_LOOK
         while True:
             change = self._progress.next_change(job_id)
-            job = await self._catalog.job(job_id)
+            job = await self.job(job_id)
             left = deadline - time.monotonic()
             if job.state in TERMINAL or left <= 0 or self._progress.closed:
                 return job
@@ -197,7 +202,7 @@ class Ingest:
         last = 0.0
         while True:
             change = self._progress.next_change(job_id)
-            job = await self._catalog.job(job_id)
+            job = await self.job(job_id)
             finished, progress = job.state in TERMINAL, await self.progress(job)
             if finished or progress != told or time.monotonic() - last >= _SILENCE:
                 told, last = progress, time.monotonic()

@@ -9,6 +9,7 @@ from ragstone.domain.access import EVERYTHING, Principal, Scope, View, no_job
 from ragstone.domain.errors import NotFound
 from ragstone.domain.jobs import Job, named_paths, touches_everything
 from ragstone.ports.catalog import Catalog
+from ragstone.use_cases.snapshots import Snapshots
 from ragstone.use_cases.visibility import Visibility
 
 
@@ -23,8 +24,9 @@ class ShownJob:
 class Jobs:
     """Whoever may see the whole collection sees all of its jobs; others their own, as long as they may see the documents that these name."""
 
-    def __init__(self, catalog: Catalog, visibility: Visibility) -> None:
+    def __init__(self, catalog: Catalog, visibility: Visibility, snapshots: Snapshots) -> None:
         self._catalog = catalog
+        self._snapshots = snapshots
         self._visibility = visibility
 
     async def get(self, job_id: str, principal: Principal) -> ShownJob:
@@ -36,6 +38,7 @@ class Jobs:
             raise no_job(job_id) from None
         if not _shows(view, job, principal):
             raise no_job(job_id)
+        self._snapshots.told(job)
         return ShownJob(job, view)
 
     async def page(self, name: str | None, principal: Principal, *, before: str | None = None, limit: int = 50) -> list[ShownJob]:

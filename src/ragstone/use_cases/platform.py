@@ -240,6 +240,7 @@ def assemble(
         progress,
         limits,
         visibility,
+        snapshots,
     )
     erasure = Erasure(
         adapters.catalog, adapters.versions, adapters.index, adapters.interactions, ingest, snapshots, maintenance, letters, shards
@@ -261,7 +262,7 @@ def assemble(
         snapshots=snapshots,
         interactions=adapters.interactions,
         logged=logged,
-        jobs=Jobs(adapters.catalog, visibility),
+        jobs=Jobs(adapters.catalog, visibility, snapshots),
         visibility=visibility,
         embedder=adapters.embedder,
         limits=limits,

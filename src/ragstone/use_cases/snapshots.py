@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import Commit, Snapshot
 from ragstone.domain.errors import Gone, InvalidInput, NotFound, RagstoneError, Unavailable
+from ragstone.domain.jobs import Job
 from ragstone.domain.retention import Purge
 from ragstone.ports.catalog import Catalog
 
@@ -28,6 +29,7 @@ class Snapshots:
         self._catalog = catalog
         self._clock = clock
         self._heads: dict[str, tuple[float, Collection, Commit]] = {}
+        self._told: dict[str, int] = {}  # seqs that a head has reached, until one was read later than that was told
         self._purged: list[Purge] = []
 
     async def resolve(
@@ -71,9 +73,15 @@ class Snapshots:
         if known is None or known[1].uid != collection.uid or known[2].seq < commit.seq:
             self._heads[commit.collection] = (self._clock(), collection, commit)
 
+    def told(self, job: Job) -> None:
+        """Before anybody is told that a job has ended: whoever was told reads its commit, which another worker may have published, or this one in this moment."""
+        if job.result is not None and job.result.seq is not None:
+            self._told[job.collection] = max(job.result.seq, self._told.get(job.collection, 0))
+
     def forget(self, name: str) -> None:
         """Tells that the collection was deleted."""
         self._heads.pop(name, None)
+        self._told.pop(name, None)
 
     @asynccontextmanager
     async def reading(self, collection: Collection, *snapshots: Snapshot, indexed: bool = True) -> AsyncIterator[None]:
@@ -130,7 +138,7 @@ class Snapshots:
 
     async def _head(self, name: str, min_commit: str | None) -> tuple[Collection, Commit]:
         known = self._heads.get(name)
-        if known is None or self._clock() - known[0] > HEAD_TTL:
+        if known is None or self._clock() - known[0] > HEAD_TTL or known[2].seq < self._told.get(name, 0):
             known = await self._refresh(name)
         if min_commit is not None and known[2].id != min_commit:
             wanted = await self._catalog.commit(name, min_commit)
@@ -141,7 +149,7 @@ class Snapshots:
         return known[1], known[2]
 
     async def _refresh(self, name: str) -> tuple[float, Collection, Commit]:
-        asked = self._clock()
+        asked, told = self._clock(), self._told.get(name)
         collection, head = await asyncio.gather(self._catalog.collection(name), self._catalog.head(name))
         if head is None:
             raise NotFound(f"Collection {name!r} is empty; ingest a document first.", field="collection")
@@ -151,6 +159,8 @@ class Snapshots:
         if known is None or known[1].uid != collection.uid or known[2].seq <= head.seq:
             known = (asked, collection, head)
             self._heads[name] = known
+        if self._told.get(name) == told:
+            self._told.pop(name, None)
         return known
 
 
