@@ -46,7 +46,7 @@ def rows(part: BulkPart) -> Vectors:
 
 
 async def staged(stage: BulkStage, run_id: str = RUN.id) -> dict[str, list[float]]:
-    return {hashed: vector.tolist() for hashed, vector in (await stage.vectors(run_id)).items()}
+    return {hashed: row.tolist() for part in await stage.vectors(run_id) for hashed, row in zip(part.hashes, part.rows, strict=True)}
 
 
 async def test_texts_go_out_and_vectors_come_back(stage: BulkStage) -> None:
@@ -63,7 +63,11 @@ async def test_texts_go_out_and_vectors_come_back(stage: BulkStage) -> None:
         await stage.part(RUN.id, 0, first.id)
     assert await stage.progress(RUN.id) == [(3, 4), (0, 0), (0, 1)]
     assert await staged(stage) == dict(zip(first.texts, rows(first).tolist(), strict=True))
-    assert all(vector.dtype == np.float32 for vector in (await stage.vectors(RUN.id)).values())
+    (found,) = await stage.vectors(RUN.id)
+    assert (found.id, found.rows.dtype.name, found.rows.shape) == (first.id, "float32", (3, 4))
+    await stage.put(RUN.id, other, rows(other))
+    assert [each.id for each in await stage.vectors(RUN.id, {first.id})] == [other.id]
+    assert await stage.vectors(RUN.id, [other.id, first.id, second.id]) == []
 
 
 async def test_what_is_put_again_changes_nothing(stage: BulkStage) -> None:
@@ -87,7 +91,7 @@ async def test_an_order_takes_the_place_of_the_one_before_and_keeps_its_vectors(
     with pytest.raises(NotFound):
         await stage.part(RUN.id, 0, done.id)
     await stage.put(RUN.id, gone, rows(gone))  # a shard was at it
-    assert set(await stage.vectors(RUN.id)) == {*done.texts, *gone.texts}
+    assert set(await staged(stage)) == {*done.texts, *gone.texts}
     assert await stage.progress(RUN.id) == [(1, 1), (1, 2), (0, 1)]
 
 
@@ -96,7 +100,7 @@ async def test_vectors_of_another_model_go_first(stage: BulkStage) -> None:
     await stage.order(RUN, [one])
     await stage.put(RUN.id, one, rows(one))
     await stage.order(replace(RUN, model=replace(MODEL, revision="other")), [one])
-    assert await stage.vectors(RUN.id) == {}
+    assert await staged(stage) == {}
     assert await stage.waiting(RUN.id, 0) == [one.id]
 
 
@@ -106,7 +110,7 @@ async def test_fewer_shards_than_before(stage: BulkStage) -> None:
     await stage.put(RUN.id, last, rows(last))
     await stage.order(replace(RUN, shards=1), [first])
     assert await stage.progress(RUN.id) == [(0, 1)]
-    assert set(await stage.vectors(RUN.id)) == set(last.texts)
+    assert set(await staged(stage)) == set(last.texts)
 
 
 async def test_what_is_discarded_is_not_there(stage: BulkStage) -> None:
@@ -123,5 +127,5 @@ async def test_what_is_discarded_is_not_there(stage: BulkStage) -> None:
         await stage.part(RUN.id, 0, one.id)
     with pytest.raises(NotFound):
         await stage.put(RUN.id, one, rows(one))
-    assert (await stage.vectors(RUN.id), await stage.progress(RUN.id), await stage.waiting(RUN.id, 0)) == ({}, [], [])
-    assert set(await stage.vectors(other.id)) == set(one.texts)
+    assert (await staged(stage), await stage.progress(RUN.id), await stage.waiting(RUN.id, 0)) == ({}, [], [])
+    assert set(await staged(stage, other.id)) == set(one.texts)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ragstone.domain.bulk import BulkPart, BulkRun
+from ragstone.domain.bulk import BulkPart, BulkRun, PartVectors
 from ragstone.domain.errors import NotFound, RagstoneError, Unavailable
-from ragstone.domain.retrieval import Vector, Vectors
+from ragstone.domain.retrieval import Vectors
 
 
 @dataclass
@@ -53,10 +53,10 @@ class InMemoryBulkStage:
         held.waiting.pop((part.shard, part.id), None)
         held.done.setdefault((part.shard, part.id), (part, np.array(vectors, np.float32)))
 
-    async def vectors(self, run_id: str) -> dict[str, Vector]:
+    async def vectors(self, run_id: str, without: Collection[str] = ()) -> list[PartVectors]:
         held = self._held.get(run_id)
         parts = held.done.values() if held is not None else ()
-        return {hashed: row for part, rows in parts for hashed, row in zip(part.texts, rows, strict=True)}
+        return [PartVectors(part.id, list(part.texts), rows) for part, rows in parts if part.id not in without]
 
     async def progress(self, run_id: str) -> list[tuple[int, int]]:
         held = self._held.get(run_id)

@@ -152,7 +152,7 @@ async def test_a_shard_takes_the_model_that_the_run_asks_for(tmp_path: Path) -> 
     assert await run_shard(settings, run.id, 0, [own, other]) == 0
     assert await run_shard(settings, run.id, 1, [own, other]) == 40
     assert (own.embedded_texts, other.embedded_texts) == (0, 40)
-    assert {vector.shape for vector in (await stage.vectors(run.id)).values()} == {(16,)}
+    assert [part.rows.shape for part in await stage.vectors(run.id)] == [(40, 16)]
     await stage.order(BulkRun(run.id, HashingEmbeddingModel(4).identity, 2, 0.0), [])
     with pytest.raises(Unavailable, match="neither `model` nor one of `further_models`"):
         await run_shard(settings, run.id, 1, [own, other])

@@ -8,7 +8,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -19,9 +19,9 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from ragstone.adapters.durable_files import sync_directory, write_durably
-from ragstone.domain.bulk import BulkPart, BulkRun
+from ragstone.domain.bulk import BulkPart, BulkRun, PartVectors
 from ragstone.domain.errors import InternalError, NotFound, StorageFull, Unavailable
-from ragstone.domain.retrieval import Vector, Vectors
+from ragstone.domain.retrieval import Vectors
 
 T = TypeVar("T")
 _RUN = TypeAdapter(BulkRun)
@@ -68,12 +68,13 @@ class FileBulkStage:
     async def put(self, run_id: str, part: BulkPart, vectors: Vectors) -> None:
         await self._do(lambda: self._put(self._of(run_id), part, vectors))
 
-    async def vectors(self, run_id: str) -> dict[str, Vector]:
-        def work() -> dict[str, Vector]:
-            found: dict[str, Vector] = {}
-            for path in sorted(self._of(run_id).glob("[!.]*.npy")):
-                rows = np.load(path, allow_pickle=False)
-                found |= zip(map(bytes.decode, rows["hash"].tolist()), rows["vector"], strict=True)
+    async def vectors(self, run_id: str, without: Collection[str] = ()) -> list[PartVectors]:
+        def work() -> list[PartVectors]:
+            found = []
+            for shard, part, texts in self._files(run_id, "npy"):
+                if part not in without:
+                    rows = np.load(self._of(run_id) / f"{shard:05}-{part}-{texts}.npy", allow_pickle=False)
+                    found.append(PartVectors(part, [hashed.decode() for hashed in rows["hash"].tolist()], rows["vector"]))
             return found
 
         return await self._do(work)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -13,9 +13,9 @@ from pymongo import DeleteOne, UpdateOne
 
 from ragstone.adapters.mongo import MongoAdapter
 from ragstone.adapters.mongo_schema import Database, Document
-from ragstone.domain.bulk import BulkPart, BulkRun
+from ragstone.domain.bulk import BulkPart, BulkRun, PartVectors
 from ragstone.domain.errors import NotFound
-from ragstone.domain.retrieval import Vector, Vectors
+from ragstone.domain.retrieval import Vectors
 
 _RUN = TypeAdapter(BulkRun)
 _RUNS, _PARTS = "bulk_runs", "bulk_parts"
@@ -52,7 +52,7 @@ class MongoBulkStage(MongoAdapter):
 
     async def waiting(self, run_id: str, shard: int) -> list[str]:
         names = await self._call(lambda db: _ids(db, {"run": run_id, "shard": shard, "done": False}))
-        return sorted(name.rsplit("/", 1)[1] for name in names)
+        return sorted(map(_part, names))
 
     async def part(self, run_id: str, shard: int, part_id: str) -> BulkPart:
         found = await self._call(lambda db: db[_PARTS].find_one({"_id": _id(run_id, shard, part_id), "done": False}))
@@ -77,12 +77,13 @@ class MongoBulkStage(MongoAdapter):
         if not await self._call(work):
             raise NotFound("the bulk work is over.")
 
-    async def vectors(self, run_id: str) -> dict[str, Vector]:
-        async def work(db: Database) -> dict[str, Vector]:
-            found: dict[str, Vector] = {}
-            async for row in db[_PARTS].find({"run": run_id, "done": True}, {"hashes": 1, "vectors": 1}):
+    async def vectors(self, run_id: str, without: Collection[str] = ()) -> list[PartVectors]:
+        async def work(db: Database) -> list[PartVectors]:
+            ids = {name: part for name in await _ids(db, {"run": run_id, "done": True}) if (part := _part(name)) not in without}
+            found = []
+            async for row in db[_PARTS].find({"_id": {"$in": list(ids)}, "done": True}, {"hashes": 1, "vectors": 1}):
                 rows = np.frombuffer(row["vectors"], "<f4").astype(np.float32).reshape(len(row["hashes"]), -1)
-                found |= dict(zip(row["hashes"], rows, strict=True))
+                found.append(PartVectors(ids[row["_id"]], row["hashes"], rows))
             return found
 
         return await self._call(work)
@@ -114,6 +115,11 @@ async def _ids_of(db: Database, collection: str, wanted: Document) -> list[str]:
 
 def _id(run_id: str, shard: int, part_id: str) -> str:
     return f"{run_id}/{shard:05}/{part_id}"
+
+
+def _part(name: str) -> str:
+    """The part's own id, of what `_id` gives."""
+    return name.rsplit("/", 1)[1]
 
 
 def _fields(run_id: str, part: BulkPart) -> Document:

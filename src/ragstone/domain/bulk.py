@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ragstone.domain.retrieval import Vectors
 from ragstone.domain.spaces import ModelIdentity
 
 
@@ -30,6 +31,15 @@ class BulkPart:
     def id(self) -> str:
         """32 hexadecimal digits. The same texts cut into parts again give the same ids."""
         return hashlib.sha256("\n".join((str(self.shard), *self.texts)).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PartVectors:
+    """What became of the part `id`. `rows`: float32 (n, d), row i for the content hash `hashes[i]`."""
+
+    id: str
+    hashes: Sequence[str]
+    rows: Vectors
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from ragstone.domain.bulk import BulkPart, BulkRun
-from ragstone.domain.retrieval import Vector, Vectors
+from ragstone.domain.bulk import BulkPart, BulkRun, PartVectors
+from ragstone.domain.retrieval import Vectors
 
 
 class BulkStage(Protocol):
@@ -19,7 +19,7 @@ class BulkStage(Protocol):
     - `part(run_id, shard, part_id)`: its texts. `NotFound` when it does not wait.
     - `put(run_id, part, vectors)`: `vectors` is float32 (n, d), row i for the part's text i. All or nothing, and there however soon the process is killed; the part waits no more, and its
       texts are deleted. Done again it changes nothing. A part that is not ordered any more is taken all the same. `NotFound` when the run is not there.
-    - `vectors(run_id)`: all that are there, by content hash; none for a run that is not there.
+    - `vectors(run_id, without)`: of all parts whose vectors are there, but for those ids; [] for a run that is not there.
     - `progress(run_id)`: for each shard of the run the number of texts whose vectors are there, and of all; [] for a run that is not there.
     - `discard(run_id)`: nothing of the run is left. Idempotent.
     - Raises `StorageFull` when there is no space, `Unavailable` when the store does not answer. Several processes may use one stage.
@@ -37,7 +37,7 @@ class BulkStage(Protocol):
 
     async def put(self, run_id: str, part: BulkPart, vectors: Vectors) -> None: ...
 
-    async def vectors(self, run_id: str) -> dict[str, Vector]: ...
+    async def vectors(self, run_id: str, without: Collection[str] = ()) -> list[PartVectors]: ...
 
     async def progress(self, run_id: str) -> list[tuple[int, int]]: ...
 

@@ -9,9 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from ragstone.domain.bulk import BulkRun, ShardProgress, owner_of, parts_of, run_id
+from ragstone.domain.bulk import BulkPart, BulkRun, ShardProgress, owner_of, parts_of, run_id
 from ragstone.domain.errors import NotFound, RagstoneError, Unavailable
 from ragstone.domain.retrieval import Vector
 from ragstone.domain.spaces import EmbeddingSpace
@@ -74,22 +72,23 @@ class BulkEmbedding:
         Raises `Unavailable` when a shard fails again and again, and what stage and runner raise: what was staged stays.
         """
         name = run_id(owner, space.id)
-        staged = await self._staged(name, space)
+        run = BulkRun(name, space.model, shards or self.settings.shards, time.time())
+        brought = _Brought(self._stage, run)
+        await brought.fetch()
         for _ in range(_ROUNDS):
-            missing = [(path, {hashed: text for hashed, text in texts.items() if hashed not in staged}) for path, texts in documents]
-            missing = [(path, texts) for path, texts in missing if texts]
-            if len({hashed for _, texts in missing for hashed in texts}) < self.settings.least:
-                return staged
-            run = BulkRun(name, space.model, shards or self.settings.shards, time.time())
-            await self._stage.order(run, parts_of(missing, run.shards, self.settings.part))
-            await self._run(run, told)
+            before = len(brought.vectors)
+            parts = await asyncio.to_thread(self._parts, run, documents, brought.vectors)
+            if not parts:
+                return brought.vectors
+            await self._stage.order(run, parts)
+            await self._run(run, brought, told)
             if run.id not in await self._stage.runs():
                 raise Unavailable("The bulk work was given up meanwhile; it is tried again.", field="bulk", retry_after=1.0)
-            before, staged = len(staged), await self._staged(name, space)
-            if len(staged) == before:
+            await brought.fetch()
+            if len(brought.vectors) == before:
                 break
-        if all(hashed in staged for _, texts in documents for hashed in texts):
-            return staged
+        if all(hashed in brought.vectors for _, texts in documents for hashed in texts):
+            return brought.vectors
         raise Unavailable("The shards ended without having embedded every text; it is tried again.", field="bulk", retry_after=5.0)
 
     async def forget(self, owner: str) -> None:
@@ -110,21 +109,16 @@ class BulkEmbedding:
             return ()
         return _progress(await self._stage.progress(run.id), [0] * run.shards, time.time() - run.started_at)
 
-    async def _staged(self, name: str, space: EmbeddingSpace) -> dict[str, Vector]:
-        try:
-            if (await self._stage.run(name)).model != space.model:
-                return {}
-        except NotFound:
-            return {}
-        vectors = await self._stage.vectors(name)
-        if vectors:
-            check_vectors(np.stack(list(vectors.values())), len(vectors), space.model.dimension)
-        return vectors
+    def _parts(self, run: BulkRun, documents: Sequence[tuple[str, Mapping[str, str]]], vectors: Mapping[str, Vector]) -> list[BulkPart]:
+        """Of the texts that lack a vector; none where they are too few for shards."""
+        missing = [(path, {hashed: text for hashed, text in texts.items() if hashed not in vectors}) for path, texts in documents]
+        parts = parts_of(missing, run.shards, self.settings.part)
+        return parts if sum(len(part.texts) for part in parts) >= self.settings.least else []
 
-    async def _run(self, run: BulkRun, told: Told) -> None:
+    async def _run(self, run: BulkRun, brought: _Brought, told: Told) -> None:
         if self._runner is None:
             raise AssertionError("nothing is embedded in bulk here")
-        watching = asyncio.create_task(self._watch(run, told), name="bulk progress")
+        watching = asyncio.create_task(self._watch(run, brought, told), name="bulk progress")
         try:
             await self._runner.run(run)
         finally:
@@ -133,14 +127,37 @@ class BulkEmbedding:
         with contextlib.suppress(RagstoneError):  # it is for people
             await told(_progress(await self._stage.progress(run.id), [0] * run.shards, time.time() - run.started_at))
 
-    async def _watch(self, run: BulkRun, told: Told) -> None:
+    async def _watch(self, run: BulkRun, brought: _Brought, told: Told) -> None:
         began, first = time.monotonic(), [done for done, _ in await self._stage.progress(run.id)]
         while True:
             try:
                 await told(_progress(await self._stage.progress(run.id), first, time.monotonic() - began))
+                await brought.fetch()  # while shards work on; what is left at the end is little
             except RagstoneError as error:
                 _log.info("the progress of the shards is not known just now: %s", error.message)
             await asyncio.sleep(self._look)
+
+
+class _Brought:
+    """The vectors of a run, by content hash, as far as they have been fetched."""
+
+    def __init__(self, stage: BulkStage, run: BulkRun) -> None:
+        self._stage = stage
+        self._run = run
+        self._parts: set[str] = set()
+        self.vectors: dict[str, Vector] = {}
+
+    async def fetch(self) -> None:
+        """What has been staged since the last time, by the run's model. Raises `InternalError` for vectors that can't be right, and what the stage raises."""
+        try:
+            if (await self._stage.run(self._run.id)).model != self._run.model:
+                return
+        except NotFound:
+            return
+        for part in await self._stage.vectors(self._run.id, self._parts):
+            check_vectors(part.rows, len(part.hashes), self._run.model.dimension)
+            self.vectors.update(zip(part.hashes, part.rows, strict=True))
+            self._parts.add(part.id)
 
 
 def _progress(counts: Sequence[tuple[int, int]], first: Sequence[int], seconds: float) -> tuple[ShardProgress, ...]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 
-from ragstone.domain.errors import InvalidInput, Unavailable
+from ragstone.domain.bulk import PartVectors
+from ragstone.domain.documents import checksum
+from ragstone.domain.errors import InternalError, InvalidInput, Unavailable
 from ragstone.domain.jobs import Job
+from ragstone.domain.spaces import Bm25Settings, ChunkerSettings, EmbeddingSpace
 from ragstone.domain.uploads import IngestRequest, Upload
 from ragstone.use_cases import space_filler
-from ragstone.use_cases.bulk import BulkSettings
+from ragstone.use_cases.bulk import BulkEmbedding, BulkSettings
 from ragstone.use_cases.bulk_shard import work_shard
 from ragstone.use_cases.platform import Platform
 from tests.fakes.bulk import InMemoryBulkStage, TaskRunner
@@ -137,6 +141,54 @@ async def test_what_shards_embed_is_found_as_what_the_writer_embeds(bench: Bench
         await mine.drain(0)
 
 
+async def test_vectors_are_fetched_once_and_while_shards_are_still_at_work(bench: Bench) -> None:
+    fetched, come = Counter[str](), asyncio.Event()
+    vectors = bench.stage.vectors
+
+    async def counted(run_id: str, without: Collection[str] = ()) -> list[PartVectors]:
+        found = await vectors(run_id, without)
+        fetched.update(part.id for part in found)
+        if fetched:
+            come.set()
+        return found
+
+    async def work(run_id: str, shard: int) -> None:
+        if shard == 2:
+            await asyncio.wait_for(come.wait(), 60)
+        await bench.work(run_id, shard)
+
+    bench.stage.vectors = counted  # type: ignore[method-assign]
+    bulk = BulkEmbedding(bench.stage, TaskRunner(work), SETTINGS, look=0.01)
+    found = await bulk.embed("job", space(bench), documents(20), nothing)
+    assert found.keys() == {hashed for _, own in documents(20) for hashed in own}
+    assert set(fetched.values()) == {1}
+    assert len(fetched) >= 10
+
+
+async def test_staged_vectors_that_cannot_be_right_are_an_error(bench: Bench) -> None:
+    async def work(run_id: str, shard: int) -> None:
+        for part_id in await bench.stage.waiting(run_id, shard):
+            part = await bench.stage.part(run_id, shard, part_id)
+            await bench.stage.put(run_id, part, np.full((len(part.texts), 32), np.nan, np.float32))
+
+    bulk = BulkEmbedding(bench.stage, TaskRunner(work), SETTINGS, look=0.01)
+    with pytest.raises(InternalError, match="NaN"):
+        await bulk.embed("job", space(bench), documents(20), nothing)
+
+
+def space(bench: Bench) -> EmbeddingSpace:
+    return EmbeddingSpace(bench.own.identity, (), ChunkerSettings(), Bm25Settings())
+
+
+def documents(count: int) -> list[tuple[str, dict[str, str]]]:
+    """As bulk work takes them: each a text by its hash."""
+    return [(path, {checksum(text.encode()): text}) for path, text in texts(count).items()]
+
+
+async def nothing(_: object) -> None:
+    pass
+
+
 async def test_a_small_job_starts_no_shard(bench: Bench) -> None:
     async with bench.running() as platform:
         await platform.collections.create("docs")
@@ -194,7 +246,7 @@ async def test_another_process_takes_up_what_one_that_was_killed_has_staged(benc
 
     async def some(run_id: str, part: object, vectors: object) -> None:
         await put(run_id, part, vectors)  # type: ignore[arg-type]
-        if len(await bench.stage.vectors(run_id)) >= 8:
+        if len(await bench.stage.vectors(run_id)) >= 4:  # parts of two
             done.set()
             await hang.wait()
 
