@@ -144,6 +144,15 @@ async def test_what_comes_within_a_while_is_given_together_and_the_end_is_not_he
     assert len(pieces) <= 4  # two at once, the one after them, and the rest
 
 
+async def test_the_first_words_are_not_held_up(endless: GenerationEngine) -> None:
+    reply = await endless.chat(_body(endless, "Tell me a long story."))
+    pieces = reply.pieces(10 * _PATIENCE)
+    async with asyncio.timeout(_PATIENCE):
+        said = await anext(pieces) + await anext(pieces)
+    await reply.aclose()
+    assert b"data: {" in said
+
+
 async def test_an_answer_at_once_is_json(engine: GenerationEngine) -> None:
     reply = await engine.chat(_body(engine, "What is quartz?", stream=False))
     assert reply.content_type.startswith("application/json")
