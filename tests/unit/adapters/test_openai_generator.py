@@ -70,6 +70,17 @@ async def test_what_comes_together_is_one_piece_and_what_comes_apart_is_not_wait
     assert texts == ["Quartz is ", "a mineral."]
 
 
+async def test_after_the_last_word_events_may_tell_what_they_like_and_no_done_is_needed() -> None:
+    async def reply(call: Call) -> None:
+        await call.start()
+        await call.delta("Quartz.", "stop")
+        await call.event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
+        await call.event({"choices": [{"delta": {}}]})
+
+    async with endpoint(reply) as (generator, _):
+        assert await collect(generator) == [GeneratedText("Quartz."), GenerationFinished(Usage(7, 3))]
+
+
 async def test_the_request_follows_the_protocol() -> None:
     async with endpoint(quote) as (generator, server):
         *pieces, finished = await collect(generator)
