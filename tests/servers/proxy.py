@@ -19,6 +19,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._clients: set[asyncio.StreamWriter] = set()
+        self._incomplete: set[asyncio.StreamWriter] = set()  # clients from whom bytes were kept
         self._cut = False
         self._drop_replies = False
         self._tear = False
@@ -59,7 +60,9 @@ class Proxy:
         return url.replace(f"{self._target[0]}:{self._target[1]}", f"127.0.0.1:{self.port}")
 
     def through(self) -> None:
-        """Everything passes; what waited is delivered."""
+        """Everything passes; what waited is delivered. Connections of which replies were lost break: TCP never goes on after a gap."""
+        for writer in self._incomplete:
+            writer.transport.abort()
         self._cut = self._drop_replies = self._tear = False
         self._held = None
         self._moving.set()
@@ -77,6 +80,10 @@ class Proxy:
         self._cut = True
         for task in self._connections:
             task.cancel()
+
+    def hold_replies(self) -> None:
+        """Requests arrive, and what the server answers waits until `through`."""
+        self._moving.clear()
 
     def drop_replies(self) -> None:
         """Requests arrive, and what the server answers is lost."""
@@ -120,6 +127,7 @@ class Proxy:
         finally:
             self._connections.discard(task)
             self._clients.discard(writer)
+            self._incomplete.discard(writer)
             writer.transport.abort()
             if server_writer is not None:
                 server_writer.transport.abort()
@@ -143,7 +151,9 @@ class Proxy:
                     writer.write(piece[: len(piece) // 2])
                     await writer.drain()
                 break
-            if not self._drop_replies:
+            if self._drop_replies:
+                self._incomplete.add(writer)
+            else:
                 with suppress(OSError):  # the client has given up
                     writer.write(piece)
                     await writer.drain()

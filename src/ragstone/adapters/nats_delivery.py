@@ -1,4 +1,4 @@
-"""One delivered message: what it says, keeping it alive while it is worked on, and telling the server how that ended."""
+"""One message: asking for it, what it says, keeping it alive while it is worked on, and telling the server how that ended."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from types import TracebackType
 
 import nats.errors
+from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.api import DEFAULT_PREFIX, Header
 
+_LATE = 2.0  # seconds after the end of a request within which the server's word on it comes
 _CONFIRMED = 2.0  # seconds that the server gets to confirm the end of a message
 _log = logging.getLogger(__name__)
 
@@ -24,6 +27,26 @@ def parse(data: bytes) -> tuple[str, str] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return (collection, job) if isinstance(collection, str) and isinstance(job, str) else None
+
+
+async def pull(client: Client, stream: str, consumer: str, seconds: float) -> Msg | None:
+    """The next message of a consumer; None when there is none within `seconds`, or the server is away. Raises errors of nats-py.
+
+    The server ends the request, and we wait until it says so. nats-py's `fetch` gives up at the same moment as the server: what that sends at the last moment,
+    or to a process that is late, comes to nobody then, and stops its collection for `ack_wait`.
+    """
+    inbox = client.new_inbox()
+    answers = await client.subscribe(inbox)
+    try:
+        request = json.dumps({"batch": 1, "expires": int(seconds * 1e9)}).encode()
+        await client.publish(f"{DEFAULT_PREFIX}.CONSUMER.MSG.NEXT.{stream}.{consumer}", request, reply=inbox)
+        message = await answers.next_msg(timeout=seconds + _LATE)
+    except TimeoutError:
+        return None
+    finally:
+        with contextlib.suppress(nats.errors.Error):
+            await answers.unsubscribe()
+    return None if Header.STATUS.value in (message.headers or {}) else message  # a status: there was none
 
 
 class Delivery:

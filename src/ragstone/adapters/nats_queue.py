@@ -16,7 +16,7 @@ from nats.js.api import ConsumerConfig, Header
 from nats.js.errors import Error as JetStreamError
 
 from ragstone.adapters.nats import NatsConnection
-from ragstone.adapters.nats_delivery import Delivery, parse
+from ragstone.adapters.nats_delivery import Delivery, parse, pull
 from ragstone.adapters.nats_names import Names
 from ragstone.domain.errors import RagstoneError, Unavailable
 from ragstone.domain.ids import new_id
@@ -169,18 +169,8 @@ class NatsJobQueue:
             durable_name=consumer, filter_subject=subject, ack_wait=self._ack_wait, max_ack_pending=1, inactive_threshold=_UNUSED
         )
 
-        async def bind(js: JetStreamContext) -> JetStreamContext.PullSubscription:
-            await js.add_consumer(self._stream, config)
-            return await js.pull_subscribe_bind(consumer, self._stream)
-
-        pulling = await self._connection.call(bind, retry=True)
-        try:
-            return (await pulling.fetch(1, timeout=_WAIT))[0]
-        except TimeoutError:
-            return None
-        finally:
-            with contextlib.suppress(nats.errors.Error):
-                await pulling.unsubscribe()
+        await self._connection.call(lambda js: js.add_consumer(self._stream, config), retry=True)
+        return await pull(await self._connection.client(), self._stream, consumer, _WAIT)
 
     async def _deliver(self, message: Msg, handler: JobHandler, give_up: GiveUp) -> float:
         """Handles one message; returns the seconds after which it comes again, 0 when it is done with."""
