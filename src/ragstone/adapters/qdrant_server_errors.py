@@ -15,6 +15,9 @@ from ragstone.domain.errors import DataDirectoryError, InternalError, NotFound, 
 _log = logging.getLogger(__name__)
 _PASSING = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.ABORTED, StatusCode.CANCELLED}
 _REFUSED = {StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}
+_BROKEN = (
+    "Stream removed"  # gRPC's own word for a connection that ended under a call, whose code may be UNKNOWN or INTERNAL (grpc/grpc#34076)
+)
 _OTHERS_DOWN = ("replica", "leader peer", "transport error", "operations failed", "consensus")
 _HTTP = {
     401: StatusCode.UNAUTHENTICATED,
@@ -65,7 +68,7 @@ def _translated(code: StatusCode, words: str) -> RagstoneError:
     _log.warning("the Qdrant server answered %s: %s", code.name, words[:2000])
     if code in _REFUSED:
         return Unavailable("index: the Qdrant server refuses the key; check index.api_key or index.api_key_file.")
-    if code in _PASSING:
+    if code in _PASSING or words.startswith(_BROKEN):
         return Unavailable("index: the Qdrant server does not answer; check index.url, and that it runs.")
     if missing := re.search(r'Index required but not found for "([^"]{1,200})"', words):
         return DataDirectoryError(

@@ -96,5 +96,19 @@ def test_what_the_server_says_becomes_one_of_our_errors(status: int, words: str,
     assert "panicked" not in error.message
 
 
+@pytest.mark.parametrize(
+    ("code", "words", "kind"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "Connection reset by peer", Unavailable),
+        (grpc.StatusCode.UNKNOWN, "Stream removed", Unavailable),
+        (grpc.StatusCode.INTERNAL, "Stream removed (Failed parsing HTTP/2 (Invalid HPACK index received (67)))", Unavailable),
+        (grpc.StatusCode.INTERNAL, "Service internal error: panicked", InternalError),
+    ],
+)
+def test_a_connection_that_ended_under_a_call_is_no_failure_of_the_server(code: grpc.StatusCode, words: str, kind: type[Exception]) -> None:
+    error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), words)
+    assert type(translate(error)) is kind
+
+
 def test_other_exceptions_are_none_of_its_business() -> None:
     assert translate(ValueError("x")) is None
