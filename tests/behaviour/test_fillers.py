@@ -91,8 +91,16 @@ async def now(platform: Platform, space_id: str) -> Build | None:
 
 
 async def ingested(platform: Platform, texts: dict[str, str]) -> None:
-    uploads = tuple(Upload(path, text.encode(), "text/plain") for path, text in texts.items())
-    job = await platform.ingest.wait((await platform.ingest.submit("docs", IngestRequest(uploads))).id, _PATIENCE)
+    """Sent again, as a client does, while the transaction of a process that was killed is in the way."""
+    request = IngestRequest(tuple(Upload(path, text.encode(), "text/plain") for path, text in texts.items()))
+    key, accepted = uuid4().hex, None
+    async with asyncio.timeout(_PATIENCE):
+        while accepted is None:
+            try:
+                accepted = await platform.ingest.submit("docs", request, idempotency_key=key)
+            except Unavailable:
+                await asyncio.sleep(0.5)
+    job = await platform.ingest.wait(accepted.id, _PATIENCE)
     assert job.state == "published", job
 
 

@@ -24,6 +24,7 @@ from tests.support.tiny_encoder import make_encoder
 from tests.support.tiny_llama import write_tiny_llama
 
 STARTS, STOPS = 240, 90  # seconds
+ANSWERS = 240  # seconds: what a killed worker had is given to another after a minute (`queue.ack_wait`)
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Running:
         return {one["name"]: one for one in self.told["processes"]}
 
     def ask(self, method: str, path: str, **options: Any) -> Any:
-        answer = httpx.request(method, self.told["url"] + path, timeout=60, trust_env=False, **options)
+        answer = httpx.request(method, self.told["url"] + path, timeout=ANSWERS, trust_env=False, **options)
         assert answer.status_code < 300, answer.text
         return answer.json() if answer.content else None
 

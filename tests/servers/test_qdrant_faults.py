@@ -98,9 +98,11 @@ async def test_it_goes_on_when_the_server_is_back(tmp_path: Path) -> None:
 
 async def test_a_server_that_hangs_is_told_in_time_and_loses_nothing(tmp_path: Path) -> None:
     with qdrant.serving(tmp_path) as (url, process):
-        adapter = qdrant.index(qdrant.server(url, timeout=1.0))
-        await adapter.create(NAME, space())
-        await adapter.insert(NAME, [point()])
+        server = qdrant.server(url)
+        patient, adapter = qdrant.index(server), qdrant.index(replace(server, timeout=1.0))
+        await patient.create(NAME, space())  # which takes longer than a second on a busy machine
+        await patient.insert(NAME, [point()])
+        await _again(lambda: ask(adapter))  # it is connected, and knows the index
         process.send_signal(signal.SIGSTOP)
         try:
             began = asyncio.get_running_loop().time()
@@ -110,8 +112,9 @@ async def test_a_server_that_hangs_is_told_in_time_and_loses_nothing(tmp_path: P
         finally:
             process.send_signal(signal.SIGCONT)
         await _again(lambda: adapter.insert(NAME, [point("b.md")]))  # whether the server took the first one or not
-        assert {c.path for c in await adapter.visible(NAME, 1, (), ["a.md", "b.md"])} == {"a.md", "b.md"}
-        assert await adapter.opened(NAME, 1) == 2
+        assert {c.path for c in await patient.visible(NAME, 1, (), ["a.md", "b.md"])} == {"a.md", "b.md"}
+        assert await patient.opened(NAME, 1) == 2
+        await patient.aclose()
         await adapter.aclose()
 
 

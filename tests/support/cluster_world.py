@@ -33,6 +33,7 @@ from tests.support.world import RecordingEmbeddingModel, answering
 
 TEXTS = {"a.txt": "The pump is red. It stands in the cellar.", "b.txt": "The mast is tall. It was made in Bergen."}
 LATER = {"a.txt": "The pump is green. It stands in the attic.", "c.txt": "The rope is new."}
+_PATIENCE = 120.0  # seconds for one job
 _QUESTION = "Which colour has the pump, and where does it stand?"
 
 
@@ -47,8 +48,8 @@ class Cluster:
 
     async def ingest(self, texts: dict[str, str]) -> str:
         uploads = tuple(Upload(path, text.encode(), "text/plain") for path, text in texts.items())
-        done = await self.platform.ingest.wait((await self.platform.ingest.submit("docs", IngestRequest(uploads))).id, 30)
-        assert done.result is not None
+        done = await self.platform.ingest.wait((await self.platform.ingest.submit("docs", IngestRequest(uploads))).id, _PATIENCE)
+        assert done.result is not None, f"job {done.id} is {done.state} after {_PATIENCE:.0f} s"
         return str(done.result.commit_id)
 
     async def filled(self) -> list[str]:
