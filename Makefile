@@ -5,6 +5,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 export PYTHON
+# Compiled modules are kept, whatever the environment says: each of the hundreds of processes that tests start would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
 RUN_LOCKS := requirements/embedded.txt requirements/build.txt
 DEV_LOCKS := requirements/dev.txt requirements/build.txt
 DEMO := .venv-demo
@@ -15,14 +17,15 @@ MLFLOW_LOCKS := requirements/mlflow.txt requirements/build.txt
 BENTO := .venv-bento
 BENTO_LOCKS := requirements/bento.txt requirements/build.txt
 VLLM := .venv-vllm
-SERVER_TESTS := tests/servers tests/contracts tests/behaviour tests/e2e/test_bulk.py tests/charts/test_setup_scripts.py
+PYTEST = $(DEV)/bin/pytest -n auto --dist loadgroup
+SERVER_TESTS := tests/servers tests/contracts tests/crash tests/behaviour tests/e2e/test_bulk.py tests/charts/test_setup_scripts.py
 POLICY_LOCKS := requirements/policy.txt requirements/build.txt
 UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock"
 # Runs $(2) as a step named $(1) and says how long it took.
 step = @started=$$SECONDS; echo "== $(1)"; $(2); echo "== $(1): $$((SECONDS - started)) s"
 
-.PHONY: help demo up test test-cov test-fast test-charts charts-golden why test-crash test-servers lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes bench-servers bench-models readme-figures lock kind-up kind-down env-demo env-dev env-policy env-mlflow env-bento clean images sbom check-tag publish-charts test-cluster test-vllm env-vllm
+.PHONY: help demo up test test-all test-fast test-charts charts-golden why test-crash test-servers lint ruff format-check typecheck imports dependencies format bench bench-core bench-history bench-kubernetes bench-servers bench-models readme-figures lock kind-up kind-down env-demo env-dev env-policy env-mlflow env-bento clean images sbom check-tag publish-charts test-cluster test-vllm env-vllm
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,18 +36,18 @@ demo: ## first look: set up, ingest two versions of a handbook, ask, and travel 
 up: env-demo ## run ragstone here (API, worker, docs page) on 127.0.0.1
 	@exec $(DEMO)/bin/ragstone up
 
-test: ## everything that has to hold: lint, types, contracts, tests with coverage
-	@started=$$SECONDS; $(MAKE) env-dev env-policy; ready=$$SECONDS; $(MAKE) --keep-going lint test-cov; \
+test: ## everything that has to hold: lint, types, contracts, tests (COVERAGE=1: with coverage, of which there has to be enough; takes longer)
+	@started=$$SECONDS; $(MAKE) env-dev env-policy; ready=$$SECONDS; $(MAKE) --keep-going lint test-all; \
 	echo "make test took $$((SECONDS - ready)) s, after $$((ready - started)) s of set-up"
 
-test-cov: env-dev env-policy
-	$(call step,pytest,$(DEV)/bin/pytest -n auto --dist loadgroup --cov --cov-report=term --durations=10)
+test-all: env-dev env-policy
+	$(call step,pytest,$(PYTEST) --durations=10 $(if $(COVERAGE),--cov --cov-report=term))
 
-test-fast: env-dev ## the unit and contract tests alone, without coverage
-	$(call step,pytest (unit and contracts),$(DEV)/bin/pytest -q -n auto --dist loadgroup tests/unit tests/contracts)
+test-fast: env-dev ## the unit and contract tests alone
+	$(call step,pytest (unit and contracts),$(PYTEST) -q tests/unit tests/contracts)
 
 test-charts: env-dev env-policy ## the charts without a cluster: real Helm, golden renders, schemas, policies, edges
-	$(call step,chart tests,$(DEV)/bin/pytest -q -n auto --dist loadgroup tests/charts)
+	$(call step,chart tests,$(PYTEST) -q tests/charts)
 
 charts-golden: env-dev ## write the charts' kept renders anew, after a change that is meant
 	@$(DEV)/bin/python -m tests.charts golden
@@ -55,7 +58,7 @@ why: ## say what keeps a namespace from being ready, and what to do (NAMESPACE=r
 test-crash: env-dev ## the whole crash matrix, 200 random kills (SEED=n repeats one script, KILLS=n) and late writers; about 12 minutes on 2 cores
 	$(call step,crash tests,PYTHONPATH=src OPENBLAS_NUM_THREADS=1 $(DEV)/bin/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)))
 
-test-servers: env-dev env-mlflow env-bento ## what needs other servers: NATS, MongoDB, MLflow, and lakeFS and Qdrant where they are on PATH or RAGSTONE_TEST_<NAME>_URL says where
+test-servers: env-dev env-mlflow env-bento ## what needs other servers (NATS, MongoDB, MLflow, and lakeFS and Qdrant where they are on PATH or RAGSTONE_TEST_<NAME>_URL says where), or minutes
 	$(call step,tests with servers,$(DEV)/bin/pytest -q -n 2 --dist loadgroup -m "servers or packaged or long" $(SERVER_TESTS))
 
 test-vllm: env-dev env-bento env-vllm ## real answers of vLLM on this CPU through the generation service (6 GB, ten minutes the first time)

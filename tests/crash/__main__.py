@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import get_args
 
 from tests.crash import kills, matrix, refills, zombie
-from tests.crash.cells import cells, over_servers, sample
+from tests.crash.cells import cells, few, over_servers, sample
 from tests.crash.results import KillResult, MatrixResult, RefillResult, ZombieResult
 from tests.crash.stores import Kind, running
 from tests.crash.world import scratch
@@ -22,6 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("what", nargs="?", choices=("matrix", "kills", "refills", "zombie"), help="all of them by default")
     parser.add_argument("--sample", action="store_true", help="fewer cells, in which every failpoint fires all the same")
+    parser.add_argument("--few", action="store_true", help="a cell for each port, and one for each kind of start and of space")
     parser.add_argument("--cell", default="", help="only the cells whose name holds this, as in 'index.insert.after=kill'")
     parser.add_argument("--kills", type=int, help="random ones: 200; with refills, of a process that fills a space: 20")
     parser.add_argument("--seed", type=int, help="makes the kills' script; a random one by default")
@@ -44,7 +45,7 @@ def main() -> int:
 
 def _run(what: str, asked: argparse.Namespace) -> MatrixResult | KillResult | RefillResult | ZombieResult:
     if what == "matrix":
-        wanted = [cell for cell in (sample() if asked.sample else cells()) if asked.cell in str(cell)]
+        wanted = [cell for cell in (few() if asked.few else sample() if asked.sample else cells()) if asked.cell in str(cell)]
         with running(asked.stores) as servers:
             if servers is not None:
                 wanted = [cell for cell in wanted if over_servers(cell)]

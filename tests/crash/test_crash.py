@@ -1,18 +1,29 @@
-"""The short form of the crash tests: every failpoint fires once, and ten kills. `make test-crash` runs the whole."""
+"""The short form of the crash tests: a crash in each port and ten kills in `make test`; every failpoint once, and kills while a space is filled, in
+`make test-servers`. `make test-crash` runs the whole.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from ragstone.adapters.failpoints import names
+from ragstone.adapters.failpoints import SIDE_EFFECTS, names
 from tests.crash import run_kills, run_matrix, run_refills, run_zombie
-from tests.crash.cells import over_servers, sample
+from tests.crash.cells import few, over_servers, sample
 
 pytestmark = pytest.mark.xdist_group("crash")  # one after the other: each of them uses every processor
 
 
+def test_after_a_crash_in_any_port_everything_is_as_if_there_had_been_none() -> None:
+    result = run_matrix("few")
+    assert result.failures == ()
+    assert result.names == {cell.point.name for cell in few()}
+    assert {name.partition(".")[0] for name in result.names} == set(SIDE_EFFECTS)
+    assert result.converged == result.cells == len(few())
+
+
+@pytest.mark.long
 def test_after_a_crash_everything_is_as_if_there_had_been_none() -> None:
-    result = run_matrix(sample=True)
+    result = run_matrix("sample")
     assert result.failures == ()
     assert result.names == set(names())
     assert result.converged == result.cells >= 60
@@ -31,6 +42,7 @@ def test_random_kills_lose_nothing_and_leave_no_ghosts() -> None:
     assert result.acknowledged >= 10
 
 
+@pytest.mark.long
 def test_a_space_is_filled_over_kills_and_every_text_is_embedded_once_but_for_the_killed_batches() -> None:
     result = run_refills(seed=1, kills=3)
     assert result.notes == ()

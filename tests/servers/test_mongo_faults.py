@@ -206,6 +206,7 @@ async def test_when_the_reply_is_lost_the_attempt_tells_that_it_was_published(ca
     assert (await catalog.job("job-0001")).state == "published"
 
 
+@pytest.mark.long  # until secantusdb ends the transaction: 60 s, which nothing shortens
 async def test_what_is_said_of_a_job_stays_true_when_its_commit_arrives_late(catalog: MongoCatalog, proxy: Proxy) -> None:
     proxy.hold(b"commitTransaction")
     with pytest.raises(Unavailable):

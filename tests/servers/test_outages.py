@@ -218,6 +218,7 @@ async def test_an_outage_is_503_with_retry_after_at_most_and_ends_by_itself(benc
 
 
 @pytest.mark.packaged
+@pytest.mark.long
 async def test_a_log_that_is_killed_fails_no_answer_and_gets_them_all_when_it_is_back(tmp_path: Path) -> None:
     port = mongo.free_port()
     spool = tmp_path / "spool"

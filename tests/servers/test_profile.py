@@ -99,6 +99,7 @@ def soon(condition: Any, within: float = 60.0) -> None:
 
 
 @pytest.mark.packaged
+@pytest.mark.long
 def test_one_process_with_the_servers_of_python_packages_keeps_its_data(tmp_path: Path) -> None:
     nothing_else = str(tmp_path / "empty")
     with tree(tmp_path, nothing_else) as running:
