@@ -1,4 +1,4 @@
-"""What `make test` does not count in its coverage: adapters that only a server can run which no Python package holds, and what another environment runs."""
+"""What `make test COVERAGE=1` does not count: adapters that only a server can run which no Python package holds, and what another environment runs."""
 
 from __future__ import annotations
 
