@@ -101,7 +101,7 @@ class InMemoryCatalog:
     async def finish_fill(self, lease: Lease, build: Build) -> Collection:
         state = self._leased(lease)
         self._check_head(state, lease)
-        state.collection = building.filled(state.collection, build, lease.attempt)
+        state.collection = building.filled(state.collection, build, lease.attempt, self._clock())
         state.attempts[lease.attempt].state = "filled"
         state.holder = None
         return state.collection

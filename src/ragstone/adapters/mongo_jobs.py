@@ -83,7 +83,8 @@ def collection_of(row: Document) -> Collection:
         spaces=codecs.SPACES.load(row["spaces"]),
         spaces_version=row["spaces_version"],
         space_id=row["space_id"],
-        builds=codecs.BUILDS.load(row.get("builds", "[]")),  # a collection of an earlier release has none
+        builds=codecs.BUILDS.load(row.get("builds", "[]")),  # a collection of an earlier release has neither
+        past_builds=codecs.BUILDS.load(row.get("past_builds", "[]")),
     )
 
 
@@ -122,7 +123,10 @@ async def add_space(turn: Turn, space: EmbeddingSpace) -> Collection:
 async def store_spaces(turn: Turn, changed: Collection) -> Collection:
     """Writes the spaces and builds of a collection, and returns it."""
     await turn.change(
-        spaces=codecs.SPACES.dump(changed.spaces), spaces_version=changed.spaces_version, builds=codecs.BUILDS.dump(changed.builds)
+        spaces=codecs.SPACES.dump(changed.spaces),
+        spaces_version=changed.spaces_version,
+        builds=codecs.BUILDS.dump(changed.builds),
+        past_builds=codecs.BUILDS.dump(changed.past_builds),
     )
     return changed
 

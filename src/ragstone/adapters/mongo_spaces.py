@@ -29,7 +29,7 @@ async def acquire_fill(turn: Turn, holder: str, ttl: float) -> Lease:
 async def finish_fill(turn: Turn, lease: Lease, build: Build) -> Collection:
     """See the port."""
     mongo_attempts.check_publishable(turn, lease)
-    changed = building.filled(mongo_jobs.collection_of(turn.row), build, lease.attempt)
+    changed = building.filled(mongo_jobs.collection_of(turn.row), build, lease.attempt, turn.now)
     await mongo_attempts.end(turn, lease, "filled")
     return await mongo_jobs.store_spaces(turn, changed)
 

@@ -47,7 +47,7 @@ class SqliteCatalog:
         return await self._db.write(lambda db: sqlite_spaces.acquire_fill(db, collection, holder, ttl, self._clock()))
 
     async def finish_fill(self, lease: Lease, build: Build) -> Collection:
-        return await self._db.write(lambda db: sqlite_spaces.finish_fill(db, lease, build))
+        return await self._db.write(lambda db: sqlite_spaces.finish_fill(db, lease, build, self._clock()))
 
     async def drop_space(self, collection: str, space_id: str, principal: str, keep: float | None = None) -> Collection:
         return await self._db.write(lambda db: sqlite_spaces.drop_space(db, collection, space_id, principal, keep, self._clock()))

@@ -68,8 +68,14 @@ def add_space(db: Connection, name: str, space: EmbeddingSpace) -> Collection:
 def store_spaces(db: Connection, changed: Collection) -> Collection:
     """Writes the spaces and builds of a collection, and returns it."""
     db.execute(
-        "UPDATE collections SET spaces = ?, spaces_version = ?, builds = ? WHERE uid = ?",
-        (codecs.SPACES.dump(changed.spaces), changed.spaces_version, codecs.BUILDS.dump(changed.builds), changed.uid),
+        "UPDATE collections SET spaces = ?, spaces_version = ?, builds = ?, past_builds = ? WHERE uid = ?",
+        (
+            codecs.SPACES.dump(changed.spaces),
+            changed.spaces_version,
+            codecs.BUILDS.dump(changed.builds),
+            codecs.BUILDS.dump(changed.past_builds),
+            changed.uid,
+        ),
     )
     return changed
 
@@ -194,6 +200,7 @@ def _collection(row: Row) -> Collection:
         spaces_version=row["spaces_version"],
         space_id=row["space_id"],
         builds=codecs.BUILDS.load(row["builds"]),
+        past_builds=codecs.BUILDS.load(row["past_builds"]),
     )
 
 

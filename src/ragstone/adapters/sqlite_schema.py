@@ -221,4 +221,6 @@ _FOURTH = (
     "CREATE INDEX attempts_gaps ON attempts (uid, number) WHERE state = 'aborted' AND retired = 0",
 )
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH)
+_FIFTH = ("ALTER TABLE collections ADD COLUMN past_builds TEXT NOT NULL DEFAULT '[]'",)  # JSON: the last ones of which nothing else is left
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)

@@ -26,10 +26,10 @@ def acquire_fill(db: Connection, name: str, holder: str, ttl: float, now: float)
     return sqlite_attempts.take(db, collection.uid, None, build.id, holder, ttl, now)
 
 
-def finish_fill(db: Connection, lease: Lease, build: Build) -> Collection:
+def finish_fill(db: Connection, lease: Lease, build: Build, now: float) -> Collection:
     """See the port."""
     sqlite_attempts.check_publishable(db, lease)
-    changed = building.filled(sqlite_jobs.collection_of(db, lease.collection.uid), build, lease.attempt)
+    changed = building.filled(sqlite_jobs.collection_of(db, lease.collection.uid), build, lease.attempt, now)
     sqlite_attempts.end(db, lease, "filled")
     return sqlite_jobs.store_spaces(db, changed)
 

@@ -57,9 +57,16 @@ async def _followed(session: Session, client: Client, job: Json) -> Json:
 
 def _what(job: Json) -> str:
 
+    told = _told(job)
+    return f"embedding space {job['space_id']}: {told}" if job.get("space_id") else told
+
+
+def _told(job: Json) -> str:
     if job["state"] not in TERMINAL:
         return describe(job.get("progress") or {})
     result = job.get("result") or {}
+    if job.get("space_id") and not result.get("error"):
+        return "ready"
     return str(result.get("error") or commit_name(result.get("position"), result.get("commit_id")))
 
 

@@ -51,7 +51,9 @@ async def start(
         space = (await client.post(url("collections", collection, "spaces"), body))["space"]
         if wait:
             space = await _followed(session, client, collection, space)
-    session.output.result(space, text(f"Space {space['id']}: {_describe(space)}.", "bold" if space["state"] == "ready" else ""))
+    ready = space["state"] == "ready"
+    job = "" if ready else f" `ragstone jobs {space['build']['job_id']} -f` follows it."
+    session.output.result(space, text(f"Space {space['id']}: {_describe(space)}.{job}", "bold" if ready else ""))
 
 
 async def status(session: Session, collection: COLLECTION) -> None:

@@ -11,6 +11,8 @@ from ragstone.domain.commits import Commit
 from ragstone.domain.errors import Busy, Conflict, LeaseLost, NotFound
 from ragstone.domain.spaces import EmbeddingSpace
 
+PAST = 20  # builds whose space is gone that a collection remembers
+
 
 def begun(collection: Collection, build: Build, now: float) -> Collection:
     """With a space that is being prepared; as it is when that is so already.
@@ -43,12 +45,13 @@ def registered(collection: Collection, space: EmbeddingSpace) -> Collection:
     return changed if build is None else _with(changed, replace(build, state="filling"))
 
 
-def filled(collection: Collection, build: Build, attempt: int) -> Collection:
-    """With what an attempt has filled, and with `since` when that was the last of it. Raises `LeaseLost` when there is no such build to be filled."""
+def filled(collection: Collection, build: Build, attempt: int, now: float) -> Collection:
+    """With what an attempt has filled, and with `since` and `ended_at` when that was the last of it. Raises `LeaseLost` when there is no such build to be filled."""
     known = collection.build(build.space.id)
     if known is None or (known.id, known.state) != (build.id, "filling"):
         raise LeaseLost("the embedding space is not being filled any more.")
-    return _with(collection, replace(build, since=attempt if build.state == "ready" else 0))
+    ready = build.state == "ready"
+    return _with(collection, replace(build, since=attempt if ready else 0, ended_at=now if ready else None))
 
 
 def dropped(
@@ -84,12 +87,16 @@ def dropped(
     build = build or Build(build_id, collection.space(space_id), principal, "ready", now)
     rest = tuple(space for space in collection.spaces if space.id != space_id)
     version = collection.spaces_version + (len(rest) < len(collection.spaces))
-    return _with(replace(collection, spaces=rest, spaces_version=version), replace(build, state="dropped", dropped_at=now))
+    ended_at = now if build.state in UNFINISHED else build.ended_at
+    gone = replace(build, state="dropped", dropped_at=now, ended_at=ended_at)
+    return _with(replace(collection, spaces=rest, spaces_version=version), gone)
 
 
 def forgotten(collection: Collection, space_id: str) -> Collection:
-    """Without the record of a dropped space, whose index is deleted."""
-    return replace(collection, builds=tuple(build for build in collection.builds if (build.space.id, build.state) != (space_id, "dropped")))
+    """Without the dropped space, whose index is deleted. What its job tells is kept with the last ones; no document is named there any more."""
+    gone = [build for build in collection.builds if (build.space.id, build.state) == (space_id, "dropped")]
+    past = (*collection.past_builds, *(replace(build, after="") for build in gone if build.job_id is not None))
+    return replace(collection, builds=tuple(build for build in collection.builds if build not in gone), past_builds=past[-PAST:])
 
 
 def incomplete(commit: Commit) -> str:

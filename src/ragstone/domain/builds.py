@@ -21,7 +21,8 @@ class Build:
 
     `since`: the attempt that made it ready; in every commit from there on the space holds what the commit holds. `documents` of the head that were gone
     through, `chunks` written for them, of which `embedded` went through the model and `reused` had a vector; `seconds` that this took so far.
-    `started_at`, `dropped_at`: Unix seconds. `shards`: how many shall embed at once where there is a runner of bulk work, 0: as many as its settings say.
+    `started_at`, `dropped_at`: Unix seconds; `ended_at`: when it became ready, or was given up before that. `shards`: how many shall embed at once where there is a
+    runner of bulk work, 0: as many as its settings say.
     """
 
     id: str
@@ -38,6 +39,22 @@ class Build:
     since: int = 0
     dropped_at: float | None = None
     shards: int = 0
+    ended_at: float | None = None
+
+    @property
+    def job_id(self) -> str | None:
+        """Under which it is told among the jobs: its own id. None for what ended before builds were told there, and for a first space that goes, which nobody built."""
+        return self.id if self.state in UNFINISHED or self.ended_at is not None else None
+
+    def rate(self) -> float:
+        """Chunks a second."""
+        return self.chunks / self.seconds if self.seconds > 0 else 0.0
+
+    def seconds_left(self, total: int) -> float | None:
+        """Until all of `total` documents are in the space; None when unknown, and when it is not being filled."""
+        if self.state != "filling" or not self.documents or self.seconds <= 0:
+            return None
+        return max(0, total - self.documents) * self.seconds / self.documents
 
 
 @dataclass(frozen=True, slots=True)

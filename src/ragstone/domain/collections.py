@@ -16,6 +16,7 @@ class Collection:
 
     `spaces` are the registered embedding spaces, which every ingest writes; `spaces_version` rises with each change of them.
     `space_id` is the one that reads use until there is a head, which then names its own. `builds`: one for each space that was added later, or that goes.
+    `past_builds`: the last ones of which nothing else is left, oldest first.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Collection:
     spaces_version: int
     space_id: str
     builds: tuple[Build, ...] = ()
+    past_builds: tuple[Build, ...] = ()
 
     def index_name(self, space_id: str) -> str:
         """Each (collection, embedding space) has an index of its own: forgetting a filter cannot leak (invariant 7)."""

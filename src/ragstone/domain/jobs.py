@@ -153,7 +153,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An accepted request. `number` rises with each accepted job of the collection, whose jobs end in this order. Times are Unix seconds."""
+    """An accepted request. `number` rises with each accepted job of the collection, whose jobs end in this order. Times are Unix seconds.
+
+    `space_id`: the embedding space that is built; None for everything else. Such a job is shown, but not queued: its number is 0 (ADR 0034).
+    """
 
     id: str
     collection: str
@@ -164,6 +167,7 @@ class Job:
     created_at: float
     finished_at: float | None = None
     result: JobResult | None = None
+    space_id: str | None = None
 
 
 def named_paths(job: Job) -> frozenset[str]:

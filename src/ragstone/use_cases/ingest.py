@@ -41,13 +41,12 @@ from ragstone.use_cases.index_writer import ChangedDocument, batches, chunk_all
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.preconditions import Preconditions, check_form
 from ragstone.use_cases.preparation import Preparation
-from ragstone.use_cases.progress import ProgressBoard, happens
+from ragstone.use_cases.progress import LONGEST_LOOK, ProgressBoard, happens, watched
 from ragstone.use_cases.snapshots import Snapshots
 from ragstone.use_cases.spaces import Spaces
 from ragstone.use_cases.visibility import Visibility
 
-_FIRST_LOOK, _LONGEST_LOOK = 0.05, 1.0  # seconds between looks at a job
-_SILENCE = 5.0  # seconds after which a watcher is told the same again
+_FIRST_LOOK = 0.05  # seconds after which a job is looked at again; then ever less often
 _ENQUEUE = 5.0  # seconds that a hint may take
 _log = logging.getLogger(__name__)
 
@@ -193,23 +192,17 @@ class Ingest:
             if job.state in TERMINAL or left <= 0 or self._progress.closed:
                 return job
             # Another process may work on it, and tells nothing here.
-            pause = min(_LONGEST_LOOK, 1.5 * pause)
+            pause = min(LONGEST_LOOK, 1.5 * pause)
             await happens(change, min(left, pause))
 
-    async def watch(self, job_id: str) -> AsyncIterator[JobProgress]:
-        """Progress whenever it changes (at least every 5 s) until the job is terminal, or this process works off no more jobs."""
-        told: Progress | None = None
-        last = 0.0
-        while True:
-            change = self._progress.next_change(job_id)
+    def watch(self, job_id: str) -> AsyncIterator[JobProgress]:
+        """See `watched`."""
+
+        async def look() -> tuple[bool, Progress]:
             job = await self.job(job_id)
-            finished, progress = job.state in TERMINAL, await self.progress(job)
-            if finished or progress != told or time.monotonic() - last >= _SILENCE:
-                told, last = progress, time.monotonic()
-                yield JobProgress(job_id, progress, finished)
-            if finished or self._progress.closed:
-                return
-            await happens(change, _LONGEST_LOOK)
+            return job.state in TERMINAL, await self.progress(job)
+
+        return watched(self._progress, job_id, look)
 
     def end_waits(self) -> None:
         """Whoever waits for a job gets it as it is. Call it when no job will be worked off any more."""

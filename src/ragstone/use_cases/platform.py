@@ -30,6 +30,7 @@ from ragstone.ports.vector_index import VectorIndex
 from ragstone.ports.version_store import VersionStore
 from ragstone.use_cases.answer import Answering
 from ragstone.use_cases.backup import Backups
+from ragstone.use_cases.build_jobs import BuildJobs
 from ragstone.use_cases.bulk import BulkEmbedding, BulkSettings
 from ragstone.use_cases.bulk_jobs import BulkJobs
 from ragstone.use_cases.collections import Collections
@@ -225,6 +226,7 @@ def assemble(
     turns = Exclusive(adapters.catalog, holder, shared=shared)
     maintenance = Maintenance(adapters.index, snapshots, turns)
     shards = BulkEmbedding(adapters.bulk_stage, adapters.bulk_runner, bulk or BulkSettings()) if adapters.bulk_stage is not None else None
+    builds = BuildJobs(adapters.catalog, progress, shards)
     letters = DeadLetterOffice(adapters.catalog, adapters.staging, adapters.dead_letters, adapters.queue, progress, holder)
     recovery = Recovery(
         adapters.catalog, adapters.versions, adapters.index, adapters.staging, letters, shared=shared, turns=writers, bulk=shards
@@ -262,7 +264,7 @@ def assemble(
         snapshots=snapshots,
         interactions=adapters.interactions,
         logged=logged,
-        jobs=Jobs(adapters.catalog, visibility, snapshots),
+        jobs=Jobs(adapters.catalog, visibility, snapshots, builds),
         visibility=visibility,
         embedder=adapters.embedder,
         limits=limits,
@@ -291,7 +293,7 @@ def assemble(
             bulk=BulkJobs(adapters.catalog, adapters.index, spaces, progress, shards, holder) if shards is not None else None,
         ),
         maintenance=maintenance,
-        reembedding=Reembedding(adapters.catalog, spaces, ingest, builder.wake, shards, keep_spaces),
+        reembedding=Reembedding(adapters.catalog, spaces, ingest, builder.wake, builds, keep_spaces),
         builder=builder,
         backups=Backups(adapters.backup, adapters.catalog, maintenance),
         retention=Retention(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
 from ragstone.domain.bulk import ShardProgress
 from ragstone.domain.jobs import Phase, Progress
+from ragstone.domain.uploads import JobProgress
 
+LONGEST_LOOK = 1.0  # seconds between looks at a job
+_SILENCE = 5.0  # seconds after which a watcher is told the same again
 _KEPT = 1000  # finished jobs whose last progress is still told
 
 
@@ -95,3 +99,18 @@ async def happens(event: asyncio.Event, within: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within):
             await event.wait()
+
+
+async def watched(board: ProgressBoard, job_id: str, look: Callable[[], Awaitable[tuple[bool, Progress]]]) -> AsyncIterator[JobProgress]:
+    """Progress whenever it changes (at least every 5 s) until the job is terminal, or this process works off no more jobs. `look`: whether it is, and how far it is."""
+    told: Progress | None = None
+    last = 0.0
+    while True:
+        change = board.next_change(job_id)
+        finished, progress = await look()
+        if finished or progress != told or time.monotonic() - last >= _SILENCE:
+            told, last = progress, time.monotonic()
+            yield JobProgress(job_id, progress, finished)
+        if finished or board.closed:
+            return
+        await happens(change, LONGEST_LOOK)

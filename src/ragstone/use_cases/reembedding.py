@@ -13,7 +13,7 @@ from ragstone.domain.ids import new_id
 from ragstone.domain.jobs import Job, Switch
 from ragstone.domain.spaces import EmbeddingSpace
 from ragstone.ports.catalog import Catalog
-from ragstone.use_cases.bulk import BulkEmbedding
+from ragstone.use_cases.build_jobs import BuildJobs
 from ragstone.use_cases.ingest import Ingest
 from ragstone.use_cases.spaces import Spaces
 
@@ -32,14 +32,14 @@ class Reembedding:
         spaces: Spaces,
         ingest: Ingest,
         wake: Callable[[], None],
-        bulk: BulkEmbedding | None = None,
+        builds: BuildJobs,
         keep: float = KEEP,
     ) -> None:
         self._catalog = catalog
         self._spaces = spaces
         self._ingest = ingest
         self._wake = wake
-        self._bulk = bulk
+        self._builds = builds
         self._keep = keep
 
     async def start(
@@ -62,7 +62,7 @@ class Reembedding:
         collection, head = await self._catalog.collection(name), await self._catalog.head(name)
         if head is None:
             raise Conflict(f"Collection {name!r} is empty; delete it and make it anew, which embeds nothing.", field="collection")
-        if workers is not None and self._bulk is None:
+        if workers is not None and not self._builds.in_bulk:
             raise InvalidInput("workers: this server has no runner of bulk work; set bulk.kind, or leave the number out.", field="workers")
         target = self._spaces.target(collection.space(head.space_id), model, max_tokens, min_tokens)
         if target.id == head.space_id:
@@ -140,12 +140,8 @@ class Reembedding:
         build = collection.build(space.id)
         live = head.space_id if head else collection.space_id
         total = head.stats.documents if head else 0
-        rate, left = 0.0, None
-        if build is not None and build.seconds > 0:
-            rate = build.chunks / build.seconds
-            if build.state == "filling" and build.documents:
-                left = max(0, total - build.documents) * build.seconds / build.documents
-        filling = self._bulk is not None and build is not None and build.state == "filling"
-        shards = await self._bulk.progress(build.id, space) if filling and self._bulk is not None and build is not None else ()
-        state = "live" if space.id == live else "old" if build is None else build.state
-        return SpaceStatus(space, state, build, total, rate, left, self._spaces.has(space), shards)
+        loaded = self._spaces.has(space)
+        if build is None:
+            return SpaceStatus(space, "live" if space.id == live else "old", None, total, 0.0, None, loaded)
+        state = "live" if space.id == live else build.state
+        return SpaceStatus(space, state, build, total, build.rate(), build.seconds_left(total), loaded, await self._builds.shards(build))

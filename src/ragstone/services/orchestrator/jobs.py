@@ -1,8 +1,8 @@
-"""/v1/jobs: accepted changes, and how far they are."""
+"""/v1/jobs: accepted changes and builds of spaces, and how far they are."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,6 +10,7 @@ from sse_starlette import ServerSentEvent
 
 from ragstone.domain.access import Principal, Scope, no_job
 from ragstone.domain.jobs import Progress
+from ragstone.domain.uploads import JobProgress
 from ragstone.services.orchestrator.access import allow, caller, needs_where_asked, readable
 from ragstone.services.orchestrator.context import Context, json_response
 from ragstone.services.orchestrator.documentation import errors, event_stream
@@ -38,7 +39,7 @@ def routes(context: Context) -> APIRouter:
         return shown
 
     async def view(shown: ShownJob, progress: Progress | None = None) -> Json:
-        return job_json(shown.job, progress if progress is not None else await ingest.progress(shown.job), shown.view)
+        return job_json(shown.job, progress or shown.progress or await ingest.progress(shown.job), shown.view)
 
     @router.get("", summary="List jobs", response_model=None, responses={200: {"model": responses.JobsResponse}, **errors(404)})
     @needs_where_asked(Scope.READ)
@@ -73,12 +74,15 @@ def routes(context: Context) -> APIRouter:
     @unhurried
     async def events(request: Request, job: str) -> Response:
         """Progress whenever it changes, then the finished job."""
-        await known(request, job)
-        return respond(watch(job, caller(request), request_id(request.scope)))
+        shown = await known(request, job)
+        steps = ingest.watch(job) if shown.job.space_id is None else jobs.builds.watch(job)
+        return respond(watch(steps, job, caller(request), request_id(request.scope)))
 
-    async def watch(job_id: str, principal: Principal, request: str) -> AsyncGenerator[ServerSentEvent, None]:
+    async def watch(
+        steps: AsyncIterator[JobProgress], job_id: str, principal: Principal, request: str
+    ) -> AsyncGenerator[ServerSentEvent, None]:
         try:
-            async for step in ingest.watch(job_id):
+            async for step in steps:
                 yield event({"job": await view(await jobs.get(job_id, principal), step.progress)}, "job" if step.finished else "progress")
         except Exception as error:  # the 200 is sent: whatever happens is told as an event
             yield event(problem(as_domain_error(error), request), "error")

@@ -97,6 +97,7 @@ def status_json(status: SpaceStatus) -> dict[str, Any]:
         "space": space_json(status.space),
         "build": {
             "id": build.id,
+            "job_id": build.job_id,
             "state": build.state,
             "principal": build.principal,
             "started_at": moment(build.started_at),

@@ -168,6 +168,7 @@ def job_json(job: Job, progress: Progress, view: View) -> Json:
         "finished_at": None if job.finished_at is None else moment(job.finished_at),
         "progress": asdict(progress if view.whole else replace(progress, embedded=0, reused=0, rate=0.0, seconds_left=None, shards=())),
         "result": result_json(job.result, view) if job.result else None,
+        "space_id": job.space_id,
     }
 
 

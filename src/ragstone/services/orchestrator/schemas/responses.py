@@ -139,7 +139,7 @@ class Progress(Form):
 
 
 class JobResult(Form):
-    """What became of a job. With `unchanged`, the commit is the head's."""
+    """What became of a job. With `unchanged`, the commit is the head's; null for the build of a space, which is `unchanged` when the space is ready."""
 
     outcome: JobState
     commit_id: str | None
@@ -154,16 +154,17 @@ class JobResult(Form):
 
 
 class Job(Form):
-    """An accepted request for change."""
+    """An accepted request for change, or the build of an embedding space."""
 
     id: str
     collection: str
-    number: int
+    number: int = Field(description="in the order in which changes of the collection are made; 0 for a build, which is made beside them")
     state: JobState
     created_at: Time
     finished_at: Time | None
     progress: Progress
     result: JobResult | None
+    space_id: str | None = Field(description="the embedding space that is built; null for every other job")
 
 
 class JobResponse(Form):

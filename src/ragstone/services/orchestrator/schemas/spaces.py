@@ -35,6 +35,9 @@ class Build(Form):
     """How far a space is. `rate`: chunks a second."""
 
     id: str
+    job_id: str | None = Field(
+        description="of the job that tells the same; null: it ended before builds were jobs, or the space was not built"
+    )
     state: Literal["preparing", "filling", "ready", "dropped"]
     principal: str
     started_at: Time
