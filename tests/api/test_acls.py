@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import httpx
 import pytest
 
 from ragstone.domain.access import Principal, parse_scopes
+from ragstone.domain.builds import Build
 from ragstone.domain.errors import Unavailable
+from ragstone.domain.ids import new_id
 from ragstone.services.orchestrator.app import create_app
 from ragstone.settings.model import Settings
 from tests.api.conftest import Api
@@ -121,6 +124,22 @@ async def test_who_is_in_none_of_the_groups_learns_nothing_by_any_route(api: Api
     for who in ("otto", "gast"):
         told = (await everything_told(api, who)).replace(QUESTION.lower(), "")  # which otto asked himself
         assert [secret for secret in SECRETS if secret in told] == [], who
+
+
+async def test_a_build_is_told_to_those_who_may_see_the_whole_collection(api: Api) -> None:
+    job_id = new_id()
+    other = replace((await api.platform.collections.get("handbook")).spaces[0], parsers=("text/2",))
+    await api.platform.adapters.catalog.begin_build("handbook", Build(job_id, other, "otto", "preparing"))
+    for who, sees in (("root", True), ("chef", True), ("hanna", True), ("otto", False), ("gast", False)):
+        for place in (f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/events"):
+            if not sees:
+                hidden = await api.http.get(place, headers=by(who))
+                absent = await api.http.get(place.replace(job_id, "0" * 26), headers=by(who))
+                assert (hidden.status_code, hidden.json()["title"]) == (404, absent.json()["title"]), (who, place)
+                assert hidden.json()["detail"] == absent.json()["detail"].replace("0" * 26, job_id)
+        assert (await api.http.get(f"/v1/jobs/{job_id}", headers=by(who))).status_code == (200 if sees else 404), who
+        told = (await api.http.get("/v1/jobs", headers=by(who))).json()["jobs"]
+        assert (job_id in [job["id"] for job in told]) is sees, who
 
 
 async def test_texts_that_may_not_be_seen_are_not_sent_to_the_reranker(api: Api) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -98,6 +100,61 @@ async def test_a_build_is_given_up(running: Api) -> None:
     assert len((await running.http.get(SPACES)).json()["spaces"]) == 1
     assert len(await running.platform.adapters.index.names()) == 1
     assert str(before).count("spaces_version=1") == 1
+
+
+async def test_a_build_is_a_job_from_its_start_on(running: Api) -> None:
+    started = (await running.http.post(SPACES, json={"model": OTHER.identity.digest})).json()["space"]
+    job_id = started["build"]["job_id"]
+    job = await told(running, job_id)
+    assert (job["state"], job["space_id"], job["number"], job["result"], job["finished_at"]) == ("queued", started["id"], 0, None, None)
+    assert (job["collection"], job["progress"]["phase"], job["progress"]["documents_total"]) == ("handbook", "queued", 2)
+    await built(running)
+    job = await told(running, job_id)
+    assert (job["state"], job["result"]["outcome"], job["result"]["commit_id"]) == ("unchanged", "unchanged", None)
+    assert job["finished_at"] > job["created_at"]
+    assert (job["progress"]["phase"], job["progress"]["documents"], job["progress"]["seconds_left"]) == ("done", 2, 0.0)
+    own = (await running.http.get(SPACES)).json()["spaces"]
+    assert [space["build"] and space["build"]["job_id"] for space in own] == [None, job_id]
+    assert job["progress"]["embedded"] == own[1]["build"]["embedded"] == job["result"]["stats"]["chunks_embedded"]
+    listed = (await running.http.get("/v1/jobs", params={"collection": "handbook", "limit": 1})).json()
+    assert (listed["jobs"], listed["next"]) == ([job], job_id)
+    [ingested] = (await running.http.get("/v1/jobs", params={"before": job_id})).json()["jobs"]
+    assert (ingested["state"], ingested["space_id"]) == ("published", None)
+
+
+async def test_a_build_that_is_given_up_is_a_failed_job(running: Api) -> None:
+    started = (await running.http.post(SPACES, json={"model": OTHER.identity.digest})).json()["space"]
+    gone = (await running.http.delete(f"{SPACES}/{started['id']}")).json()["space"]
+    await running.platform.builder.tend()
+    assert len((await running.http.get(SPACES)).json()["spaces"]) == 1
+    job = await told(running, gone["build"]["job_id"])
+    assert (job["state"], job["result"]["error_code"], job["result"]["status"]) == ("failed", "gone", 410)
+    assert started["id"] in job["result"]["error"]
+    last, done = await watched(running, job["id"])
+    assert (json.loads(last.partition("data: ")[2])["job"], done) == (job, "data: [DONE]")
+
+
+async def test_a_build_can_be_watched_to_its_end(running: Api) -> None:
+    started = (await running.http.post(SPACES, json={"model": OTHER.identity.digest})).json()["space"]
+    running.platform.builder.start()
+    *progress, last, done = await watched(running, started["build"]["job_id"])
+    await running.platform.builder.stop()
+    assert all(event.startswith("event: progress\ndata: ") for event in progress)
+    assert last.startswith("event: job\ndata: ")
+    job = json.loads(last.partition("data: ")[2])["job"]
+    assert (job["id"], job["state"], job["progress"]["documents"]) == (started["build"]["job_id"], "unchanged", 2)
+    assert done == "data: [DONE]"
+
+
+async def told(api: Api, job_id: str) -> dict[str, Any]:
+    job: dict[str, Any] = (await api.http.get(f"/v1/jobs/{job_id}")).json()["job"]
+    assert job["id"] == job_id
+    return job
+
+
+async def watched(api: Api, job_id: str) -> list[str]:
+    text = (await api.http.get(f"/v1/jobs/{job_id}/events", timeout=60)).text
+    return [event for event in text.strip().replace("\r\n", "\n").split("\n\n") if not event.startswith(":")]
 
 
 @pytest.mark.parametrize(

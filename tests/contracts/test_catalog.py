@@ -865,7 +865,7 @@ async def test_a_filler_that_was_killed_is_taken_over_when_its_lease_is_over(cat
     assert await catalog.gaps("docs") == {2}
 
 
-async def test_what_was_filled_is_recorded_with_the_attempt(catalog: Catalog) -> None:
+async def test_what_was_filled_is_recorded_with_the_attempt(catalog: Catalog, clock: Clock) -> None:
     build = await filling(catalog)
     lease = await catalog.acquire_fill("docs", "h", 30.0)
     done = replace(build, after="p é", documents=3, chunks=7, embedded=5, reused=2, seconds=1.5)
@@ -880,7 +880,7 @@ async def test_what_was_filled_is_recorded_with_the_attempt(catalog: Catalog) ->
     assert (await published(catalog, 2)).gaps == frozenset()
     second = await catalog.acquire_fill("docs", "h", 30.0)
     ended = await catalog.finish_fill(second, replace(done, state="ready"))
-    assert ended.builds == (replace(done, state="ready", since=second.attempt),)
+    assert ended.builds == (replace(done, state="ready", since=second.attempt, ended_at=clock.now),)
     assert ended.complete(OTHER_SPACE.id)
     assert ended.unfinished is None
 
@@ -1001,6 +1001,44 @@ async def test_a_dropped_space_comes_back_only_when_it_is_forgotten(catalog: Cat
     assert [build.id for build in again.builds] == ["build-2"]
     await catalog.drop_space("docs", OTHER_SPACE.id, "ada")
     assert (await catalog.collection("docs")).spaces_version == 3  # it was not registered
+
+
+async def test_builds_are_remembered_when_their_space_is_forgotten(catalog: Catalog, clock: Clock) -> None:
+    build = await filling(catalog)
+    lease = await catalog.acquire_fill("docs", "h", 30.0)
+    build = (await catalog.finish_fill(lease, replace(build, after="b", documents=2))).builds[0]
+    assert build.ended_at is None
+    clock.now += 5.0
+    dropped = await catalog.drop_space("docs", OTHER_SPACE.id, "bob")
+    gone = replace(build, state="dropped", dropped_at=clock.now, ended_at=clock.now)
+    assert (dropped.builds, dropped.past_builds) == ((gone,), ())
+    clock.now += 5.0
+    await catalog.forget_space("docs", OTHER_SPACE.id)
+    await catalog.forget_space("docs", OTHER_SPACE.id)
+    known = await catalog.collection("docs")
+    assert (known.builds, known.past_builds) == ((), (replace(gone, after=""),))
+    assert (known.build(OTHER_SPACE.id), known.unfinished, known.oldest(OTHER_SPACE.id)) == (None, None, 0)
+    await catalog.begin_build("docs", replace(BUILD, id="build-2"))
+    await catalog.add_space("docs", OTHER_SPACE)
+    second = (await catalog.collection("docs")).unfinished
+    assert second is not None
+    lease = await catalog.acquire_fill("docs", "h", 30.0)
+    done = (await catalog.finish_fill(lease, replace(second, state="ready"))).builds[0]
+    ended_at, clock.now = clock.now, clock.now + 5.0
+    await catalog.drop_space("docs", OTHER_SPACE.id, "bob")
+    await catalog.forget_space("docs", OTHER_SPACE.id)
+    past = (await catalog.collection("docs")).past_builds
+    assert past == (*known.past_builds, replace(done, state="dropped", dropped_at=clock.now))
+    assert past[1].ended_at == ended_at
+    assert [one.past_builds for one in await catalog.collections()] == [past]
+
+
+async def test_a_first_space_that_goes_is_not_remembered_as_a_build(catalog: Catalog) -> None:
+    await ready(catalog)
+    await switched(catalog, 2, OTHER_SPACE.id)
+    await catalog.drop_space("docs", SPACE.id, "ada", 0.0)
+    await catalog.forget_space("docs", SPACE.id)
+    assert (await catalog.collection("docs")).past_builds == ()
 
 
 async def test_an_ingest_that_began_before_a_space_came_or_went_is_not_published(catalog: Catalog) -> None:

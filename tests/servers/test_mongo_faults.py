@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -27,7 +28,7 @@ from ragstone.domain.documents import checksum
 from ragstone.domain.errors import DataDirectoryError, InvalidInput, NotFound, RagstoneError, Unavailable
 from ragstone.domain.interactions import InteractionFilter
 from ragstone.domain.jobs import ChangeRequest, Put
-from tests.contracts.test_catalog import SPACE, job, publish, record
+from tests.contracts.test_catalog import BUILD, SPACE, job, publish, record
 from tests.contracts.test_interaction_log import interaction
 from tests.servers import mongo
 from tests.servers.proxy import Proxy
@@ -345,6 +346,23 @@ async def test_an_older_schema_is_brought_up_to_date_and_a_newer_one_refused(dat
     assert run == [1]
     with pytest.raises(DataDirectoryError, match="newer ragstone"):
         await migrate(made)
+
+
+async def test_a_collection_of_before_builds_were_jobs_keeps_its_builds(database: MongoDatabase) -> None:
+    catalog = MongoCatalog(database, mongo.dependency())
+    await catalog.create_collection("docs", "english", "", SPACE)
+    await catalog.begin_build("docs", BUILD)
+    made = await database.ready()
+    row = await made["collections"].find_one({"name": "docs"})
+    assert row is not None
+    builds = json.loads(row["builds"])
+    del builds[0]["ended_at"]
+    await made["collections"].update_one({"name": "docs"}, {"$set": {"builds": json.dumps(builds)}, "$unset": {"past_builds": ""}})
+    known = await catalog.collection("docs")
+    assert ([build.job_id for build in known.builds], known.past_builds) == ([BUILD.id], ())
+    await catalog.drop_space("docs", BUILD.space.id, "ada")
+    await catalog.forget_space("docs", BUILD.space.id)
+    assert [build.id for build in (await catalog.collection("docs")).past_builds] == [BUILD.id]
 
 
 async def test_a_missing_index_is_told_and_made_again(database: MongoDatabase) -> None:

@@ -381,3 +381,25 @@ async def test_a_database_of_before_there_were_builds_keeps_its_attempts(tmp_pat
     assert (await catalog.aborted("docs"), await catalog.aborted("docs", gone_after=1e12)) == ([3], [])
     assert await catalog.check() == []
     await catalog.close()
+
+
+async def test_a_database_of_before_builds_were_jobs_keeps_its_builds(tmp_path: Path) -> None:
+    build = '{"id": "b1", "space": %s, "principal": "ada", "state": "ready", "started_at": 5.0, "after": "z", "documents": 3, "since": 2}'
+    space = codecs.SPACES.dump((SPACE,))[1:-1]
+    with closing(sqlite3.connect(tmp_path / "ragstone.db", isolation_level=None)) as db:
+        for migration in MIGRATIONS[:4]:
+            for statement in migration:
+                db.execute(statement)
+        db.execute("PRAGMA user_version = 4")
+        db.execute(
+            "INSERT INTO collections (uid, name, language, description, created_at, spaces, spaces_version, space_id, builds) "
+            "VALUES ('u', 'docs', 'english', '', 0, '[]', 1, 's', ?)",
+            (f"[{build % space}]",),
+        )
+    catalog = SqliteCatalog(tmp_path / "ragstone.db")
+    known = await catalog.collection("docs")
+    [found] = known.builds
+    assert (found.id, found.state, found.documents, found.since, found.ended_at, found.job_id) == ("b1", "ready", 3, 2, None, None)
+    assert known.past_builds == ()
+    assert await catalog.check() == []
+    await catalog.close()

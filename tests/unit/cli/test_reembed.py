@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ragstone.cli import reembed, retention
+from ragstone.cli import jobs, reembed, retention
 from ragstone.cli.ingest import ingest
 from tests.unit.cli.conftest import Shell
 
@@ -60,6 +62,41 @@ async def test_a_build_is_given_up(filled: Shell) -> None:
     nothing = (await filled(reembed.abort, "docs")).problem
     assert nothing is not None
     assert "No space is being built" in nothing["detail"]
+
+
+async def test_a_build_is_listed_shown_and_followed_as_a_job(filled: Shell) -> None:
+    builder = filled.world.platform.builder
+    await builder.stop()
+    model = filled.world.other.identity.digest
+    started = await filled(reembed.start, "docs", to_model=model, wait=False)
+    [job_id] = re.findall(r"`ragstone jobs (\S+) -f` follows it", started.out)
+    listed = (await filled(jobs.jobs)).out.splitlines()
+    assert listed[1].split()[:3] == [job_id, "docs", "queued"]
+    assert "0/2 documents" in listed[1]
+    shown = (await filled(jobs.jobs, job_id)).out
+    assert "embedding space " in shown
+    assert "queued" in shown
+    builder.start()
+    followed = await filled(jobs.jobs, job_id, follow=True)
+    assert (followed.status, followed.problem) == (0, None)
+    assert "chunks embedded  2" in followed.out
+    space_id = (await filled(jobs.jobs, job_id, as_json=True)).json["space_id"]
+    assert f"embedding space {space_id}: ready" in followed.out
+    assert f"embedding space {space_id}: ready" in (await filled(jobs.jobs)).out
+    lines = (await filled(jobs.jobs, job_id, follow=True, as_json=True)).out.splitlines()
+    assert json.loads(lines[-1])["state"] == "unchanged"
+
+
+async def test_whoever_follows_a_build_that_is_given_up_gets_an_error(filled: Shell) -> None:
+    await filled.world.platform.builder.stop()
+    space = (await filled(reembed.start, "docs", to_model=filled.world.other.identity.digest, wait=False, as_json=True)).json
+    await filled(reembed.abort, "docs")
+    followed = await filled(jobs.jobs, space["build"]["job_id"], follow=True)
+    assert followed.status == 1
+    assert followed.problem is not None
+    assert (followed.problem["type"], followed.problem["status"]) == ("urn:ragstone:problem:gone", 410)
+    assert "given up" in followed.problem["detail"]
+    assert "given up before it was ready" in (await filled(jobs.jobs)).out
 
 
 async def test_what_cannot_be_is_said_in_a_sentence(filled: Shell) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
+from ragstone.domain.access import LOCAL
 from ragstone.domain.bulk import PartVectors
 from ragstone.domain.documents import checksum
 from ragstone.domain.errors import InternalError, InvalidInput, Unavailable
@@ -306,6 +307,38 @@ async def test_a_space_is_filled_by_shards_window_by_window(bench: Bench) -> Non
         job = await platform.ingest.wait((await platform.reembedding.switch("docs")).id, 60)
         assert job.state == "published"
         assert await stored(platform) == list(texts(50).values())
+
+
+async def test_another_process_tells_how_far_the_shards_of_a_build_are(bench: Bench) -> None:
+    at_work, seen = asyncio.Event(), asyncio.Event()
+
+    async def held(run_id: str, shard: int) -> None:
+        at_work.set()
+        await seen.wait()
+        await bench.work(run_id, shard)
+
+    async with bench.running() as platform:
+        await platform.collections.create("docs")
+        await ingested(platform, texts(20))
+    async with bench.running(TaskRunner(held)) as platform:
+        status = await platform.reembedding.start("docs", model=bench.other.identity.digest, workers=2)
+        assert status.build is not None
+        assert status.build.job_id is not None
+        await platform.builder.tend()  # the index
+        filling = asyncio.create_task(platform.builder.tend())
+        async with asyncio.timeout(60):
+            await at_work.wait()
+        replica = bench.platform(holder="other", shared=True)  # it starts nothing
+        shown = await replica.jobs.get(status.build.job_id, LOCAL)
+        assert shown.progress is not None
+        assert (shown.job.state, shown.progress.phase) == ("running", "embedding")
+        assert [(shard.shard, shard.done) for shard in shown.progress.shards] == [(0, 0), (1, 0)]
+        assert sum(shard.total for shard in shown.progress.shards) == 12  # a window
+        seen.set()
+        assert await filling
+        while await platform.builder.tend():
+            pass
+        assert (await replica.jobs.get(status.build.job_id, LOCAL)).job.state == "unchanged"
 
 
 async def test_whoever_takes_over_a_fill_embeds_nothing_that_is_staged(bench: Bench) -> None:
