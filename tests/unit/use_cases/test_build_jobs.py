@@ -175,11 +175,9 @@ async def test_builds_are_listed_among_the_jobs(world: World) -> None:
     assert [shown.job.id for shown in await listed(world)] == every
     assert [shown.job.id for shown in await listed(world, "other")] == [there, elsewhere]
     assert {shown.job.id for shown in await listed(world) if shown.progress is not None} == {first, here, there}
-    pages: list[str] = []
-    while page := await listed(world, before=pages[-1] if pages else None, limit=2):
-        assert len(page) <= 2
-        pages += [shown.job.id for shown in page]
-    assert pages == every
+    for start in range(0, len(every) + 1, 2):
+        page = await listed(world, before=every[start - 1] if start else None, limit=2)
+        assert [shown.job.id for shown in page] == every[start : start + 2]
     await world.platform.collections.delete("other")
     assert {shown.job.id for shown in await listed(world)} == {*ingested, first, here}
     with pytest.raises(NotFound):
