@@ -24,11 +24,11 @@ class Catalog(Protocol):
     - `begin_build` writes the build of a space in state `preparing`; as it is when that space is prepared or filled already. `Conflict` when the space is registered or another
       one is being built, `Busy` while an index of it is still to be deleted. `acquire_fill` takes the lease and an attempt as `acquire` does, but for no job (the `Lease` has the
       build's id in its place), and only while a space is filled, else `Conflict`; `Busy` while another holder's lease is alive, never mind the order of jobs. `finish_fill(lease, build)`:
-      attempt active, head is the lease's, spaces_version is the lease's, the build is filled -> its record is replaced by `build` (with `since` when it is `ready`), attempt
+      attempt active, head is the lease's, spaces_version is the lease's, the build is filled -> its record is replaced by `build` (with `since` and `ended_at` when it is `ready`), attempt
       `filled` (it wrote, but is no gap), lease freed. Else `LeaseLost`.
     - `drop_space` unregisters a space, whatever its build's state (idempotent); `NotFound`, and `Conflict` for the head's space and while a commit that is kept has it, unless
       the head left the space `keep` seconds ago or earlier (0: at once; None: never). Then that commit is kept, and can't be read from it any more (`Collection.holds`).
-      `forget_space` removes what is left in the catalog of a dropped one (idempotent).
+      An unfinished build gets its `ended_at`. `forget_space` removes what is left in the catalog of a dropped one, but for what its job tells: that is in `past_builds` (idempotent).
     - `accept` writes a job (state queued, next number). With `idempotency_key` (unique per collection and principal): the same `body_digest`
       returns the job written then, another one raises `IdempotencyMismatch`. The request's `expected_head` is not checked here.
     - Jobs of a collection are worked off in the order of their numbers: `next_job` is the oldest that is not terminal, None when there is none.

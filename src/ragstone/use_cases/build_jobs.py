@@ -9,7 +9,7 @@ from ragstone.domain.builds import Build
 from ragstone.domain.bulk import ShardProgress
 from ragstone.domain.collections import Collection
 from ragstone.domain.commits import CommitStats
-from ragstone.domain.errors import Gone
+from ragstone.domain.errors import Gone, NotFound
 from ragstone.domain.jobs import TERMINAL, ChangeRequest, Job, JobResult, JobState, Progress
 from ragstone.domain.uploads import JobProgress
 from ragstone.ports.catalog import Catalog
@@ -69,7 +69,10 @@ class BuildJobs:
             total, chunks = (build.documents, build.chunks) if build.since else (0, 0)  # of one that was given up nobody knows
             counts = (build.documents, total, build.chunks, chunks, build.embedded, build.reused)
             return Progress("done", *counts, rate=build.rate(), seconds_left=0.0)
-        head = await self._catalog.head(collection.name)
+        try:
+            head = await self._catalog.head(collection.name)
+        except NotFound:  # deleted meanwhile: other collections' jobs are listed all the same
+            head = None
         total = head.stats.documents if head else 0
         return Progress(
             "embedding" if build.state == "filling" else "queued",

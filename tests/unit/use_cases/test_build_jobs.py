@@ -184,6 +184,16 @@ async def test_builds_are_listed_among_the_jobs(world: World) -> None:
         await world.platform.jobs.get(there, LOCAL)
 
 
+async def test_jobs_are_listed_while_a_collection_is_deleted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = await started(world)
+
+    async def deleted(name: str) -> None:
+        raise NotFound("there is no such collection any more.")
+
+    monkeypatch.setattr(world.platform.adapters.catalog, "head", deleted)
+    assert job_id in [shown.job.id for shown in await listed(world)]
+
+
 async def test_only_who_may_see_the_whole_collection_sees_its_builds(world: World) -> None:
     job_id = await started(world)
     starter = Principal("local", Scope.READ)  # who began it, and was admin then
