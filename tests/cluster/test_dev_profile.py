@@ -139,12 +139,13 @@ def test_workers_killed_again_and_again_leave_what_a_clean_run_leaves(
         profile.kill_workers()
         killed += 1
     eventually(lambda: _done(api, jobs), "the jobs", 300.0)
+    ended = [api.get(f"/v1/jobs/{job}")["job"] for job in jobs]
+    assert [job["state"] for job in ended] == ["published"] * len(jobs), [job["result"] for job in ended]
     for folder in folders:
         api.ingest("clean", folder)
     commits = len({one["id"] for one in api.get("/v1/collections/clean/commits", limit=100)["commits"]})
     same = state(api, "killed", commits) == state(api, "clean", commits)
     record("dev profile: state after killed workers equals a clean run", float(same), "share", f"{killed} kills during {len(jobs)} ingests")
-    assert [api.get(f"/v1/jobs/{job}")["job"]["state"] for job in jobs] == ["published"] * len(jobs)
     assert same
 
 
