@@ -121,7 +121,7 @@ def test_a_language_model_is_turned_on_and_streams_its_answers_through_the_orche
     events = list(api.stream("handbook", next(questions), top_k=1))
     words = [(moment, data["text"]) for moment, name, data in events if name == "delta"]
     assert "".join(text for _, text in words).startswith("".join(WORDS) * 2)
-    assert len(words) > 1, "what comes within 40 ms is sent together, and an answer of 512 tokens takes longer"
+    assert len(words) > 1, "what comes within 100 ms is sent together, and an answer of 512 tokens takes longer"
     name, answer = events[-1][1:]
     assert name == "answer"
     assert answer["models"]["generator"] == "openai:chat"
