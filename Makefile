@@ -17,10 +17,7 @@ MLFLOW_LOCKS := requirements/mlflow.txt requirements/build.txt
 BENTO := .venv-bento
 BENTO_LOCKS := requirements/bento.txt requirements/build.txt
 VLLM := .venv-vllm
-# Tests keep their files in memory where there is room (4 GB) and programs may run: they sync thousands of times, and no test ends the machine.
-IN_MEMORY = $(if $(TMPDIR),,$(shell awk '$$2 == "/dev/shm" && $$4 !~ /noexec/' /proc/mounts 2>/dev/null | grep -q . && \
-	df -Pk /dev/shm | awk 'NR == 2 && $$4 > 4 * 1024 ^ 2 {print "TMPDIR=/dev/shm"}'))
-PYTEST = $(IN_MEMORY) $(DEV)/bin/pytest -o tmp_path_retention_policy=failed --dist loadgroup
+PYTEST = $(DEV)/bin/pytest -n auto --dist loadgroup
 SERVER_TESTS := tests/servers tests/contracts tests/crash tests/behaviour tests/e2e/test_bulk.py tests/charts/test_setup_scripts.py
 POLICY_LOCKS := requirements/policy.txt requirements/build.txt
 UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -44,13 +41,13 @@ test: ## everything that has to hold: lint, types, contracts, tests (COVERAGE=1:
 	echo "make test took $$((SECONDS - ready)) s, after $$((ready - started)) s of set-up"
 
 test-all: env-dev env-policy
-	$(call step,pytest,$(PYTEST) -n auto --durations=10 $(if $(COVERAGE),--cov --cov-report=term))
+	$(call step,pytest,$(PYTEST) --durations=10 $(if $(COVERAGE),--cov --cov-report=term))
 
 test-fast: env-dev ## the unit and contract tests alone
-	$(call step,pytest (unit and contracts),$(PYTEST) -q -n auto tests/unit tests/contracts)
+	$(call step,pytest (unit and contracts),$(PYTEST) -q tests/unit tests/contracts)
 
 test-charts: env-dev env-policy ## the charts without a cluster: real Helm, golden renders, schemas, policies, edges
-	$(call step,chart tests,$(PYTEST) -q -n auto tests/charts)
+	$(call step,chart tests,$(PYTEST) -q tests/charts)
 
 charts-golden: env-dev ## write the charts' kept renders anew, after a change that is meant
 	@$(DEV)/bin/python -m tests.charts golden
@@ -62,7 +59,7 @@ test-crash: env-dev ## the whole crash matrix, 200 random kills (SEED=n repeats 
 	$(call step,crash tests,PYTHONPATH=src OPENBLAS_NUM_THREADS=1 $(DEV)/bin/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED)))
 
 test-servers: env-dev env-mlflow env-bento ## what needs other servers (NATS, MongoDB, MLflow, and lakeFS and Qdrant where they are on PATH or RAGSTONE_TEST_<NAME>_URL says where), or minutes
-	$(call step,tests with servers,$(PYTEST) -q -n 2 -m "servers or packaged or long" $(SERVER_TESTS))
+	$(call step,tests with servers,$(DEV)/bin/pytest -q -n 2 --dist loadgroup -m "servers or packaged or long" $(SERVER_TESTS))
 
 test-vllm: env-dev env-bento env-vllm ## real answers of vLLM on this CPU through the generation service (6 GB, ten minutes the first time)
 	$(call step,tests with vLLM,$(DEV)/bin/pytest -q -m servers tests/vllm)
