@@ -54,6 +54,7 @@ async def poisoned(directory: Path, url: str, *, how: Literal["kill", "lost"], t
         "QUEUE__STREAM_PREFIX": f"poison-{uuid4().hex[:8]}-",
         "QUEUE__MAX_DELIVER": str(tries),
         "QUEUE__ACK_WAIT": "2",
+        "QUEUE__PARALLEL": "1",  # what is under way beside the poison dies with the process, and that counts as a try of it, too
     }
     outcome = Outcome()
     supervisor = _Supervisor(directory / "ragstone.log", {**settings, "FAILPOINTS": f"embedder.embed_passages.before~{WORD}={how}"})
