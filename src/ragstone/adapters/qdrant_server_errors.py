@@ -15,9 +15,8 @@ from ragstone.domain.errors import DataDirectoryError, InternalError, NotFound, 
 _log = logging.getLogger(__name__)
 _PASSING = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.ABORTED, StatusCode.CANCELLED}
 _REFUSED = {StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED}
-_BROKEN = (
-    "Stream removed"  # gRPC's own word for a connection that ended under a call, whose code may be UNKNOWN or INTERNAL (grpc/grpc#34076)
-)
+# gRPC's own word for a connection that ended under a call, whose code may be UNKNOWN or INTERNAL (grpc/grpc#34076).
+_BROKEN = "Stream removed"
 _OTHERS_DOWN = ("replica", "leader peer", "transport error", "operations failed", "consensus")
 _HTTP = {
     401: StatusCode.UNAUTHENTICATED,
