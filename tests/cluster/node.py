@@ -121,10 +121,8 @@ def remove(layout: Layout) -> None:
     wait_for(
         "the node's processes to end", lambda: not _processes(folders), _GONE, why=lambda: [f"process {pid}" for pid in _processes(folders)]
     )
-    if record and _link_exists():
-        run(
-            ["ip", "link", "delete", HOST_LINK]
-        )  # by itself it goes when the kernel has forgotten the last connection, which may take minutes
+    if record:
+        _remove_link()
     wait_for("the node's cgroups to go", lambda: _removed(folders), _GONE, why=lambda: [str(each) for each in folders if each.exists()])
     if layout.run.exists():
         shutil.rmtree(layout.run)
@@ -140,6 +138,17 @@ def _network(node: Node) -> None:
     # A service's address must have a route before kube-proxy's rules rewrite it. Nothing else leaves: the Internet is unreachable at once.
     node.call(["ip", "route", "add", SERVICES, "via", HOST_ADDRESS])
     node.call(["ip", "route", "add", "unreachable", "default"])
+
+
+def _remove_link() -> None:
+    """It goes by itself when the kernel has forgotten the last connection of the node's network, which may be minutes later, or right now."""
+
+    def gone() -> bool:
+        if _link_exists():
+            run(["ip", "link", "delete", HOST_LINK])
+        return not _link_exists()
+
+    wait_for(f"the interface {HOST_LINK} to go", gone, _GONE)
 
 
 def _link_exists() -> bool:

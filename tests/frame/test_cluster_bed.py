@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from ragstone.adapters.model_presets import ALL_MINILM
+from tests.cluster import node
 from tests.cluster.bed import CHOICE, choose
 from tests.cluster.builds import definitions
 from tests.cluster.certificates import Authority
@@ -48,6 +51,22 @@ def test_a_command_that_takes_too_long_is_ended() -> None:
 def test_a_missing_program_is_named() -> None:
     with pytest.raises(ClusterError, match="no-such-program is missing"):
         run(["no-such-program"])
+
+
+@pytest.mark.parametrize("by_itself", [True, False])
+def test_an_interface_that_goes_by_itself_meanwhile_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, by_itself: bool) -> None:
+    link, program = tmp_path / "interface", tmp_path / "bin" / "ip"
+    link.touch()
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nrm {link}\n" + ("echo 'Cannot find device' >&2; exit 1\n" if by_itself else ""))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(node, "HOST_LINK", str(link))
+    layout = Layout(tmp_path)
+    layout.run.mkdir()
+    (layout.run / "node.json").write_text(json.dumps({"cgroups": [], "first": None, "started": None}))
+    node.remove(layout)
+    assert not link.exists()
 
 
 def test_an_unknown_choice_of_cluster_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
