@@ -28,7 +28,7 @@ from ragstone.domain.documents import checksum
 from ragstone.domain.errors import DataDirectoryError, InvalidInput, NotFound, RagstoneError, Unavailable
 from ragstone.domain.interactions import InteractionFilter
 from ragstone.domain.jobs import ChangeRequest, Put
-from tests.contracts.test_catalog import BUILD, SPACE, job, publish, record
+from tests.contracts.catalog.records import BUILD, SPACE, job, publish, record
 from tests.contracts.test_interaction_log import interaction
 from tests.servers import mongo
 from tests.servers.proxy import Proxy
