@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +18,13 @@ from uuid import uuid4
 import httpx
 import nats
 
-from tests.support.processes import Running, StartFailed, start
+from tests.support.processes import RAGSTONE, Running, StartFailed, start
 from tests.support.tiny_encoder import make_encoder
 
 WORD = "asbestos"  # in the poisoned document
 POISON = {"path": "poison.txt", "text": f"The {WORD} pump stops."}
+SLOWLY = "slowly"  # in the documents of the other collection
+_ENDS = ("published", "unchanged", "failed")
 _DEATHS = 50  # no poison is tried as often
 _PATIENCE = 120.0  # seconds until every job has ended
 
@@ -42,8 +45,11 @@ class Outcome:
     seconds: float = 0.0  # until every job had ended
 
 
-async def poisoned(directory: Path, url: str, *, how: Literal["kill", "lost"], tries: int, others: int) -> Outcome:
-    """Poison first, then `others` documents behind it in its collection and as many in another one, each a job of its own."""
+async def poisoned(directory: Path, url: str, *, how: Literal["kill", "lost"], tries: int, others: int, lasting: float = 0.0) -> Outcome:
+    """Poison, `others` documents behind it in its collection and as many in another one, each a job of its own; the other one's first job is begun first.
+
+    `lasting`: seconds that each job of the other collection takes at least, so that the poison meets it under way.
+    """
     settings = {
         "DATA_DIR": str(directory / "data"),
         "MODEL": str(await asyncio.to_thread(make_encoder, directory / "model")),
@@ -54,19 +60,20 @@ async def poisoned(directory: Path, url: str, *, how: Literal["kill", "lost"], t
         "QUEUE__STREAM_PREFIX": f"poison-{uuid4().hex[:8]}-",
         "QUEUE__MAX_DELIVER": str(tries),
         "QUEUE__ACK_WAIT": "2",
-        "QUEUE__PARALLEL": "1",  # what is under way beside the poison dies with the process, and that counts as a try of it, too
     }
     outcome = Outcome()
-    supervisor = _Supervisor(directory / "ragstone.log", {**settings, "FAILPOINTS": f"embedder.embed_passages.before~{WORD}={how}"})
+    sick = {**settings, "FAILPOINTS": f"embedder.embed_passages.before~{WORD}={how}"}
+    supervisor = _Supervisor(directory / "ragstone.log", sick, ("tests.support.slowly", str(lasting), SLOWLY) if lasting else RAGSTONE)
     began = time.monotonic()
     try:
-        jobs = [await supervisor.submit("sick", POISON)]
-        for number in range(others):
-            for collection in ("sick", "well"):
-                document = {"path": f"{number}.txt", "text": f"The red pump number {number} flows."}
-                jobs.append(await supervisor.submit(collection, document))
-                outcome.accepted.add((collection, str(document["path"])))
-        for job in jobs:
+        jobs = [await supervisor.submit("well", _other(0, SLOWLY))]
+        if lasting:
+            await supervisor.begun(jobs[0])
+        poison = await supervisor.submit("sick", POISON)
+        jobs += [await supervisor.submit("well", _other(number, SLOWLY)) for number in range(1, others)]
+        jobs += [await supervisor.submit("sick", _other(number)) for number in range(others)]
+        outcome.accepted = {(collection, f"{number}.txt") for collection in ("sick", "well") for number in range(others)}
+        for job in (poison, *jobs):
             await supervisor.ended(job)
         outcome.seconds = time.monotonic() - began
         outcome.letters = (await supervisor.get("/v1/dead-letters"))["dead_letters"]
@@ -75,9 +82,9 @@ async def poisoned(directory: Path, url: str, *, how: Literal["kill", "lost"], t
     finally:
         await supervisor.stop()
     outcome.deaths = supervisor.deaths
-    cured = _Supervisor(directory / "ragstone.log", settings)  # the fix
+    cured = _Supervisor(directory / "ragstone.log", settings, RAGSTONE)  # the fix
     try:
-        replay = await cured.request("POST", f"/v1/dead-letters/{jobs[0]}/replay")
+        replay = await cured.request("POST", f"/v1/dead-letters/{poison}/replay")
         outcome.replayed = await cured.ended(replay["job"]["id"])
         outcome.cured = ("sick", POISON["path"]) in await cured.documents()
         outcome.letters_after = len((await cured.get("/v1/dead-letters"))["dead_letters"])
@@ -87,12 +94,17 @@ async def poisoned(directory: Path, url: str, *, how: Literal["kill", "lost"], t
     return outcome
 
 
+def _other(number: int, how: str = "well") -> dict[str, str]:
+    return {"path": f"{number}.txt", "text": f"The red pump number {number} flows {how}."}
+
+
 class _Supervisor:
     """Keeps one process running, and asks it until it answers."""
 
-    def __init__(self, log: Path, settings: dict[str, str]) -> None:
+    def __init__(self, log: Path, settings: dict[str, str], module: Sequence[str]) -> None:
         self._log = log
         self._settings = settings
+        self._module = module
         self._running: Running | None = None
         self.deaths = 0
 
@@ -102,15 +114,22 @@ class _Supervisor:
         answer = await self.request("POST", "/ingest", json=body, headers={"Idempotency-Key": f"{collection}-{document['path']}"})
         return str(answer["job"]["id"])
 
+    async def begun(self, job: str) -> None:
+        """Returns once somebody works on it."""
+        await self._state(job, "running", *_ENDS)
+
     async def ended(self, job: str) -> str:
         """The state in which a job ended."""
+        return await self._state(job, *_ENDS)
+
+    async def _state(self, job: str, *wanted: str) -> str:
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
             state = str((await self.get(f"/v1/jobs/{job}"))["job"]["state"])
-            if state in ("published", "unchanged", "failed"):
+            if state in wanted:
                 return state
             await asyncio.sleep(0.2)
-        raise TimeoutError(f"job {job} has not ended; see {self._log}")
+        raise TimeoutError(f"job {job} is not {' or '.join(wanted)}; see {self._log}")
 
     async def documents(self) -> set[tuple[str, str]]:
         """Collection and path of every document at a head."""
@@ -149,7 +168,7 @@ class _Supervisor:
                 self.deaths += 1
                 self._running = None
             try:
-                self._running = await start(self._log, "up", self._settings)
+                self._running = await start(self._log, "up", self._settings, module=self._module)
             except StartFailed:
                 self.deaths += 1
                 if self.deaths > _DEATHS:

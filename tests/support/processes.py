@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_RAGSTONE = ("ragstone.cli.main",)
+RAGSTONE = ("ragstone.cli.main",)
 _WITHIN = 120.0  # seconds for a start or a stop, on a busy machine
 
 
@@ -54,7 +54,7 @@ class Running:
         return await self.ended()
 
 
-async def start(log: Path, command: str, settings: Mapping[str, str], *arguments: str, module: Sequence[str] = _RAGSTONE) -> Running:
+async def start(log: Path, command: str, settings: Mapping[str, str], *arguments: str, module: Sequence[str] = RAGSTONE) -> Running:
     """Starts `ragstone <command>`, its words appended to `log`; returns once it is ready. `module`: another way in. Raises `StartFailed`."""
     with log.open("ab") as said:
         process = await asyncio.create_subprocess_exec(

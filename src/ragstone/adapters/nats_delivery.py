@@ -50,13 +50,17 @@ async def pull(client: Client, stream: str, consumer: str, seconds: float) -> Ms
 
 
 class Delivery:
-    """Within its block the server is told again and again that the message is being worked on. `number`: of this delivery, from 1."""
+    """Within its block the server is told again and again that the message is being worked on.
+
+    `number`: of this delivery, from 1. `sequence`: the message's place in its stream, which stays.
+    """
 
     def __init__(self, message: Msg, ack_wait: float) -> None:
         self._message = message
         self._period = ack_wait / 3
         self._beating: asyncio.Task[None] | None = None
         self.number = message.metadata.num_delivered
+        self.sequence = message.metadata.sequence.stream
 
     async def __aenter__(self) -> Delivery:
         self._beating = asyncio.create_task(self._beat(), name="heartbeat of a job's message")

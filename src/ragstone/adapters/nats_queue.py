@@ -15,6 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, Header
 from nats.js.errors import Error as JetStreamError
 
+from ragstone.adapters.gate import Gate, Visit
 from ragstone.adapters.nats import NatsConnection
 from ragstone.adapters.nats_delivery import Delivery, parse, pull
 from ragstone.adapters.nats_names import Names
@@ -24,6 +25,7 @@ from ragstone.ports.job_queue import GiveUp, JobHandler
 
 _LOOK = 5.0  # seconds between looks for subjects with messages that nobody told us of
 _WAIT = 0.5  # seconds that a place waits for a collection's message
+_GLANCE = 0.05  # the same where a message has come before: the server has it at hand, or another worker is at it
 _AWAY = 1.0  # the same while the server is away
 _UNUSED = 24 * 3600.0  # seconds after which the server forgets the consumer of a collection that has no more jobs
 _END = ""  # in the line: no subject, but the end of the place that gets it
@@ -36,6 +38,10 @@ class NatsJobQueue:
     A collection's consumer has at most one message under way (`max_ack_pending` 1), so its jobs go one at a time and in order whoever works.
     Up to `parallel` collections are worked on here. A message that nobody keeps alive for `ack_wait` seconds is delivered again; one that was
     delivered `tries` times is given up. Pauses in seconds.
+
+    A message that comes again may be what its last worker died of, and a worker's death counts as a try of every message that the worker has. So it is
+    worked on alone: what is under way here ends first, and no other is fetched meanwhile. One that this process handed back because something was away is
+    no suspect, or an outage would make everything go one at a time.
     """
 
     def __init__(
@@ -61,6 +67,8 @@ class NatsJobQueue:
         self._waiting_here: set[str] = set()  # those in the line
         self._working: set[str] = set()
         self._again: set[str] = set()  # offered while they were worked on
+        self._handed_back: dict[str, tuple[int, int]] = {}  # by subject, its message that is no suspect: place in the stream, delivery
+        self._gate = Gate()
         self._places: list[asyncio.Task[None]] = []
         self._looking: asyncio.Task[None] | None = None
         self._listening: tuple[Client, Subscription] | None = None
@@ -87,6 +95,7 @@ class NatsJobQueue:
         self._stopping = True
         for _ in self._places:
             self._line.put_nowait(_END)
+        self._gate.send_away()
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
@@ -153,29 +162,35 @@ class NatsJobQueue:
                 self._offer(subject)
 
     async def _turn(self, subject: str, handler: JobHandler, give_up: GiveUp) -> None:
-        message = await self._fetch(subject)
-        if message is None:
-            return
-        pause = await self._deliver(message, handler, give_up)
+        async with self._gate.visit() as visit:
+            came_before = await self._came_before(subject)
+            if came_before:
+                await visit.step_aside()  # before it is fetched: what is fetched and waits would count a death of this process, too
+            client = await self._connection.client()
+            message = await pull(client, self._stream, _consumer(subject), _GLANCE if came_before else _WAIT)
+            if message is None:
+                return
+            pause = await self._deliver(message, visit, handler, give_up)
         if pause:
             asyncio.get_running_loop().call_later(pause, self._offer, subject)
         else:
             self._offer(subject)
 
-    async def _fetch(self, subject: str) -> Msg | None:
-        consumer = subject.rpartition(".")[2]
+    async def _came_before(self, subject: str) -> bool:
+        """Whether the subject's next message was delivered before, and may be what a worker died of; also when another worker is at it now."""
         # Deliveries are not bounded by the server: it would keep a message that it delivers no more, and tell it once to whoever listens just then.
         config = ConsumerConfig(
-            durable_name=consumer, filter_subject=subject, ack_wait=self._ack_wait, max_ack_pending=1, inactive_threshold=_UNUSED
+            durable_name=_consumer(subject), filter_subject=subject, ack_wait=self._ack_wait, max_ack_pending=1, inactive_threshold=_UNUSED
         )
+        found = await self._connection.call(lambda js: js.add_consumer(self._stream, config), retry=True)
+        return bool(found.num_ack_pending) and subject not in self._handed_back
 
-        await self._connection.call(lambda js: js.add_consumer(self._stream, config), retry=True)
-        return await pull(await self._connection.client(), self._stream, consumer, _WAIT)
-
-    async def _deliver(self, message: Msg, handler: JobHandler, give_up: GiveUp) -> float:
+    async def _deliver(self, message: Msg, visit: Visit, handler: JobHandler, give_up: GiveUp) -> float:
         """Handles one message; returns the seconds after which it comes again, 0 when it is done with."""
         hint = parse(message.data)
         delivery = Delivery(message, self._ack_wait)
+        known = self._handed_back.pop(message.subject, None) == (delivery.sequence, delivery.number - 1)
+        suspect = delivery.number > 1 and not known
         if hint is None:
             _log.error("a message on %s is no job of ours and is dropped", message.subject)
             await delivery.drop()
@@ -183,11 +198,16 @@ class NatsJobQueue:
         collection, job_id = hint
         try:
             async with delivery:
+                if suspect and delivery.number <= self._tries:
+                    _log.info("job %s of %s comes again (%d) and is worked on alone", job_id, collection, delivery.number)
+                    await visit.be_alone()
                 await self._try(delivery, collection, job_id, handler, give_up)
         except Unavailable as error:
             growing = min(self._first_pause * 2.0 ** min(delivery.number - 1, 30), self._longest_pause)
             pause = max(growing, min(error.retry_after or 0.0, self._longest_pause))
             _log.warning("job %s of %s: %s Trying again in %.1f s.", job_id, collection, error.message, pause)
+            if not suspect:  # one that was may not have come to what its worker died of
+                self._handed_back[message.subject] = delivery.sequence, delivery.number
             await delivery.again(pause)
             return pause
         except asyncio.CancelledError:
@@ -213,3 +233,8 @@ class NatsJobQueue:
         if not await give_up(collection, job_id, self._tries, last):
             await self.enqueue(collection, job_id)
         await delivery.drop()
+
+
+def _consumer(subject: str) -> str:
+    """The name of its consumer."""
+    return subject.rpartition(".")[2]
