@@ -35,7 +35,11 @@ class DevProfile:
         orchestrator = dict(release.overlay["orchestrator"])
         embedding = {"extraEnv": orchestrator["extraEnv"], "networkPolicy": orchestrator["networkPolicy"]}  # it pulls the model, too
         del orchestrator["apiKeys"]  # the profile's own
-        sooner = [{"name": "RAGSTONE_QUEUE__ACK_WAIT", "value": "5"}]  # seconds; a worker that was killed is noticed by that
+        sooner = [
+            {"name": "RAGSTONE_QUEUE__ACK_WAIT", "value": "5"},  # seconds; a worker that was killed is noticed by that
+            # Workers are killed more often than a job is tried by default, and one death may cost two tries: the next worker finds the lease still held.
+            {"name": "RAGSTONE_QUEUE__MAX_DELIVER", "value": "100"},
+        ]
         orchestrator["extraEnv"] = [*orchestrator["extraEnv"], *sooner]
         worker = {"model": {"baked": True}, "extraEnv": sooner}
         overlay = {"orchestrator": orchestrator, "worker": worker, "embedding": embedding, **settings}
