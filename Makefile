@@ -18,7 +18,7 @@ BENTO := .venv-bento
 BENTO_LOCKS := requirements/bento.txt requirements/build.txt
 VLLM := .venv-vllm
 PYTEST = $(DEV)/bin/pytest -n auto --dist loadgroup
-SERVER_TESTS := tests/servers tests/contracts tests/crash tests/behaviour tests/e2e/test_bulk.py tests/charts/test_setup_scripts.py
+SERVER_TESTS := tests/servers tests/contracts tests/crash tests/behaviour tests/e2e/test_bulk.py tests/e2e/test_poison.py tests/charts/test_setup_scripts.py
 POLICY_LOCKS := requirements/policy.txt requirements/build.txt
 UV_COMPILE = $(DEV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock"

@@ -23,6 +23,7 @@ async def test_a_poisoned_document_becomes_a_dead_letter_and_holds_up_no_other(
     assert (outcome.replayed, outcome.cured, outcome.letters_after) == ("published", True, 0)
 
 
+@pytest.mark.long
 async def test_a_poisoned_document_takes_no_job_along_that_is_worked_on_beside_it(tmp_path: Path, nats_url: str) -> None:
     """A job that takes longer than the poison takes to kill the process, and would be under way at each of its tries."""
     outcome = await poisoned(tmp_path, nats_url, how="kill", tries=3, others=2, lasting=3.0)

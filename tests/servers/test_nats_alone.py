@@ -22,6 +22,7 @@ _LOOKS = 0.2  # seconds between looks for messages
 _WHILE = 5 * _LOOKS  # seconds in which whatever may begin does
 _TRIES = 3
 POISON, INNOCENT = "poison", ("a", "b", "c")
+NOTHING_BESIDE: dict[str, set[str]] = {one: set() for one in INNOCENT}
 
 
 @dataclass
@@ -83,11 +84,11 @@ class Place:
         self._names: Names = nats.names()
 
     @asynccontextmanager
-    async def works(self, worker: Worker, parallel: int = 4) -> AsyncIterator[NatsJobQueue]:
-        """At the end it dies: it says nothing about what it has under way."""
+    async def works(self, worker: Worker, parallel: int = 4, *, pause: float = 0.001) -> AsyncIterator[NatsJobQueue]:
+        """At the end it dies: it says nothing about what it has under way. `pause`: seconds until what was handed back comes again."""
         connection = nats.connection(self._url, self._names)
         queue = NatsJobQueue(
-            connection, self._names, parallel=parallel, tries=_TRIES, ack_wait=_ACK_WAIT, first_pause=0.001, longest_pause=0.002
+            connection, self._names, parallel=parallel, tries=_TRIES, ack_wait=_ACK_WAIT, first_pause=pause, longest_pause=pause
         )
         await queue.start(worker.handle, worker.give_up)
         try:
@@ -128,25 +129,20 @@ async def test_what_a_worker_may_have_died_of_is_worked_on_alone(place: Place, p
         for collection in new:
             await queue.enqueue(collection, "1")
         await worker.until(lambda: set(worker.done) == {*INNOCENT, *new})
-    assert {one: worker.beside[one] for one in INNOCENT} == dict.fromkeys(INNOCENT, set())
+    assert {one: worker.beside[one] for one in INNOCENT} == NOTHING_BESIDE
 
 
 async def test_a_job_that_workers_die_of_takes_no_other_along(place: Place) -> None:
     """Each worker that dies of it has the others under way or in reach; each counts one death at most."""
-    done, given_up, deaths = set[str](), list[str](), 0
     await place.died_of(POISON, *INNOCENT)
-    while not given_up:
-        worker = Worker()
-        async with place.works(worker):
-            await worker.until(lambda: worker.dead or bool(worker.given_up))
-        done |= set(worker.done)
-        given_up += worker.given_up
-        deaths += worker.dead
-    worker = Worker()
-    async with place.works(worker):
-        await worker.until(lambda: done | set(worker.done) == set(INNOCENT) or bool(worker.given_up))
-    assert given_up + worker.given_up == [POISON]
-    assert deaths == _TRIES - 1
+    lives = [await _life(place)]
+    while not lives[-1].given_up:
+        lives.append(await _life(place))
+    last = Worker()
+    async with place.works(last):
+        await last.until(lambda: {one for life in (*lives, last) for one in life.done} == set(INNOCENT) or bool(last.given_up))
+    assert [one for life in (*lives, last) for one in life.given_up] == [POISON]
+    assert sum(life.dead for life in lives) == _TRIES - 1
 
 
 async def test_a_death_counts_only_for_what_had_begun(place: Place) -> None:
@@ -202,10 +198,24 @@ async def test_what_an_outage_sent_back_after_a_death_stays_alone(place: Place) 
     """It may not have come to what its worker died of."""
     await place.died_of(*INNOCENT)
     worker = Worker(away=dict.fromkeys(INNOCENT, 1))
-    async with place.works(worker):
+    async with place.works(worker, pause=2.0):  # longer than all are tried once, so that they would come together
+        await worker.until(lambda: not any(worker.away.values()))
+        worker.held |= set(INNOCENT)
+        await worker.until(lambda: bool(worker.running))
+        await asyncio.sleep(_WHILE)
+        for one in INNOCENT:
+            await worker.let_go(one)
         await worker.until(lambda: set(worker.done) == set(INNOCENT))
-    assert worker.begun.count("a") == 2
-    assert worker.beside == dict.fromkeys(INNOCENT, set())
+    assert len(worker.begun) == 2 * len(INNOCENT)
+    assert worker.beside == NOTHING_BESIDE
+
+
+async def _life(place: Place) -> Worker:
+    """A worker's that works until it dies of the poison, or gives something up."""
+    worker = Worker()
+    async with place.works(worker):
+        await worker.until(lambda: worker.dead or bool(worker.given_up))
+    return worker
 
 
 async def _waits_behind_the_first(place: Place, worker: Worker, queue: NatsJobQueue) -> None:

@@ -24,9 +24,9 @@ from ragstone.domain.ids import new_id
 from ragstone.ports.job_queue import GiveUp, JobHandler
 
 _LOOK = 5.0  # seconds between looks for subjects with messages that nobody told us of
-_WAIT = 0.5  # seconds that a place waits for a collection's message
-_GLANCE = 0.05  # the same where a message has come before: the server has it at hand, or another worker is at it
 _AWAY = 1.0  # the same while the server is away
+_WAIT = 0.5  # seconds that a place waits for a collection's message
+_GLANCE = 0.05  # the same for one that was delivered before: the server has it at hand, or another worker is at it
 _UNUSED = 24 * 3600.0  # seconds after which the server forgets the consumer of a collection that has no more jobs
 _END = ""  # in the line: no subject, but the end of the place that gets it
 _log = logging.getLogger(__name__)

@@ -99,7 +99,9 @@ async def _run(plans: list[Plan]) -> None:
         await last.be_alone()
 
 
-@example([Plan(now, "alone", 3 * (now == 0), fails=False, cancelled=None) for now in range(3)])  # two wait, and the first closes the gate again at once
+@example(
+    [Plan(now, "alone", 3 * (now == 0), fails=False, cancelled=None) for now in range(3)]
+)  # two wait, and the first closes the gate again at once
 @given(st.lists(PLANS, max_size=8))
 def test_one_is_alone_or_others_are_together_and_every_visit_ends(plans: list[Plan]) -> None:
     asyncio.run(_run(plans))
@@ -122,7 +124,9 @@ async def test_whoever_waits_can_be_sent_away_and_whoever_works_is_left_alone() 
 
     worker = asyncio.create_task(work())
     await inside.wait()
-    waiting = [asyncio.create_task(come(alone)) for alone in (True, True, False)]  # for the others to leave, for its turn, for the gate to open
+    waiting = [
+        asyncio.create_task(come(alone)) for alone in (True, True, False)
+    ]  # for the others to leave, for its turn, for the gate to open
     for _ in range(5):
         await asyncio.sleep(0)
     gate.send_away()
