@@ -109,8 +109,8 @@ class Place:
     async def deliveries(self, *collections: str) -> int:
         """Of all messages of the collections together."""
         connection = nats.connection(self._url, self._names)
-        stream = str(self._names.jobs.name)
-        found = [await connection.call(lambda js, one=one: js.consumer_info(stream, one), retry=False) for one in collections]
+        js, stream = (await connection.client()).jetstream(), str(self._names.jobs.name)
+        found = [await js.consumer_info(stream, collection) for collection in collections]
         await connection.close()
         return sum(info.delivered.consumer_seq for info in found if info.delivered)
 
