@@ -103,7 +103,7 @@ class AliasFollower(Generic[M]):
             self._failed("unanswered", f"it can't be told what it means now: {_reason(error)}", error)
             return False
         if (wanted.number, wanted.content.digest) == (self.serving.number, self.serving.content.digest):
-            self.serving = wanted
+            self.serving, self._refused = wanted, None  # what was refused is tried again when the alias comes back to it
             self._tell(None)
             return False
         if self._tells_only is not None:

@@ -167,6 +167,17 @@ async def test_a_refused_version_that_the_alias_leaves_is_no_problem_any_more() 
     assert (world.follower.problem, metrics()) == (None, (1, 0))
 
 
+async def test_a_refused_version_is_tried_again_when_the_alias_comes_back_to_it() -> None:
+    world = World(points_at=2, wrong={"path": InvalidInput("another file")})
+    await world.follower.look()
+    world.points_at = 1
+    await world.follower.look()
+    world.points_at = 2
+    world.wrong.clear()
+    assert await world.follower.look()
+    assert (world.follower.problem, metrics()) == (None, (2, 0))
+
+
 @pytest.mark.parametrize("error", [Unavailable("away"), NotFound("the alias is gone"), RuntimeError("x")])
 async def test_without_an_answer_the_old_one_goes_on_and_it_is_asked_again(error: Exception) -> None:
     world, before = World(points_at=2, wrong={"look": error}), changes("unanswered")
