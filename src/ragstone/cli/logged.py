@@ -25,7 +25,8 @@ class LoggedOutput(Output):
 def configure(output: Output) -> Output:
     """Sets up logging for a server; `output` itself on a terminal, else one that logs."""
     configure_logging("WARNING")
-    _log.setLevel(logging.INFO)
+    for name in ("ragstone.up", "ragstone.use_cases.alias_follower"):  # what a server says of itself, and which version serves from now on
+        logging.getLogger(name).setLevel(logging.INFO)
     return output if sys.stderr.isatty() else LoggedOutput(json_mode=output.json_mode, quiet=output.quiet)
 
 

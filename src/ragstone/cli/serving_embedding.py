@@ -63,7 +63,7 @@ def _loaded(serving: Serving, keys: Authenticator | None) -> Loaded:
         },
         title="embedding service",
         lines=(
-            f"  model        {identity.name}, version {model.version}, SHA-256 {identity.digest[:12]}, space {identity.space}",
+            f"  model        {identity.name}, version {model.version[:12]}, SHA-256 {identity.digest[:12]}, space {identity.space}",
             f"  reranker     {reranker.name}, SHA-256 {reranker.digest[:12]}" if reranker else "  reranker     none",
         ),
         routes="/v1/embeddings, /v1/models, /embed" + (", /rerank" if reranker else ""),

@@ -35,7 +35,7 @@ async def run(session: Session, settings: Settings, grace: float) -> None:
 
 def _loaded(serving: Serving, keys: Authenticator | None, end_following: Callable[[], None]) -> Loaded:
     model, engine = serving.engine.model, serving.settings.generation_service.engine.kind
-    version = f", version {model.version}" if model.version else ""
+    version = f", version {model.version[:12]}" if model.version else ""
     app, bento = make_app(serving, keys)
 
     def stopping() -> None:
