@@ -45,20 +45,21 @@ def problem_of(job: Json) -> Json:
 
 
 def describe(progress: Json) -> str:
-    """Phase, counts, rate and time left on one line."""
+    """Phase, counts, rate and time left on one line, what matters most first: a narrow terminal shows its beginning."""
     phase = progress.get("phase", "queued")
     parts = [phase]
-    if total := progress.get("documents_total"):
-        parts.append(f"{progress.get('documents', 0):,}/{total:,} documents")
     if total := progress.get("chunks_total"):
         parts.append(f"{progress.get('chunks', 0):,}/{total:,} chunks")
-        parts.append(f"{progress.get('embedded', 0):,} embedded, {progress.get('reused', 0):,} reused")
-    if shards := progress.get("shards"):
-        parts.append(f"{len(shards)} shards {sum(shard['done'] for shard in shards):,}/{sum(shard['total'] for shard in shards):,}")
     if phase == "embedding" and (rate := progress.get("rate")):
         parts.append(f"{rate:,.0f}/s")
     if left := progress.get("seconds_left"):
         parts.append(f"{duration(left)} left")
+    if total := progress.get("documents_total"):
+        parts.append(f"{progress.get('documents', 0):,}/{total:,} documents")
+    if progress.get("chunks_total"):
+        parts.append(f"{progress.get('embedded', 0):,} embedded, {progress.get('reused', 0):,} reused")
+    if shards := progress.get("shards"):
+        parts.append(f"{len(shards)} shards {sum(shard['done'] for shard in shards):,}/{sum(shard['total'] for shard in shards):,}")
     return ", ".join(parts)
 
 

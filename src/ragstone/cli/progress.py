@@ -43,9 +43,11 @@ def bar(output: Output, title: str) -> Iterator[Bar]:
         yield Bar(output, title, None, None)
         return
     from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[remark]}"))
-    with Progress(*columns, console=output.err, transient=True) as progress:
+    rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # takes what the others leave, and is cut there: title and bar stay whole
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=16), TextColumn("{task.fields[remark]}", table_column=rest))
+    with Progress(*columns, console=output.err, transient=True, expand=True) as progress:
         yield Bar(output, title, progress, progress.add_task(clean(title), total=None, remark=""))
 
 

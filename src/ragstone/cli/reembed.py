@@ -54,6 +54,8 @@ async def start(
     ready = space["state"] == "ready"
     job = "" if ready else f" `ragstone jobs {space['build']['job_id']} -f` follows it."
     session.output.result(space, text(f"Space {space['id']}: {_describe(space)}.{job}", "bold" if ready else ""))
+    if ready:
+        session.output.note(f"Questions go on using the old one until `ragstone reembed switch -c {collection}`.")
 
 
 async def status(session: Session, collection: COLLECTION) -> None:
@@ -138,16 +140,16 @@ def _model(space: Json) -> str:
 
 
 def _describe(space: Json) -> str:
-    """State, counts, rate and time left on one line."""
+    """State, counts, rate and time left on one line, as `describe` of jobs."""
     build = space["build"]
     if build is None:
         return ""
     parts = [str(space["state"]), f"{build['documents']:,}/{build['documents_total']:,} documents"]
-    parts.append(f"{build['embedded']:,} chunks embedded, {build['reused']:,} reused")
     if build["rate"]:
         parts.append(f"{build['rate']:,.0f}/s")
     if build["seconds_left"]:
         parts.append(f"{duration(build['seconds_left'])} left")
+    parts.append(f"{build['embedded']:,} chunks embedded, {build['reused']:,} reused")
     if build["shards"]:
         done, total = (sum(shard[key] for shard in build["shards"]) for key in ("done", "total"))
         parts.append(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from rich.console import Console
 
 from ragstone.cli.following import describe
 from ragstone.cli.output import Output, clean, one_line, table, text
@@ -78,6 +81,21 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(capsys: pytest.Captu
     assert capsys.readouterr().err.splitlines() == ["Ingesting 39 % embedding", "Ingesting 79 % embedding"]
 
 
+def test_on_a_narrow_terminal_the_time_left_is_still_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = {
+        "phase": "embedding", "documents": 62, "documents_total": 62, "chunks": 256, "chunks_total": 556, "embedded": 256, "reused": 0,
+        "rate": 5.2, "seconds_left": 58.0,
+    }  # fmt: skip
+    output = Output()
+    terminal = Console(file=StringIO(), force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr(output, "err", terminal)
+    with bar(output, "Ingesting") as shown:
+        shown.show(256, 556, describe(progress))
+    drawn = cast("StringIO", terminal.file).getvalue()
+    assert "Ingesting \N{BOX DRAWINGS HEAVY HORIZONTAL}" in drawn
+    assert "embedding, 256/556 chunks, 5/s, 58.0 s left" in drawn
+
+
 def test_progress_names_counts_rate_and_time_left() -> None:
     progress = {
         "phase": "embedding",
@@ -90,7 +108,7 @@ def test_progress_names_counts_rate_and_time_left() -> None:
         "rate": 41.6,
         "seconds_left": 90.0,
     }
-    expected = "embedding, 3/4 documents, 1,500/2,000 chunks, 1,200 embedded, 300 reused, 42/s, 1 min 30 s left"
+    expected = "embedding, 1,500/2,000 chunks, 42/s, 1 min 30 s left, 3/4 documents, 1,200 embedded, 300 reused"
     assert describe(progress) == expected
     assert describe({"phase": "queued", "documents_total": 0, "chunks_total": 0, "seconds_left": None}) == "queued"
 

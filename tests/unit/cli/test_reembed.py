@@ -28,7 +28,8 @@ async def filled(shell: Shell, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> S
 async def test_a_space_is_built_switched_to_and_the_old_one_dropped(filled: Shell) -> None:
     model = filled.world.other.identity.digest
     started = await filled(reembed.start, "docs", to_model=model)
-    assert "ready, 2/2 documents, 2 chunks embedded, 0 reused" in started.out
+    assert re.search(r": ready, 2/2 documents, (\S+/s, )?2 chunks embedded, 0 reused\.", started.out)
+    assert "Questions go on using the old one until `ragstone reembed switch -c docs`." in started.err
     status = (await filled(reembed.status, "docs")).out
     assert "live" in status
     assert "ready" in status
