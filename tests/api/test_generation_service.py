@@ -212,6 +212,7 @@ async def test_adapters_are_listed_and_may_be_asked_for() -> None:
         assert [(each["id"], each.get("parent")) for each in listed] == [("base", None), ("legal", "base")]
         assert (await client.get("/v1/models/legal")).json() == listed[1]
         assert (await client.get("/v1/models/other")).status_code == 404
+        assert (await client.get("/nothing")).json()["detail"] == "There is nothing at this path."  # no page of docs to look at
         assert (await client.post(CHAT, json={**asked(), "model": "legal"})).status_code == 200
     assert engine.bodies[0]["model"] == "legal"
 

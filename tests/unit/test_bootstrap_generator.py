@@ -46,7 +46,7 @@ async def test_a_model_in_a_service_has_the_identity_and_the_window_that_it_has_
 
 
 def test_what_is_wrong_with_the_model_is_said_of_the_setting(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"^generator\.model: There is no GGUF file"):
+    with pytest.raises(NotFound, match=rf"^generator\.model: There is no GGUF file or directory '{tmp_path / 'none.gguf'}'"):
         made(tmp_path / "none.gguf")
     model = write_tiny_llama(tmp_path / "small.gguf")
     with pytest.raises(InvalidInput, match=rf"^generator\.model: small\.gguf has the SHA-256 [0-9a-f]{{64}}, not {'a' * 64}"):

@@ -165,7 +165,9 @@ def _translation(error: Exception) -> RagstoneError | None:
         case TimeoutError():
             return Unavailable("The reranker did not answer in time.")
         case httpx.TransportError() | httpx.DecodingError():
-            return Unavailable(f"The reranker cannot be reached or broke off ({type(error).__name__}).")
+            return Unavailable(
+                f"The reranker cannot be reached or broke off ({type(error).__name__}); is it up, and reranker.base_url its address?"
+            )
     return None
 
 

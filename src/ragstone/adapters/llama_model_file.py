@@ -28,7 +28,7 @@ def gguf_file(model: Path) -> Path:
             )
         model = found[0]
     if not model.is_file():
-        raise NotFound(f"There is no GGUF file or directory named {model.name!r}.", field="model")
+        raise NotFound(f"There is no GGUF file or directory {str(model)!r}.", field="model")
     with model.open("rb") as file:
         begins = file.read(4)
     if begins.startswith(_PICKLES):

@@ -37,7 +37,7 @@ def read_content(path: Path, kind: ModelKind) -> Content:
     the directory, or of no known kind.
     """
     if not path.exists():
-        raise NotFound(f"There is no model directory or file named {path.name!r}.", field="model")
+        raise NotFound(f"There is no directory or file {str(path)!r}.", field="model")
     check_manifest(path)
     root, entry, found = _places(path.resolve())
     files = tuple(_checked(root, file) for file in found)

@@ -68,7 +68,7 @@ def read_encoder(path: Path) -> EncoderFiles:
     elif path.is_file():
         raise InvalidInput(f"{path.name} is neither a model directory nor an .onnx file.", field="model")
     else:
-        raise NotFound(f"There is no model directory or ONNX file named {path.name!r}.", field="model")
+        raise NotFound(f"There is no model directory or ONNX file {str(path)!r}.", field="model")
     modules = _modules(root)
     encoder = root / modules.get("Transformer", "")
     if path.is_dir() and encoder != root:

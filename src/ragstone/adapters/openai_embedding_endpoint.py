@@ -151,7 +151,9 @@ def _translation(error: Exception) -> RagstoneError | None:
         case httpx.PoolTimeout():
             return Busy("As many requests to the embedding server run as may at once; try again later.", retry_after=CONNECT)
         case httpx.TransportError() | httpx.DecodingError():
-            return Unavailable(f"The embedding server cannot be reached or broke off ({type(error).__name__}).")
+            return Unavailable(
+                f"The embedding server cannot be reached or broke off ({type(error).__name__}); is it up, and embedder.base_url its address?"
+            )
     return None
 
 

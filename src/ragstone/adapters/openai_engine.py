@@ -121,7 +121,7 @@ class HttpEngineReply:
                         async with asyncio.timeout(every):
                             await end.wait()
         except aiohttp.ClientError as error:
-            raise Unavailable(f"The engine broke off ({type(error).__name__}).", retry_after=1.0) from error
+            raise Unavailable("The engine broke off in the middle of an answer; ask again.", retry_after=1.0) from error
 
     async def aclose(self) -> None:
         """At any time."""

@@ -174,7 +174,9 @@ def _translation(error: Exception) -> RagstoneError | None:
         case httpx.PoolTimeout():
             return Busy("As many answers are being generated as may be at once; try again later.", retry_after=CONNECT)
         case httpx.TransportError():
-            return Unavailable(f"The generator cannot be reached or broke off ({type(error).__name__}).")
+            return Unavailable(
+                f"The generator cannot be reached or broke off ({type(error).__name__}); is it up, and generator.base_url its address?"
+            )
     return None
 
 

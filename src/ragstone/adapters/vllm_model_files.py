@@ -30,7 +30,7 @@ def checked_directory(directory: Path, wanted: str | None = None) -> str:
 def check_weights(directory: Path) -> None:
     """Raises `NotFound` where there is no directory, `InvalidInput` where it holds no safetensors, saying what it holds instead."""
     if not directory.is_dir():
-        raise NotFound(f"There is no model directory named {directory.name!r}.", field="model")
+        raise NotFound(f"There is no model directory {str(directory)!r}.", field="model")
     if any(directory.glob("*.safetensors")):
         return
     if any(file.suffix in _PICKLED for file in directory.iterdir()):

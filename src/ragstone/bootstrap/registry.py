@@ -124,7 +124,7 @@ def content_of(settings: Settings, source: str, kind: ModelKind, licence: str) -
     Blocking. Raises `NotFound`, and `InvalidInput` saying what is in the way.
     """
     store = ModelStore(settings.models)
-    path = store.path(source)
+    path = store.path(source) if kind in ("embedder", "reranker") else Path(source).expanduser()  # presets are no prompts
     ModelContent(kind, licence, reference=GeneratorReference("", "", ""))  # refuses a missing licence before a large model is read
     root, entry, files = read_content(path, kind)
     identity = None

@@ -96,6 +96,8 @@ async def versions(
 
     async with model_registry(session.settings) as registry:
         found = await registry.versions(name, limit=limit)
+    if not found:
+        session.output.note(f"Nothing is registered under the name {name}.")
     rows = [
         (
             one.number,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
@@ -29,4 +29,19 @@ def load_settings(**flags: Any) -> Settings:
 
 def in_words(error: Mapping[str, Any]) -> tuple[str, str]:
     """The setting that one of pydantic's errors is about (empty: several together), and what it says."""
-    return ".".join(str(part) for part in error["loc"]), error["msg"].removeprefix("Value error, ")
+    name = ".".join(str(part) for part in error["loc"])
+    match error["type"]:
+        case "union_tag_not_found":
+            kinds = ", ".join(_kinds(error["loc"]))
+            return name, f"other settings of it are given without its kind; set {name}.kind, too: {kinds}"
+        case "union_tag_invalid":
+            return name, f"kind {error['ctx']['tag']!r} is none; it is one of {', '.join(_kinds(error['loc']))}"
+    return name, error["msg"].removeprefix("Value error, ")
+
+
+def _kinds(place: Sequence[int | str]) -> list[str]:
+    """The kinds of a section, by its place in the settings."""
+    section: Any = Settings
+    for part in place:
+        section = section.model_fields[part].annotation
+    return [kind for one in get_args(section) for kind in get_args(one.model_fields["kind"].annotation)]

@@ -61,6 +61,11 @@ async def test_rerankers_prompts_and_generators_elsewhere_too(shell: Shell, tmp_
     assert "elsewhere" in (await shell(commands.versions, "llama", 50)).out
 
 
+async def test_a_name_of_no_model_is_told(shell: Shell) -> None:
+    unknown = await shell(commands.versions, "nope", 50)
+    assert (unknown.status, unknown.err) == (0, "Nothing is registered under the name nope.\n")
+
+
 async def test_an_alias_is_moved_compared_and_taken_away(shell: Shell) -> None:
     for revision in ("1", "2"):
         await register(shell, "llama", **ELSEWHERE | {"revision": revision})
@@ -82,6 +87,8 @@ async def test_an_alias_is_moved_compared_and_taken_away(shell: Shell) -> None:
         ({}, "Give a preset"),
         ({"source": "x", **ELSEWHERE}, "Give a preset"),
         ({"source": "absent", "licence": "MIT"}, "There is no model 'absent'"),
+        ({"source": "some/absent.toml", "licence": "MIT", "kind": "prompt"}, "There is no directory or file 'some/absent.toml'"),
+        ({"source": "some/absent.gguf", "licence": "MIT", "kind": "generator"}, "There is no directory or file 'some/absent.gguf'"),
         ({"source": "TINY"}, "licence: say under which"),
         ({"source": "TINY", "licence": "  "}, "licence: say under which"),
         ({"source": "TINY", "licence": "MIT", "kind": "classifier"}, "kind: 'classifier' is none"),

@@ -63,6 +63,26 @@ def test_a_bad_value_names_the_setting(flags: dict[str, object], field: str) -> 
     assert "Value error" not in error.value.message
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            {"embedder": {"provider": "CUDAExecutionProvider"}},
+            "settings: embedder: other settings of it are given without its kind; set embedder.kind, too: onnx, ragstone, openai",
+        ),
+        ({"generator": {"kind": "magic"}}, "settings: generator: kind 'magic' is none; it is one of extractive, openai, llama"),
+        (
+            {"generation_service": {"engine": {"kind": "tgi"}}},
+            "settings: generation_service.engine: kind 'tgi' is none; it is one of llama.cpp, vllm",
+        ),
+    ],
+)
+def test_a_missing_or_wrong_kind_is_told_with_those_that_there_are(flags: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidInput) as error:
+        load_settings(**flags)
+    assert error.value.message == message
+
+
 def test_listening_beyond_loopback_needs_a_file_of_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("0.0.0.0", "::", "10.1.2.3", "example.org"):
         with pytest.raises(InvalidInput, match="ragstone keys new"):

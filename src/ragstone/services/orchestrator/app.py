@@ -139,6 +139,11 @@ def create_app(
     return app
 
 
+def _has_docs(request: Request) -> bool:
+    """Whether there is a page that says what is there: the model services, which share the handler, have none."""
+    return any(getattr(route, "path", None) == "/docs" for route in request.app.routes)
+
+
 async def domain_error(request: Request, error: Exception) -> Response:
     """Handler of every error that a route raises on purpose, or its framework."""
     headers: dict[str, str] = {}
@@ -151,5 +156,5 @@ async def domain_error(request: Request, error: Exception) -> Response:
             shown = MethodNotAllowed(f"{request.method}: this path does not take it.", field="method")
             headers = dict(error.headers or {})
         case _:
-            shown = NoSuchRoute("There is nothing at this path; see /docs.")
+            shown = NoSuchRoute(f"There is nothing at this path{'; see /docs' if _has_docs(request) else ''}.")
     return error_response(shown, request.url.path, request_id(request.scope), headers)
