@@ -50,6 +50,8 @@ def describe(progress: Json) -> str:
     parts = [phase]
     if total := progress.get("chunks_total"):
         parts.append(f"{progress.get('chunks', 0):,}/{total:,} chunks")
+    if shards := progress.get("shards"):
+        parts.append(f"{len(shards)} shards {sum(shard['done'] for shard in shards):,}/{sum(shard['total'] for shard in shards):,}")
     if phase == "embedding" and (rate := progress.get("rate")):
         parts.append(f"{rate:,.0f}/s")
     if left := progress.get("seconds_left"):
@@ -58,8 +60,6 @@ def describe(progress: Json) -> str:
         parts.append(f"{progress.get('documents', 0):,}/{total:,} documents")
     if progress.get("chunks_total"):
         parts.append(f"{progress.get('embedded', 0):,} embedded, {progress.get('reused', 0):,} reused")
-    if shards := progress.get("shards"):
-        parts.append(f"{len(shards)} shards {sum(shard['done'] for shard in shards):,}/{sum(shard['total'] for shard in shards):,}")
     return ", ".join(parts)
 
 

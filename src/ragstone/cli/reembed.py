@@ -149,10 +149,10 @@ def _describe(space: Json) -> str:
         parts.append(f"{build['rate']:,.0f}/s")
     if build["seconds_left"]:
         parts.append(f"{duration(build['seconds_left'])} left")
-    parts.append(f"{build['embedded']:,} chunks embedded, {build['reused']:,} reused")
     if build["shards"]:
         done, total = (sum(shard[key] for shard in build["shards"]) for key in ("done", "total"))
         parts.append(
             f"{len(build['shards'])} shards embed ahead: {done:,}/{total:,}, {sum(shard['rate'] for shard in build['shards']):,.0f}/s"
         )
+    parts.append(f"{build['embedded']:,} chunks embedded, {build['reused']:,} reused")
     return ", ".join(parts)

@@ -64,6 +64,6 @@ class Spaces:
         loaded = self._embedder.identity
         raise Unavailable(
             f"This collection was embedded with {space.model.name} (digest {space.model.digest[:12]}), but {loaded.name} "
-            f"(digest {loaded.digest[:12]}) is loaded; start with that model, or make a new collection.",
+            f"(digest {loaded.digest[:12]}) is loaded; start with that model, name it in further_models, too, or make a new collection.",
             field="collection",
         )
