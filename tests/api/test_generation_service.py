@@ -205,6 +205,12 @@ async def test_a_server_that_stops_takes_nothing_new_and_says_so() -> None:
         assert (await client.get("/healthz")).status_code == 200
 
 
+async def test_a_conversation_of_no_message_is_told_in_words() -> None:
+    async with served(ScriptedEngine()) as (client, _):
+        answer = await client.post(CHAT, json=asked() | {"messages": []})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (422, "messages: give at least 1.")
+
+
 async def test_adapters_are_listed_and_may_be_asked_for() -> None:
     engine = ScriptedEngine(names=("base", "legal"))
     async with served(engine) as (client, _):

@@ -226,6 +226,19 @@ async def test_bad_input_is_refused_by_field(filled: Api, change: dict[str, Any]
     assert await everything(filled.platform) == before
 
 
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        ({"question": " "}, "question: it is empty."),
+        ({"unknown": 1}, "unknown: there is no such field; leave it out."),
+        ({"question": None}, "question: Input should be a valid string."),
+    ],
+)
+async def test_what_is_wrong_with_a_field_is_told_in_words(filled: Api, change: dict[str, Any], detail: str) -> None:
+    assert (await filled.http.post("/query", json={**ASKED, **change})).json()["detail"] == detail
+    assert (await filled.http.post("/query", json={"collection": "handbook"})).json()["detail"] == "question: it is missing."
+
+
 async def test_an_empty_collection_says_so(api: Api) -> None:
     await api.http.post("/v1/collections", json={"name": "handbook"})
     answer = await api.http.post("/query", json=ASKED)

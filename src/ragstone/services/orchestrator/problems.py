@@ -114,7 +114,21 @@ def invalid(error: ValidationError | RequestValidationError) -> InvalidInput:
         first = error.errors()[0]
         place = first["loc"][1:]  # FastAPI says first where it looked: query, path, header
     field = ".".join(map(str, place))[:200] or "body"
-    return InvalidInput(f"{field}: {first['msg']}.", field=field)
+    return InvalidInput(f"{field}: {_reason(first)}.", field=field)
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    """What pydantic says of commoner mistakes names its own checks; these say what to do."""
+    match error["type"]:
+        case "string_pattern_mismatch" if error["ctx"]["pattern"] == r"\S":
+            return "it is empty"
+        case "too_short":
+            return f"give at least {error['ctx']['min_length']}"
+        case "extra_forbidden":
+            return "there is no such field; leave it out"
+        case "missing":
+            return "it is missing"
+    return str(error["msg"])
 
 
 def _titles() -> dict[str, str]:
