@@ -145,14 +145,13 @@ def _describe(space: Json) -> str:
     if build is None:
         return ""
     parts = [str(space["state"]), f"{build['documents']:,}/{build['documents_total']:,} documents"]
+    if build["shards"]:
+        done, total = (sum(shard[key] for shard in build["shards"]) for key in ("done", "total"))
+        rate = sum(shard["rate"] for shard in build["shards"])
+        parts.append(f"{len(build['shards'])} shards {done:,}/{total:,} at {rate:,.0f}/s")
     if build["rate"]:
         parts.append(f"{build['rate']:,.0f}/s")
     if build["seconds_left"]:
         parts.append(f"{duration(build['seconds_left'])} left")
-    if build["shards"]:
-        done, total = (sum(shard[key] for shard in build["shards"]) for key in ("done", "total"))
-        parts.append(
-            f"{len(build['shards'])} shards embed ahead: {done:,}/{total:,}, {sum(shard['rate'] for shard in build['shards']):,.0f}/s"
-        )
     parts.append(f"{build['embedded']:,} chunks embedded, {build['reused']:,} reused")
     return ", ".join(parts)

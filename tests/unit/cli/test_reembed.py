@@ -47,6 +47,14 @@ async def test_a_space_is_built_switched_to_and_the_old_one_dropped(filled: Shel
     assert "dropped" in (await filled(reembed.drop, "docs")).out
 
 
+def test_shards_are_told_before_what_a_narrow_terminal_cuts_off() -> None:
+    shard = {"done": 105, "total": 489, "rate": 12.6}
+    build = {"documents": 0, "documents_total": 62, "embedded": 0, "reused": 0, "rate": 0.0, "seconds_left": None, "shards": [shard, shard]}
+    assert reembed._describe({"state": "filling", "build": build}) == (
+        "filling, 0/62 documents, 2 shards 210/978 at 25/s, 0 chunks embedded, 0 reused"
+    )
+
+
 async def test_an_old_space_is_dropped_by_force(filled: Shell) -> None:
     await filled(reembed.start, "docs", to_model=filled.world.other.identity.digest)
     await filled(reembed.switch, "docs")
