@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import stamina
+from stamina.instrumentation import LoggingOnRetryHook, set_on_retry_hooks
 
 from ragstone.adapters.circuit_breaker import CircuitBreaker
 from ragstone.domain.deadline import remaining
@@ -21,6 +23,10 @@ _ATTEMPTS = 4
 _FIRST_WAIT = 0.1  # seconds between attempts
 _LONGEST_WAIT = 2.0
 _RETRY_AFTER = 1.0  # seconds, told where the server told none
+
+# A server's log tells of retries. Stamina's own choice prints them on stdout where no logging was set up, into what a command says with --json.
+set_on_retry_hooks([LoggingOnRetryHook])
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 class Dependency:

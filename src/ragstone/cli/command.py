@@ -6,16 +6,19 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from ragstone.cli.api import ProblemError
 from ragstone.cli.session import Flags, Session
-from ragstone.domain.errors import RagstoneError
+from ragstone.domain.errors import InvalidInput, RagstoneError
 
 Work = Callable[..., Awaitable[None]]  # takes the session first
 
+_CLIENTS = frozenset(
+    {"grpc", "kubernetes", "lakefs_sdk", "mlflow", "nats", "obstore", "pymongo", "qdrant_client", "requests", "urllib3"}
+)  # of the extra cluster
 _HERE = inspect.Parameter.KEYWORD_ONLY
 COMMON = (
     inspect.Parameter(
@@ -91,9 +94,20 @@ def execute(session: Session, work: Callable[[Session], Awaitable[None]]) -> Non
         raise typer.Exit(1) from None
     except typer.Exit:
         raise
-    except Exception as error:  # the last door before the user: no traceback, unless asked for
-        if os.environ.get("RAGSTONE_DEBUG"):
-            raise
-        detail = f"An error of ragstone's own ({type(error).__name__}: {error}); RAGSTONE_DEBUG=1 shows where."
-        session.output.problem({"type": "urn:ragstone:problem:internal-error", "title": "Internal error", "status": 500, "detail": detail})
+    except ModuleNotFoundError as error:
+        if error.name is None or (missing := error.name.split(".")[0]) not in _CLIENTS:
+            _own_error(session, error)
+        detail = f"The settings name a server whose client is not installed (the package {missing}): pip install 'ragstone[cluster]'."
+        session.output.problem(ProblemError.of(InvalidInput(detail, field="settings")).document)
         raise typer.Exit(1) from None
+    except Exception as error:  # the last door before the user
+        _own_error(session, error)
+
+
+def _own_error(session: Session, error: Exception) -> NoReturn:
+    """No traceback, unless asked for."""
+    if os.environ.get("RAGSTONE_DEBUG"):
+        raise error
+    detail = f"An error of ragstone's own ({type(error).__name__}: {error}); RAGSTONE_DEBUG=1 shows where."
+    session.output.problem({"type": "urn:ragstone:problem:internal-error", "title": "Internal error", "status": 500, "detail": detail})
+    raise typer.Exit(1) from None

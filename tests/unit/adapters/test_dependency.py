@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import stamina
+import structlog
 
 from ragstone.adapters.circuit_breaker import CircuitBreaker, CircuitOpen
 from ragstone.adapters.dependency import Dependency
@@ -208,3 +209,16 @@ def test_a_probe_that_is_given_up_lets_the_next_one_try() -> None:
         raise asyncio.CancelledError
     with breaker.passing():
         breaker.answered()
+
+
+async def test_a_retry_puts_nothing_on_stdout_where_no_log_was_set_up(capsys: pytest.CaptureFixture[str]) -> None:
+    structlog.reset_defaults()
+    with stamina.set_testing(testing=False):
+        await catalog().call(Server(ClientError("down")), retry=True)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_retry_is_logged_by_a_server(caplog: pytest.LogCaptureFixture) -> None:
+    with stamina.set_testing(testing=False):
+        asyncio.run(catalog().call(Server(ClientError("down")), retry=True))
+    assert [record.getMessage() for record in caplog.records if record.name == "stamina"] == ["stamina.retry_scheduled"]

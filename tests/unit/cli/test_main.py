@@ -188,6 +188,8 @@ def test_up_refuses_what_it_must_in_one_sentence(run: Run, tmp_path: Path) -> No
         (typer.Exit(2), 2, ""),
         (KeyboardInterrupt(), 130, "Interrupted."),
         (ZeroDivisionError("surprise"), 1, "An error of ragstone's own (ZeroDivisionError: surprise)"),
+        (ModuleNotFoundError("No module", name="mlflow.entities"), 1, "(the package mlflow): pip install 'ragstone[cluster]'"),
+        (ModuleNotFoundError("No module", name="ragstone.x"), 1, "An error of ragstone's own (ModuleNotFoundError"),
     ],
 )
 def test_every_error_has_an_exit_status_and_a_sentence(
