@@ -22,6 +22,7 @@ from ragstone.adapters.sqlite_catalog import SqliteCatalog
 from ragstone.adapters.sqlite_dead_letters import SqliteDeadLetters
 from ragstone.adapters.sqlite_interactions import SqliteInteractionLog
 from ragstone.domain.spaces import ChunkerSettings
+from ragstone.use_cases import retention
 from ragstone.use_cases.dead_letters import DeadLetterOffice
 from ragstone.use_cases.limits import Limits
 from ragstone.use_cases.platform import Adapters, Platform, assemble
@@ -96,6 +97,7 @@ async def opened(
         wrapped = replace(bare, **{port: failpoints.wrap(port, getattr(bare, port)) for port in SIDE_EFFECTS})
         wrapped = replace(wrapped, further=(failpoints.wrap("embedder", other),))
         platform = assemble(wrapped, answering(embedder, other), Limits(pending_jobs=10_000), "A", CHUNKER, shared=servers is not None)
+        platform.builder._grace = retention.GRACE  # a dropped space's index goes soon, over servers too: no request here lasts
         world = CrashWorld(platform, bare, failpoints, clock, own_clock)
         platform = replace(platform, write_path=world.writer("A", wrapped, own_clock))
         world = replace(world, platform=platform)
