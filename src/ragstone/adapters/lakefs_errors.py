@@ -58,6 +58,8 @@ def _of_status(status: int, body: object) -> RagstoneError:
             "The version store (lakeFS) refuses ragstone's access key; check versions.access_key_id, its secret and its policies.",
             field=_FIELD,
         )
+    if "failed to access storage" in reason:  # told as 400, when a repository is made while the object store is away
+        return Unavailable("The version store (lakeFS) can't reach its own object store; see its log, or try again.", field=_FIELD)
     if 400 <= status < 500 and status not in (408, 423, 425, 429):
         return Refused(reason or str(status))
     return Unavailable(f"The version store (lakeFS) failed ({status}); try again.", field=_FIELD)
