@@ -16,6 +16,7 @@ from tests.cluster import node
 from tests.cluster.bed import CHOICE, choose
 from tests.cluster.builds import definitions
 from tests.cluster.certificates import Authority
+from tests.cluster.knowledge import differences
 from tests.cluster.layout import Layout
 from tests.cluster.model_index import serving
 from tests.cluster.shell import ClusterError, Hopeless, run
@@ -51,6 +52,15 @@ def test_a_command_that_takes_too_long_is_ended() -> None:
 def test_a_missing_program_is_named() -> None:
     with pytest.raises(ClusterError, match="no-such-program is missing"):
         run(["no-such-program"])
+
+
+def test_two_states_differ_by_all_but_the_last_digits_of_a_score() -> None:
+    clean = {"documents": {"a.md": "1f"}, "passages": [("a.md", 0, "Pumps.", 0.9411489), ("a.md", 7, "Oil.", 0.5)], "chunks": 2}
+    noise = [("a.md", 0, "Pumps.", 0.9411488), ("a.md", 7, "Oil.", 0.5)]
+    assert differences({**clean, "passages": noise}, clean) == {}
+    for name, value in [("passages", noise[::-1]), ("passages", noise[:1]), ("documents", {}), ("chunks", 3)]:
+        assert differences({**clean, name: value}, clean) == {name: (value, clean[name])}
+    assert differences({}, clean).keys() == clean.keys()
 
 
 @pytest.mark.parametrize("by_itself", [True, False])
