@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -62,6 +62,24 @@ async def test_the_settings_say_for_how_long_tokens_are_put_together() -> None:
     async with served(engine, piece_seconds=0.25) as (client, _):
         await client.post(CHAT, json=asked(stream=True))
     assert engine.every == 0.25
+
+
+@pytest.mark.parametrize(
+    ("piece_seconds", "of_the_last"), [(0.06, [0.06, 0.06, 0.06, 0.08, 0.1]), (0.0, [0.0] * 5), (0.2, [0.2, 0.2, 0.2, 0.25, 0.25])]
+)
+async def test_the_more_answers_there_are_at_once_the_longer_their_pieces_may_take(piece_seconds: float, of_the_last: list[float]) -> None:
+    engine = ScriptedEngine(blocks=True)
+    async with served(engine, piece_seconds=piece_seconds, running=5) as (client, serving), AsyncExitStack() as open_streams:
+        found, kept = [], []
+        for _ in of_the_last:
+            response = await open_streams.enter_async_context(client.stream("POST", CHAT, json=asked(stream=True)))
+            kept.append(await first_piece(response))  # a stream that nobody holds is closed
+            found.append(engine.every)
+        assert found == pytest.approx(of_the_last)
+        await open_streams.aclose()
+        async with asyncio.timeout(_PATIENCE):
+            while serving.inside:  # noqa: ASYNC110 - the service tells nobody
+                await asyncio.sleep(0.01)
 
 
 async def test_an_answer_at_once_is_passed_on() -> None:

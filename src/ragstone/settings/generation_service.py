@@ -59,6 +59,9 @@ class GenerationService(Section):
     max_tokens: int = Field(default=4_096, ge=1, description="of one answer")
     answer_seconds: float = Field(default=600.0, gt=0, le=86_400, description="that one answer may take, waiting included")
     piece_seconds: float = Field(
-        default=0.1, ge=0, le=1, description="of a stream: tokens that come within so many are sent together; 0: each by itself"
+        default=0.1,
+        ge=0,
+        le=1,
+        description="of a stream: tokens that come within so many are sent together (up to 0.25 while many are answered at once); 0: each by itself",
     )
     engine: Annotated[LlamaCppEngine | VllmEngine, Field(discriminator="kind")] = LlamaCppEngine()

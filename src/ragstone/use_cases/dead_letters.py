@@ -63,7 +63,7 @@ class DeadLetterOffice:
         except Conflict:  # it has just ended elsewhere
             return job.id == job_id
         reason = error or WorkerLost(
-            f"The job was begun {tries} times, and the worker did not come back to say how it went: it was killed, or ran out of memory."
+            f"Workers took the job {tries} times, and the last one did not come back to say how it went: it was killed, or ran out of memory."
         )
         await self.fail(
             lease, JobResult("failed", None, None, None, error_code=reason.code, error=reason.message, status=reason.status), tries

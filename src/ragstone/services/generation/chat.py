@@ -55,11 +55,11 @@ class Chat:
             serving.metrics.full.inc()
         async with serving.gate:
             answer = _Answer(serving, asked, scope, send)
-            serving.metrics.inside.inc()
+            serving.entered()
             try:
                 await _unless_gone(answer, receive)
             finally:
-                serving.metrics.inside.dec()
+                serving.left()
                 serving.metrics.answers.labels(answer.outcome).inc()
 
 
@@ -103,7 +103,7 @@ class _Answer:
             return
         headers["content-type"] = reply.content_type
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-        async for piece in reply.pieces(self._serving.settings.generation_service.piece_seconds):
+        async for piece in reply.pieces(self._serving.piece_seconds):
             if not self.begun:
                 self._serving.metrics.first_piece.observe(time.monotonic() - self._since)
                 self.begun = True

@@ -13,10 +13,14 @@ from ragstone.settings.model import Settings
 from ragstone.telemetry.generation_metrics import GenerationMetrics
 from ragstone.use_cases.alias_follower import Following
 
+_FEW = 3  # answers at once whose pieces come as often as the settings say
+_LONGEST_PIECE = 0.25  # seconds, however many there are
+
 
 @dataclass(slots=True)
 class Serving:
     """Built once. `gate` bounds what is with the engines, each of which queues by itself what it does not make at once. `stopping`: no new work is wanted.
+    `inside`: requests that are with the engines now.
 
     The engine is replaced by `swap` of `engines`; each answer keeps the one that it began with.
     """
@@ -27,6 +31,27 @@ class Serving:
     gate: Gate
     followers: Sequence[Following] = ()
     stopping: bool = False
+    inside: int = 0
+
+    def entered(self) -> None:
+        """One more request is with the engines."""
+        self.inside += 1
+        self.metrics.inside.set(self.inside)
+
+    def left(self) -> None:
+        """One fewer is."""
+        self.inside -= 1
+        self.metrics.inside.set(self.inside)
+
+    @property
+    def piece_seconds(self) -> float:
+        """Of a stream that begins now: tokens that come within so many are sent together.
+
+        A piece costs the same whatever it holds, and on a CPU the engine wants the cores; of many answers at once each gets its tokens so slowly that
+        nothing would come together. So the more there are, the longer a piece may take.
+        """
+        wanted = self.settings.generation_service.piece_seconds
+        return max(wanted, min(wanted * self.inside / _FEW, _LONGEST_PIECE))
 
     @property
     def engine(self) -> GenerationEngine:

@@ -14,7 +14,7 @@ class DeadLetter(Form):
     collection: str
     code: str = Field(description="stable word for the reason")
     error: str
-    tries: int = Field(description="how often it was begun")
+    tries: int = Field(description="how often a worker took it")
     worker: str = Field(description="the process that gave it up")
     failed_at: Time
     accepted_at: Time
