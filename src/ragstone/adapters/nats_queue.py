@@ -15,7 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, Header
 from nats.js.errors import Error as JetStreamError
 
-from ragstone.adapters.gate import Gate, Visit
+from ragstone.adapters.exclusive_gate import ExclusiveGate, Visit
 from ragstone.adapters.nats import NatsConnection
 from ragstone.adapters.nats_delivery import Delivery, parse, pull
 from ragstone.adapters.nats_names import Names
@@ -68,7 +68,7 @@ class NatsJobQueue:
         self._working: set[str] = set()
         self._again: set[str] = set()  # offered while they were worked on
         self._handed_back: dict[str, tuple[int, int]] = {}  # by subject, its message that is no suspect: place in the stream, delivery
-        self._gate = Gate()
+        self._gate = ExclusiveGate()
         self._places: list[asyncio.Task[None]] = []
         self._looking: asyncio.Task[None] | None = None
         self._listening: tuple[Client, Subscription] | None = None

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Literal, cast
 
 
-class Gate:
+class ExclusiveGate:
     """Whoever wants to work comes as a `Visit`. Of one event loop; nobody waits for ever where each visit ends."""
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Gate:
 class Visit:
     """Within its block one is inside together with others, and may then step aside and be alone; the end of the block undoes whatever it is by then."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: ExclusiveGate) -> None:
         self._gate = gate
         self._where: Literal["outside", "together", "aside", "alone"] = "outside"
 

@@ -9,7 +9,7 @@ from typing import Literal
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ragstone.adapters.gate import Gate, Visit
+from ragstone.adapters.exclusive_gate import ExclusiveGate, Visit
 
 _PATIENCE = 60.0  # seconds: whoever waits longer waits for ever
 
@@ -39,7 +39,7 @@ PLANS = st.builds(
 class Place:
     """Who is where, as the visits themselves see it."""
 
-    gate: Gate = field(default_factory=Gate)
+    gate: ExclusiveGate = field(default_factory=ExclusiveGate)
     together: set[int] = field(default_factory=set)
     aside: set[int] = field(default_factory=set)
     closing: set[int] = field(default_factory=set)
@@ -108,7 +108,7 @@ def test_one_is_alone_or_others_are_together_and_every_visit_ends(plans: list[Pl
 
 
 async def test_whoever_waits_can_be_sent_away_and_whoever_works_is_left_alone() -> None:
-    gate, inside, done = Gate(), asyncio.Event(), asyncio.Event()
+    gate, inside, done = ExclusiveGate(), asyncio.Event(), asyncio.Event()
 
     async def work() -> str:
         async with gate.visit():
@@ -139,7 +139,7 @@ async def test_whoever_waits_can_be_sent_away_and_whoever_works_is_left_alone() 
 
 
 async def test_those_who_wait_come_in_between_two_who_are_alone() -> None:
-    gate, order, both, done = Gate(), list[str](), asyncio.Barrier(2), asyncio.Event()
+    gate, order, both, done = ExclusiveGate(), list[str](), asyncio.Barrier(2), asyncio.Event()
 
     async def come_alone(name: str) -> None:
         async with gate.visit() as visit:
